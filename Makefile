@@ -1,0 +1,42 @@
+# Every target does its own set-up: a virtual environment in .venv, made on first use.
+PYTHON ?= python3.11
+PYTHON := $(shell command -v $(PYTHON) || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo smoke test test-all check bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/mmpipe demo
+
+smoke: $(VENV)/.demo
+	$(BIN)/mmpipe demo --smoke --out $(or $(OUT),mmpipe-smoke)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not network and not gpu"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.stages
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[demo]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo pyproject.toml
+	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[demo,dev]"
+	touch $@

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: extractors open no file and know no corpus."""

@@ -1,0 +1,171 @@
+"""The manifest: one row an utterance, as an explicit Arrow schema and as Python objects.
+
+An utterance is one spoken piece of one speaker. Media are named relative to the corpus root, spans are
+seconds of the media's own clock, words are seconds of the utterance's own clock (0 = its start).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["MANIFEST_SCHEMA", "MediaSpan", "Region", "Utterance", "Word", "to_table", "to_utterances"]
+
+_REGION = pa.struct([(name, pa.float64()) for name in ("x", "y", "width", "height")])
+_SPAN = [("uri", pa.string()), ("start_seconds", pa.float64()), ("end_seconds", pa.float64())]
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        ("split", pa.string()),
+        ("session", pa.string()),
+        ("dialogue", pa.string()),
+        ("speaker", pa.string()),
+        ("gender", pa.string()),
+        ("audio", pa.struct(_SPAN)),
+        ("video", pa.struct([*_SPAN, ("region", _REGION)])),
+        ("text", pa.string()),
+        (
+            "words",
+            pa.list_(
+                pa.struct([("text", pa.string()), ("start_seconds", pa.float64()), ("end_seconds", pa.float64())])
+            ),
+        ),
+        ("label", pa.string()),
+        ("label_source", pa.string()),
+        ("annotations", pa.string()),
+        ("shard", pa.int32()),
+    ]
+)
+"""Columns of a manifest. `shard` is null until a feature store plans the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a video frame, as fractions of its width and height in [0, 1]."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSpan:
+    """A span of a media file.
+
+    Attributes:
+        uri: path relative to the corpus root, with forward slashes.
+        start_seconds: start on the file's clock; 0 with `end_seconds` None is the whole file.
+        end_seconds: end on the file's clock, or None for the end of the file.
+        region: the part of the frame that shows the speaker, or None for the whole frame (video only).
+    """
+
+    uri: str
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+    region: Region | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word with its times in seconds from the start of the utterance (None where unknown)."""
+
+    text: str
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One row of a manifest. `label` is None for unlabelled data; `label_source` is the corpus's own label."""
+
+    utterance_id: str
+    corpus: str
+    split: str | None = None
+    session: str | None = None
+    dialogue: str | None = None
+    speaker: str | None = None
+    gender: str | None = None
+    audio: MediaSpan | None = None
+    video: MediaSpan | None = None
+    text: str | None = None
+    words: tuple[Word, ...] | None = None
+    label: str | None = None
+    label_source: str | None = None
+    annotations: Mapping[str, Any] = field(default_factory=dict)
+    shard: int | None = None
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Length of the audio span, else of the video span, in seconds; None where the end is unknown."""
+        span = self.audio or self.video
+        if span is None or span.end_seconds is None:
+            return None
+        return span.end_seconds - span.start_seconds
+
+
+def _span_row(span: MediaSpan | None, *, video: bool) -> dict[str, Any] | None:
+    if span is None:
+        return None
+    row: dict[str, Any] = {
+        "uri": span.uri,
+        "start_seconds": span.start_seconds,
+        "end_seconds": span.end_seconds,
+    }
+    if video:
+        region = span.region
+        row["region"] = region and {name: getattr(region, name) for name in ("x", "y", "width", "height")}
+    return row
+
+
+def _row(utterance: Utterance) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(utterance, name) for name in MANIFEST_SCHEMA.names}
+    row["audio"] = _span_row(utterance.audio, video=False)
+    row["video"] = _span_row(utterance.video, video=True)
+    row["words"] = utterance.words and [
+        {"text": w.text, "start_seconds": w.start_seconds, "end_seconds": w.end_seconds} for w in utterance.words
+    ]
+    row["annotations"] = (
+        json.dumps(utterance.annotations, sort_keys=True, ensure_ascii=False) if utterance.annotations else None
+    )
+    return row
+
+
+def to_table(utterances: Iterable[Utterance]) -> pa.Table:
+    """Utterances as a table of `MANIFEST_SCHEMA`.
+
+    Example:
+        >>> to_table([Utterance("demo/a", "demo", text="hello")]).num_rows
+        1
+    """
+    return pa.Table.from_pylist([_row(u) for u in utterances], schema=MANIFEST_SCHEMA)
+
+
+def _span(row: Mapping[str, Any] | None) -> MediaSpan | None:
+    if row is None:
+        return None
+    region = row.get("region")
+    return MediaSpan(row["uri"], row["start_seconds"], row["end_seconds"], region and Region(**region))
+
+
+def to_utterances(table: pa.Table) -> list[Utterance]:
+    """The rows of a manifest table as objects, in order.
+
+    Example:
+        >>> utterance = Utterance("demo/a", "demo", words=(Word("hello", 0.0, 0.4),))
+        >>> to_utterances(to_table([utterance])) == [utterance]
+        True
+    """
+    utterances = []
+    for row in table.to_pylist():
+        row["audio"], row["video"] = _span(row["audio"]), _span(row["video"])
+        row["words"] = row["words"] and tuple(Word(**word) for word in row["words"])
+        row["annotations"] = json.loads(row["annotations"]) if row["annotations"] else {}
+        utterances.append(Utterance(**row))
+    return utterances

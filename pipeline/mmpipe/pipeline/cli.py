@@ -1,0 +1,210 @@
+"""The command line: `mmpipe COMMAND`. Commands import what they need when they run, so help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from mmpipe.manifests.errors import MmpipeError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mmpipe",
+    help="From filmed speech (IEMOCAP, MELD, AMI or any folder of clips) to aligned Parquet features and a trained "
+    "semi-supervised emotion model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+
+TOO_MANY_FAILURES = 3
+"""Exit code: done, but more utterances failed than --max-failures allows."""
+
+Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
+Root = Annotated[Optional[Path], typer.Option(help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml.")]
+Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
+Config = Annotated[Optional[Path], typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
+Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
+Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
+
+
+@app.command(epilog="Example: mmpipe demo --smoke")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of everything that the demo makes.")] = Path("mmpipe-demo"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="A handful of utterances: the test for a CI job.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Run the whole flow on the bundled sample corpora and write a report."""
+    from mmpipe.pipeline.demo import run_demo
+
+    run_demo(out, smoke=smoke, workers=workers)
+
+
+@app.command(epilog="Example: mmpipe manifest iemocap --root /data/IEMOCAP --out iemocap.parquet --set labels=all")
+def manifest(
+    dataset: Annotated[str, typer.Argument(help="ami, iemocap, meld or folder.")],
+    root: Root = None,
+    out: Annotated[Optional[Path], typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="An option of the corpus: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    sample: Sample = False,
+    config: Config = None,
+) -> None:
+    """Make the manifest of a corpus: one row an utterance."""
+    from mmpipe.pipeline.commands.extract import run_manifest
+
+    run_manifest(dataset, root, out, set_, sample=sample, config=config)
+
+
+@app.command(epilog="Example: mmpipe extract --dataset ami --root /data/ami --stages audio,text")
+def extract(
+    dataset: Dataset,
+    root: Root = None,
+    out: Annotated[Optional[Path], typer.Option(help="The feature store. Default: features/DATASET.")] = None,
+    sample: Sample = False,
+    manifest: Annotated[Optional[Path], typer.Option(help="A manifest made before. Default: made anew.")] = None,
+    stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")] = "",
+    set_: Annotated[
+        list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")
+    ] = [],  # noqa: B006
+    workers: Workers = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bf16 (model stages).")] = "float32",
+    max_failures: Annotated[
+        Optional[int], typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Extract features into a store of Parquet shards. Run it again to go on where it stopped."""
+    from mmpipe.pipeline.commands.extract import run_extract
+    from mmpipe.pipeline.console import next_command
+
+    if precision not in ("float32", "bf16"):
+        raise UsageError(f"--precision {precision!r}: valid values are float32, bf16")
+    result = run_extract(
+        dataset,
+        root=root,
+        out=out,
+        manifest=manifest,
+        stages=[name.strip() for name in stages.split(",") if name.strip()],
+        assignments=set_,
+        workers=workers,
+        sample=sample,
+        device=device,
+        precision=precision,
+        config=config,
+    )
+    next_command(f"mmpipe inspect {result.store}")
+    if max_failures is not None and result.failed > max_failures:
+        raise typer.Exit(TOO_MANY_FAILURES)
+
+
+@app.command(epilog="Example: mmpipe inspect features/ami --utterance ami/ES2002a.A.words123@7.2")
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A feature store, or a manifest.")],
+    utterance: Annotated[Optional[str], typer.Option(help="Show this utterance in full.")] = None,
+    strip: Annotated[Optional[Path], typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
+) -> None:
+    """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
+    from mmpipe.pipeline.commands.inspect import run_inspect
+
+    run_inspect(path, utterance, strip)
+
+
+@app.command(
+    "balance-unlabeled", epilog="Example: mmpipe balance-unlabeled --labeled features/iemocap --unlabeled features/ami"
+)
+def balance_unlabeled(
+    labeled: Annotated[Optional[Path], typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
+    unlabeled: Annotated[Optional[Path], typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="The balanced list. Default: balanced/STORE.parquet.")] = None,
+    per_class: Annotated[Optional[int], typer.Option(min=1, help="Samples of each class.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Label the unlabelled store with a vanilla classifier and draw a list with equal classes."""
+    from mmpipe.pipeline.commands.train import run_balance
+
+    run_balance(labeled, unlabeled, out, per_class=per_class, sample=sample, seed=seed)
+
+
+@app.command(epilog="Example: mmpipe train --supervised --modalities a,l --seed 1")
+def train(
+    labeled: Annotated[Optional[Path], typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
+    unlabeled: Annotated[Optional[Path], typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    balanced: Annotated[Optional[Path], typer.Option(help="Balanced list. Default: balanced/STORE.parquet.")] = None,
+    supervised: Annotated[bool, typer.Option("--supervised", help="Use the labelled store alone.")] = False,
+    out: Annotated[Optional[Path], typer.Option(help="Run folder. Default: runs/STORE-OBJECTIVE.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")] = False,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    modalities: Annotated[str, typer.Option(help="Any of a, v, l, comma-separated.")] = "a,v,l",
+    seed: Seed = 0,
+) -> None:
+    """Train the paper's model, cross-validated over held-out speakers."""
+    from mmpipe.pipeline.commands.train import run_train
+
+    run_train(
+        labeled,
+        unlabeled,
+        balanced,
+        out,
+        supervised=supervised,
+        sample=sample,
+        assignments=set_,
+        modalities=[name.strip() for name in modalities.split(",") if name.strip()],
+        seed=seed,
+    )
+
+
+@app.command(epilog="Example: mmpipe report features/iemocap features/ami --run runs/iemocap-semi --out report.html")
+def report(
+    stores: Annotated[list[Path], typer.Argument(help="Feature stores.")],
+    run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
+    balanced: Annotated[Optional[Path], typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page about stores and runs."""
+    from mmpipe.pipeline.console import console
+    from mmpipe.pipeline.report import build_report
+
+    console.print(f"Report: {build_report(stores, run, balanced, None, out)}")
+
+
+@app.command("train-face", epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40")
+def train_face(
+    data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files or Parquet.")],
+    out: Annotated[Optional[Path], typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 8,
+    seed: Seed = 0,
+    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads. Default: the cores.")] = None,
+    evaluate: Annotated[
+        Optional[str], typer.Option(help="Train nothing: evaluate on this part (train, valid or test).")
+    ] = None,
+    weights: Annotated[Optional[Path], typer.Option(help="With --evaluate. Default: the bundled weights.")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="With --evaluate: average each face and its mirror image.")] = False,
+) -> None:
+    """Train the face expression network on FERPlus, or evaluate weights of it."""
+    from mmpipe.pipeline.commands.train import run_evaluate_face, run_train_face
+
+    if evaluate is not None:
+        run_evaluate_face(data, evaluate, weights, flip=flip, threads=threads)
+    elif out is None:
+        raise UsageError("--out is missing: name the weights file to write, or give --evaluate PART")
+    else:
+        run_train_face(data, out, epochs=epochs, seed=seed, threads=threads)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 interrupted."""
+    try:
+        app()
+    except MmpipeError as error:
+        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        typer.secho("Stopped. Finished shards are safe: run the same command again to go on.", err=True)
+        sys.exit(130)

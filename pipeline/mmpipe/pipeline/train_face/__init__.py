@@ -1,0 +1,1 @@
+"""Training of the face expression network on FERPlus: `mmpipe train-face`."""

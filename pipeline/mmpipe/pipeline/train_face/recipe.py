@@ -1,0 +1,283 @@
+"""The recipe of the face expression weights: FERPlus in, a safetensors file and a log out.
+
+Legend: B batch, H height, W width, C classes.
+
+Soft-label cross-entropy on the annotators' distribution; flips, rotations, scale and shift in one interpolation, random
+erasing; SGD with Nesterov momentum under a one-cycle schedule; an exponential moving average of the weights is
+what ships. Every random number follows from (seed, step), so a run that was killed ends like one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmpipe.extractors.expression import CROP_SIZE, FERPLUS_CLASSES, FERPLUS_MEAN, FERPLUS_STD, FerplusDenseNet
+from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
+
+__all__ = ["FaceTraining", "evaluate", "train_face"]
+
+
+class FaceTraining(BaseModel):
+    """Hyper-parameters of the recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=8, ge=1)
+    """Passes over the training part."""
+    batch_size: int = Field(default=64, ge=2)
+    """Faces in a step."""
+    peak_rate: float = Field(default=0.2, gt=0)
+    """Highest learning rate of the one-cycle schedule."""
+    warmup: float = Field(default=0.25, gt=0, lt=1)
+    """Share of the steps in which the rate rises."""
+    momentum: float = 0.9
+    """Nesterov momentum."""
+    weight_decay: float = 5e-4
+    """On all weights."""
+    ema_decay: float = Field(default=0.998, gt=0, lt=1)
+    """Decay of the moving average of the weights, a step."""
+    rotation_degrees: float = 15.0
+    """Largest rotation."""
+    scale: float = 0.13
+    """Largest relative change of size."""
+    shift: float = 0.12
+    """Largest shift, as a share of the image's side."""
+    erasing: float = 0.25
+    """Probability of erasing a rectangle."""
+    seed: int = 0
+    """Decides order, augmentation and initial weights."""
+    checkpoint_steps: int = Field(default=100, ge=1)
+    """A checkpoint is written every so many steps."""
+
+
+def normalise(faces_BHW: Tensor) -> Tensor:
+    """Gray uint8 [B, 48, 48] to normalised float32 [B, 1, 48, 48]."""
+    return (faces_BHW.float().unsqueeze(1) - FERPLUS_MEAN) / FERPLUS_STD
+
+
+def augment(images_B1HW: Tensor, config: FaceTraining, generator: torch.Generator) -> Tensor:
+    """Random flip, rotation, scale and shift, resampled once to 64x64; then a random rectangle set to the mean."""
+    batch = len(images_B1HW)
+
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(batch, generator=generator) * 2 - 1) * limit
+
+    angle, scale = uniform(math.radians(config.rotation_degrees)), 1 + uniform(config.scale)
+    flip = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    shift_x, shift_y = uniform(2 * config.shift), uniform(2 * config.shift)
+    theta = torch.stack([cos * flip, -sin, shift_x, sin * flip, cos, shift_y], dim=1).view(batch, 2, 3)
+    grid = F.affine_grid(theta, [batch, 1, CROP_SIZE, CROP_SIZE], align_corners=False)
+    images = F.grid_sample(images_B1HW, grid, padding_mode="border", align_corners=False)
+    return _erase(images, config.erasing, generator)
+
+
+def _erase(images_B1HW: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    batch, _, height, width = images_B1HW.shape
+    size = (0.15 + 0.3 * torch.rand(batch, 2, generator=generator)) * torch.tensor([height, width])
+    corner = torch.rand(batch, 2, generator=generator) * (torch.tensor([height, width]) - size)
+    chosen = torch.rand(batch, generator=generator) < probability
+    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+    top, left = corner[:, 0, None, None], corner[:, 1, None, None]
+    inside = (rows >= top) & (rows < top + size[:, 0, None, None])
+    inside = inside & (columns >= left) & (columns < left + size[:, 1, None, None])
+    return images_B1HW.masked_fill((inside & chosen[:, None, None]).unsqueeze(1), 0.0)
+
+
+def resize(images_B1HW: Tensor) -> Tensor:
+    """Bilinear resize to the network's 64x64."""
+    return F.interpolate(images_B1HW, (CROP_SIZE, CROP_SIZE), mode="bilinear", align_corners=False)
+
+
+@torch.inference_mode()
+def evaluate(network: FerplusDenseNet, part: FerplusPart, *, flip: bool = False, batch_size: int = 32) -> dict[str, Any]:
+    """Accuracy, unweighted average recall, macro F1 and confusion matrix against the majority class, in float32.
+
+    Args:
+        network: the network, in any mode; it is evaluated in evaluation mode.
+        part: the faces.
+        flip: average the probabilities of each face and its mirror image.
+        batch_size: faces a call.
+
+    Returns:
+        `accuracy`, `uar` and `macro_f1` in [0, 1], `confusion` [8, 8] (rows are truth), `recall` by class, `faces`.
+    """
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+    network = network.eval()
+    predicted = []
+    for start in range(0, len(part.faces), batch_size):
+        images = resize(normalise(torch.from_numpy(part.faces[start : start + batch_size])))
+        images = images.to(memory_format=torch.channels_last)
+        probabilities = network(images).softmax(dim=1)
+        if flip:
+            probabilities = probabilities + network(images.flip(3)).softmax(dim=1)
+        predicted.append(probabilities.argmax(dim=1).numpy())
+    truth, guess = part.labels, np.concatenate(predicted)
+    classes = range(len(FERPLUS_CLASSES))
+    recall = recall_score(truth, guess, labels=classes, average=None, zero_division=0)
+    return {
+        "faces": len(truth),
+        "accuracy": float(accuracy_score(truth, guess)),
+        "uar": float(np.mean(recall)),
+        "macro_f1": float(f1_score(truth, guess, labels=classes, average="macro", zero_division=0)),
+        "recall": dict(zip(FERPLUS_CLASSES, map(float, recall), strict=True)),
+        "confusion": confusion_matrix(truth, guess, labels=classes).tolist(),
+    }
+
+
+def train_face(
+    data: Path,
+    out: Path,
+    config: FaceTraining,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Train the network on FERPlus in `data` and write `out` (safetensors), beside it a JSON card and a CSV log.
+
+    A run in the same place with the same config resumes from its last checkpoint.
+
+    Args:
+        data: folder of FERPlus, see `read_ferplus`.
+        out: the safetensors file; `out` with the endings `.checkpoint`, `.csv` and `.json` lie beside it.
+        config: hyper-parameters.
+        report: called with a dict of figures every `checkpoint_steps` steps.
+
+    Returns:
+        The figures of `evaluate` on the valid part.
+
+    Raises:
+        CorpusError: FERPlus is not there.
+        UsageError: the checkpoint beside `out` belongs to another config.
+    """
+    train, valid = read_ferplus(data, "train"), read_ferplus(data, "valid")
+    run = _Run(train, config, out.with_suffix(".checkpoint"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = {}
+    while run.step < run.steps:
+        report(run.advance())
+        if run.step % run.steps_an_epoch == 0:
+            figures = evaluate(run.average, valid)
+            _write_log(out.with_suffix(".csv"), run, figures)
+            save_file(run.average.state_dict(), out)
+    figures = figures or evaluate(run.average, valid)
+    card = {"config": config.model_dump(), "classes": FERPLUS_CLASSES, "valid": figures}
+    out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+def _write_log(path: Path, run: _Run, figures: dict[str, Any]) -> None:
+    row = {"epoch": run.step // run.steps_an_epoch, "train_loss": f"{run.loss:.4f}"}
+    row |= {name: f"{figures[name]:.4f}" for name in ("accuracy", "uar", "macro_f1")}
+    is_new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+class _Run:
+    """The state of a training run: network, moving average, optimiser, step."""
+
+    def __init__(self, train: FerplusPart, config: FaceTraining, checkpoint: Path) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.checkpoint = config, checkpoint
+        self.faces, self.targets = torch.from_numpy(train.faces), torch.from_numpy(train.targets)
+        self.steps_an_epoch = len(self.faces) // config.batch_size
+        self.steps = self.steps_an_epoch * config.epochs
+        self.network = FerplusDenseNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network)
+        self.optimiser = torch.optim.SGD(
+            self.network.parameters(), config.peak_rate, config.momentum, weight_decay=config.weight_decay, nesterov=True
+        )
+        self.step, self.loss = 0, float("nan")
+        if checkpoint.exists():
+            self._resume()
+
+    def _resume(self) -> None:
+        from mmpipe.manifests.errors import UsageError
+
+        state = torch.load(self.checkpoint, weights_only=True)
+        if state["config"] != self.config.model_dump():
+            raise UsageError(
+                f"{self.checkpoint} belongs to a run with another config ({state['config']}): "
+                "give another --out, or remove the checkpoint to start anew"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.loss = state["step"], state["loss"]
+
+    def _save(self) -> None:
+        state = {
+            "config": self.config.model_dump(),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "loss": self.loss,
+        }
+        temporary = self.checkpoint.with_suffix(".part")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        temporary.replace(self.checkpoint)
+
+    def _rate(self) -> float:
+        progress, warmup = self.step / self.steps, self.config.warmup
+        if progress < warmup:
+            return self.config.peak_rate * (0.04 + 0.96 * progress / warmup)
+        return self.config.peak_rate * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+    def advance(self) -> dict[str, Any]:
+        """Train up to the next checkpoint or the end of the epoch; returns the figures of these steps."""
+        began, first, losses = time.perf_counter(), self.step, []
+        self.network.train()
+        while True:
+            losses.append(self._train_step())
+            self.step += 1
+            if self.step % self.config.checkpoint_steps == 0 or self.step % self.steps_an_epoch == 0:
+                break
+        self.loss = sum(losses) / len(losses)
+        self._save()
+        rate = (self.step - first) * self.config.batch_size / (time.perf_counter() - began)
+        return {"step": self.step, "steps": self.steps, "loss": self.loss, "faces_per_second": rate}
+
+    def _train_step(self) -> float:
+        config, (epoch, within) = self.config, divmod(self.step, self.steps_an_epoch)
+        order = torch.randperm(len(self.faces), generator=torch.Generator().manual_seed(config.seed + 7919 * epoch))
+        rows = order[within * config.batch_size : (within + 1) * config.batch_size]
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        images = augment(normalise(self.faces[rows]), config, generator)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.network(images.to(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), self.targets[rows])
+        self.optimiser.zero_grad(set_to_none=True)
+        cast(Any, loss).backward()
+        self.optimiser.step()
+        self._update_average()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
