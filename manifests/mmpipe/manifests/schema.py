@@ -103,11 +103,11 @@ class Utterance:
 
     @property
     def duration_seconds(self) -> float | None:
-        """Length of the audio span, else of the video span, in seconds; None where the end is unknown."""
-        span = self.audio or self.video
-        if span is None or span.end_seconds is None:
-            return None
-        return span.end_seconds - span.start_seconds
+        """Length of the audio span, else of the video span, in seconds; None where no end is known."""
+        for span in (self.audio, self.video):
+            if span is not None and span.end_seconds is not None:
+                return span.end_seconds - span.start_seconds
+        return None
 
 
 def _span_row(span: MediaSpan | None, *, video: bool) -> dict[str, Any] | None:

@@ -188,7 +188,7 @@ def train_face(
     flip: Annotated[bool, typer.Option("--flip", help="With --evaluate: average each face and its mirror image.")] = False,
 ) -> None:
     """Train the face expression network on FERPlus, or evaluate weights of it."""
-    from mmpipe.pipeline.commands.train import run_evaluate_face, run_train_face
+    from mmpipe.pipeline.commands.face import run_evaluate_face, run_train_face
 
     if evaluate is not None:
         run_evaluate_face(data, evaluate, weights, flip=flip, threads=threads)

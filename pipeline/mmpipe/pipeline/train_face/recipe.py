@@ -26,6 +26,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmpipe.extractors.expression import CROP_SIZE, FERPLUS_CLASSES, FERPLUS_MEAN, FERPLUS_STD, FerplusDenseNet
+from mmpipe.manifests.errors import UsageError
+from mmpipe.manifests.files import write_atomic
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
 
 __all__ = ["FaceTraining", "evaluate", "train_face"]
@@ -167,13 +169,15 @@ def train_face(
     run = _Run(train, config, out.with_suffix(".checkpoint"))
     out.parent.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
-    while run.step < run.steps:
-        report(run.advance())
+    while run.step < run.steps or not figures:
+        if run.step < run.steps and not run.epoch_is_due:
+            report(run.advance())
         if run.step % run.steps_an_epoch == 0:
+            run.epoch_is_due = False
             figures = evaluate(run.average, valid)
             _write_log(out.with_suffix(".csv"), run, figures)
-            save_file(run.average.state_dict(), out)
-    figures = figures or evaluate(run.average, valid)
+            tensors = {name: value.contiguous() for name, value in run.average.state_dict().items()}
+            write_atomic(out, lambda part, tensors=tensors: save_file(tensors, part))  # type: ignore[misc]
     card = {"config": config.model_dump(), "classes": FERPLUS_CLASSES, "valid": figures}
     out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return figures
@@ -205,12 +209,11 @@ class _Run:
             self.network.parameters(), config.peak_rate, config.momentum, weight_decay=config.weight_decay, nesterov=True
         )
         self.step, self.loss = 0, float("nan")
+        self.epoch_is_due = False
         if checkpoint.exists():
             self._resume()
 
     def _resume(self) -> None:
-        from mmpipe.manifests.errors import UsageError
-
         state = torch.load(self.checkpoint, weights_only=True)
         if state["config"] != self.config.model_dump():
             raise UsageError(
@@ -221,6 +224,7 @@ class _Run:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.loss = state["step"], state["loss"]
+        self.epoch_is_due = self.step % self.steps_an_epoch == 0
 
     def _save(self) -> None:
         state = {

@@ -1,0 +1,30 @@
+"""Every corpus by name: one line each."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from mmpipe.manifests.corpus import Corpus
+from mmpipe.manifests.errors import UsageError
+
+__all__ = ["CORPORA", "load"]
+
+CORPORA: dict[str, str] = {
+    "ami": "mmpipe.manifests.ami:Ami",
+    "iemocap": "mmpipe.manifests.iemocap:Iemocap",
+    "meld": "mmpipe.manifests.meld:Meld",
+    "folder": "mmpipe.manifests.folder:Folder",
+}
+
+
+def load(name: str) -> type[Corpus]:
+    """The reader registered under `name`.
+
+    Raises:
+        UsageError: no corpus has that name; the message lists those that exist.
+    """
+    if name not in CORPORA:
+        raise UsageError(f"dataset {name!r} does not exist; valid names: {', '.join(CORPORA)}")
+    module, _, attribute = CORPORA[name].partition(":")
+    return cast(type[Corpus], getattr(importlib.import_module(module), attribute))

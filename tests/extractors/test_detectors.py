@@ -1,0 +1,54 @@
+"""The registry of face detectors: mmpipe's own and those of other packages."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, EntryPoints
+
+import numpy as np
+import pydantic
+import pytest
+
+from mmpipe.extractors.detectors import registry
+from mmpipe.extractors.detectors.contract import Detector, DetectorConfig
+from mmpipe.extractors.detectors.full_frame import FullFrame, FullFrameConfig
+from mmpipe.manifests.errors import UsageError
+
+
+@pytest.mark.parametrize("name", sorted(registry.DETECTORS))
+def test_every_detector_keeps_the_contract(name: str) -> None:
+    kind = registry.load(name)
+    assert issubclass(kind, Detector)
+    assert -0.9 < kind.margin < 1
+    assert issubclass(kind.Config, DetectorConfig)
+    with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
+        kind.Config.model_validate({"no_such_field": 1})
+    detector = kind(kind.Config())
+    detector.prepare()
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in detector.weights().values())
+    assert all(version for version in detector.versions().values())
+    images = [np.zeros((60, 80, 3), np.uint8), np.zeros((40, 40, 3), np.uint8)]
+    assert [len(found) for found in detector.detect(images)] == [
+        len(detector.detect([image])[0]) for image in images
+    ]
+
+
+def test_the_full_frame_is_the_face() -> None:
+    (face,) = FullFrame(FullFrameConfig()).detect([np.zeros((30, 50, 3), np.uint8)])[0]
+    assert (face.box, face.score, face.landmarks) == ((0.0, 0.0, 50.0, 30.0), 1.0, None)
+
+
+def test_an_unknown_detector_is_answered_with_the_valid_names() -> None:
+    with pytest.raises(
+        UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn"
+    ):
+        registry.load("dlib")
+
+
+def test_another_package_adds_a_detector_but_replaces_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "mmpipe.extractors.detectors.full_frame:FullFrame"
+    points = EntryPoints(EntryPoint(name, value, registry.ENTRY_POINTS) for name in ("other", "mtcnn"))
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+    assert registry.load("other") is FullFrame
+    assert registry.load("mtcnn") is not FullFrame
+    with pytest.raises(UsageError, match="valid names: full-frame, mtcnn, other"):
+        registry.load("none")
