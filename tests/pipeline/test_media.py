@@ -63,6 +63,13 @@ def test_other_rates_are_resampled_and_a_span_is_still_that_part_of_the_whole(tm
     np.testing.assert_array_equal(cut, whole[16_000:24_000])
 
 
+def test_loud_compressed_audio_is_clipped_to_the_range_of_16_bits(tmp_path: Path) -> None:
+    loud = (np.sign(tone(1.0).astype(np.float32)) * 32767).astype(np.int16)
+    waveform = AudioReader().read(write_video(tmp_path / "a.mp4", audio=loud), MediaSpan("a.mp4")).waveform
+    assert waveform.min() == -1.0
+    assert waveform.max() == np.float32(32767 / 32768)
+
+
 def test_damaged_audio_is_rejected_with_the_status_that_fits(tmp_path: Path) -> None:
     wav = write_wav(tmp_path / "a.wav", tone(1.0))
     (tmp_path / "text.wav").write_text("not audio at all")

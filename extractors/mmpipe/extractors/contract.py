@@ -1,8 +1,8 @@
 """The contract of an extractor: arrays in, one row of columns out.
 
 An extractor opens no media file and knows no corpus. A stage hands it the items of one shard in order, each
-item of the kind that the extractor names in `input`, and it answers each item with a row (a dict from column name
-to value) or with a `Rejected` that says why there is none. A row depends on its own item, the config
+item of the kind that the extractor names in `input`, and it answers each item with a row (a dict from column
+name to value) or with a `Rejected` that says why there is none. A row depends on its own item, the config
 and the weights only: never on its neighbours, so model calls have fixed shapes.
 
     input     an item is                                       example

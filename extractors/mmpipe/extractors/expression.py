@@ -2,10 +2,10 @@
 
 Legend: N faces, C classes, D = 342.
 
-The network is a DenseNet-BC of depth 100, growth 12 and compression 0.5 on one 64x64 gray channel: a 3x3 stem of
-stride 2 without norm, ReLU or pool, three dense blocks of 16 bottleneck layers at 32x32, 16x16 and 8x8, then
-BatchNorm, ReLU and global average pooling (the feature), then a linear layer to the eight FERPlus classes.
-It is torchvision's DenseNet with another stem, so the tensors keep torchvision's names.
+The network is a DenseNet-BC of depth 100, growth 12 and compression 0.5 on one 64x64 gray channel: a 3x3 stem
+of stride 2 without norm, ReLU or pool, three dense blocks of 16 bottleneck layers at 32x32, 16x16 and 8x8,
+then BatchNorm, ReLU and global average pooling (the feature), then a linear layer to the eight FERPlus
+classes. It is torchvision's DenseNet with another stem, so the tensors keep torchvision's names.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FERPLUS_MEAN, FERPLUS_STD = 129.42, 64.86
 """Mean and deviation of the FER2013 training faces on the 0..255 scale."""
 
 CALL_SIZE = 32
-"""Faces in every call of the network; the last call is padded, so that a row never depends on its neighbours."""
+"""Faces in every call of the network; the last one is padded, so that a row does not depend on others."""
 
 
 class FerplusDenseNet(nn.Module):
@@ -60,7 +60,7 @@ class FerplusDenseNet(nn.Module):
         super().__init__()
         network = DenseNet(
             growth_rate=12,
-            block_config=(16, 16, 16),  # type: ignore[arg-type]  # torchvision annotates four blocks, builds any number
+            block_config=(16, 16, 16),
             num_init_features=24,
             bn_size=4,
             num_classes=len(FERPLUS_CLASSES),
@@ -151,12 +151,14 @@ class Expression(Extractor):
         self._network = load_network(self._path).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def extract(self, items: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Row | Rejected]:
-        """Embed the crops of each item; crops of successive items share calls of 32 faces."""
-        crops = list(items)
-        counts = [len(item) for item in crops]
-        features = self.embed(np.concatenate(crops)) if crops else np.empty((0, FerplusDenseNet.width), np.float32)
-        for part in np.split(features, np.cumsum(counts)[:-1]) if crops else []:
-            yield {"features": part}
+        """Embed the crops of each item. Equal crops, which overlapping utterances share, are embedded once."""
+        place: dict[bytes, int] = {}
+        rows = [[place.setdefault(face.tobytes(), len(place)) for face in item] for item in items]
+        if place:
+            faces = np.frombuffer(b"".join(place), np.uint8).reshape(-1, CROP_SIZE, CROP_SIZE)
+            features = self.embed(faces)
+            for row in rows:
+                yield {"features": features[row]}
 
     @torch.inference_mode()
     def embed(self, faces_NHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -166,7 +168,7 @@ class Expression(Extractor):
             part = faces_NHW[start : start + CALL_SIZE]
             batch = np.zeros((CALL_SIZE, 1, CROP_SIZE, CROP_SIZE), np.float32)
             batch[: len(part), 0] = (part.astype(np.float32) - self.config.mean) / self.config.std
-            batch_N1HW: Any = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            batch_N1HW: Any = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
             with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
                 output = self._network.embed(batch_N1HW)
             features[start : start + CALL_SIZE] = output.float().cpu().numpy()[: len(part)]

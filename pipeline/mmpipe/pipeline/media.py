@@ -31,6 +31,10 @@ MEDIA_REVISION = 1
 END_TOLERANCE_SECONDS = 0.25
 """A span may end this much after its audio does: containers round their durations."""
 
+LOUDEST = 32767 / 32768
+"""Decoders and resamplers overshoot full scale, and openSMILE's 16 bits would wrap around: waveforms are clipped to
+[-1, LOUDEST], the range of 16 bits."""
+
 SHARED_FRAMES = 64
 """Sampled frames of one file kept for the next, overlapping utterance."""
 
@@ -94,7 +98,7 @@ class AudioReader:
         cut = waveform[max(0, first - offset) : None if last is None else max(0, last - offset)]
         if len(cut) == 0:
             raise Rejected("too_short", f"{path.name}: no audio sample lies in the utterance's span")
-        return Audio(np.ascontiguousarray(cut))
+        return Audio(np.clip(cut, -1.0, LOUDEST))
 
 
 def _is_seekable(stream: Any) -> bool:
