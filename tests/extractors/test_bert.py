@@ -62,9 +62,7 @@ def direct(folder: Path, words: list[str]) -> tuple[list[str], npt.NDArray[np.fl
     with quiet(), torch.inference_mode():
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         model: Any = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
-        encoding = tokenizer(
-            words, is_split_into_words=True, truncation=False, padding=False, return_tensors="pt"
-        )
+        encoding = tokenizer(words, is_split_into_words=True, truncation=False, padding=False, return_tensors="pt")
         hidden: npt.NDArray[np.float32] = model(**encoding).last_hidden_state[0, 1:-1].numpy()
     return encoding.tokens()[1:-1], hidden
 
@@ -77,9 +75,7 @@ def assert_within_1e_5(features: npt.NDArray[np.float16], expected: npt.NDArray[
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_the_features_are_the_last_hidden_layer_without_cls_and_sep(
-    tiny: Bert, tiny_bert: Path, sentence: str
-) -> None:
+def test_the_features_are_the_last_hidden_layer_without_cls_and_sep(tiny: Bert, tiny_bert: Path, sentence: str) -> None:
     row = row_of(tiny, sentence.split())
     tokens, expected = direct(tiny_bert, sentence.split())
     assert row["tokens"] == tokens
@@ -119,9 +115,7 @@ def test_each_piece_names_the_word_it_belongs_to(tiny: Bert) -> None:
 def test_a_text_has_the_same_bits_alone_and_in_any_company(tiny: Bert) -> None:
     generator = np.random.default_rng(0)
     vocabulary = ["the", "cat", "unaffable", "hello", "forget", "!", "mat"]
-    texts = [
-        [vocabulary[n] for n in generator.integers(0, 7, size)] for size in generator.integers(1, 90, 120)
-    ]
+    texts = [[vocabulary[n] for n in generator.integers(0, 7, size)] for size in generator.integers(1, 90, 120)]
     alone = [row_of(tiny, words) for words in texts]
     for order in (np.arange(120), generator.permutation(120), generator.permutation(120)[:37]):
         for n, row in zip(order, tiny.extract([texts[n] for n in order]), strict=True):
@@ -236,17 +230,12 @@ def test_pickles_are_never_opened(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     extractor = Bert(BertConfig(model=str(folder), max_tokens=64))
     for ask in (extractor.weights, extractor.prepare):
-        with pytest.raises(
-            WeightsError, match=r"no safetensors weights .*opens no pickles .*save_pretrained"
-        ):
+        with pytest.raises(WeightsError, match=r"no safetensors weights .*opens no pickles .*save_pretrained"):
             ask()
 
 
 @pytest.mark.network
 def test_a_model_of_the_hub_is_downloaded_and_agrees_with_the_packaged_copy() -> None:
     hub = made("sentence-transformers/all-MiniLM-L6-v2", max_tokens=512)
-    assert (
-        hub.weights()["model.safetensors"]
-        == Bert(BertConfig(model=PACKAGED_MODEL)).weights()["model.safetensors"]
-    )
+    assert hub.weights()["model.safetensors"] == Bert(BertConfig(model=PACKAGED_MODEL)).weights()["model.safetensors"]
     assert row_of(hub, ["hello", "world"])["features"].shape == (2, 384)

@@ -58,9 +58,7 @@ def test_an_incomplete_cache_is_completed(
 
 
 def test_without_the_hub_both_remedies_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_hub(
-        monkeypatch, cached=FileNotFoundError("no snapshot"), online=ConnectionError("no route to host\nmore")
-    )
+    set_hub(monkeypatch, cached=FileNotFoundError("no snapshot"), online=ConnectionError("no route to host\nmore"))
     with pytest.raises(WeightsError) as caught:
         find_model("google-bert/bert-large-uncased", None)
     message = str(caught.value)

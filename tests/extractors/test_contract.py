@@ -53,9 +53,7 @@ ITEMS: dict[str, Callable[[], list[Any]]] = {
 
 
 @pytest.fixture(params=NAMES)
-def make(
-    request: pytest.FixtureRequest, tiny_bert: Path, expression_weights: Path
-) -> Callable[[], Extractor]:
+def make(request: pytest.FixtureRequest, tiny_bert: Path, expression_weights: Path) -> Callable[[], Extractor]:
     options: dict[str, dict[str, Any]] = {
         "bert": {"model": str(tiny_bert), "max_tokens": 64},
         "densenet-ferplus": {"weights": expression_weights},
@@ -73,11 +71,7 @@ def extractor(make: Callable[[], Extractor]) -> Extractor:
 
 def _equal(a: Row | Rejected, b: Row | Rejected) -> bool:
     if isinstance(a, Rejected) or isinstance(b, Rejected):
-        return (
-            isinstance(a, Rejected)
-            and isinstance(b, Rejected)
-            and (a.status, a.message) == (b.status, b.message)
-        )
+        return isinstance(a, Rejected) and isinstance(b, Rejected) and (a.status, a.message) == (b.status, b.message)
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 

@@ -27,9 +27,7 @@ def test_every_detector_keeps_the_contract(name: str) -> None:
     assert all(len(bytes.fromhex(digest)) == 32 for digest in detector.weights().values())
     assert all(version for version in detector.versions().values())
     images = [np.zeros((60, 80, 3), np.uint8), np.zeros((40, 40, 3), np.uint8)]
-    assert [len(found) for found in detector.detect(images)] == [
-        len(detector.detect([image])[0]) for image in images
-    ]
+    assert [len(found) for found in detector.detect(images)] == [len(detector.detect([image])[0]) for image in images]
 
 
 def test_the_full_frame_is_the_face() -> None:
@@ -38,9 +36,7 @@ def test_the_full_frame_is_the_face() -> None:
 
 
 def test_an_unknown_detector_is_answered_with_the_valid_names() -> None:
-    with pytest.raises(
-        UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn"
-    ):
+    with pytest.raises(UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn"):
         registry.load("dlib")
 
 

@@ -71,9 +71,7 @@ def test_other_statistics_change_the_features(expression: Expression, expression
     assert not np.allclose(iemocap.embed(faces(1)), expression.embed(faces(1)))
 
 
-def test_weights_of_another_shape_are_refused_with_both_shapes(
-    expression_weights: Path, tmp_path: Path
-) -> None:
+def test_weights_of_another_shape_are_refused_with_both_shapes(expression_weights: Path, tmp_path: Path) -> None:
     tensors = load_file(expression_weights)
     tensors["classifier.weight"] = torch.zeros(7, 342)
     save_file(tensors, tmp_path / "seven.safetensors")

@@ -49,8 +49,7 @@ class Scripted(Detector):
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         self.calls.append(len(images))
         return [
-            [Detection(_box(spelt), self.config.score) for spelt in image[0, ::2] if spelt.any()]
-            for image in images
+            [Detection(_box(spelt), self.config.score) for spelt in image[0, ::2] if spelt.any()] for image in images
         ]
 
 
@@ -137,9 +136,7 @@ def test_what_goes_wrong_while_frames_come_costs_that_utterance_only(scripted: F
 
     good = clip([spell((10, 20, 50))])
     answers = list(
-        scripted.extract(
-            [broken(Rejected("media_error", "a.avi: cut off")), good, broken(OSError("disk")), good]
-        )
+        scripted.extract([broken(Rejected("media_error", "a.avi: cut off")), good, broken(OSError("disk")), good])
     )
     assert [getattr(answer, "status", "ok") for answer in answers] == [
         "media_error",
@@ -253,9 +250,7 @@ def test_a_larger_square_is_averaged_and_a_smaller_one_interpolated() -> None:
     assert set(np.diff(small)) <= {0, 1} and (small[0], small[-1]) == (40, 71)
 
 
-@pytest.mark.parametrize(
-    "box", [(-40.0, -40.0, 60.0, 60.0), (90.0, 70.0, 60.0, 60.0), (-100.0, 10.0, 40.0, 40.0)]
-)
+@pytest.mark.parametrize("box", [(-40.0, -40.0, 60.0, 60.0), (90.0, 70.0, 60.0, 60.0), (-100.0, 10.0, 40.0, 40.0)])
 def test_beyond_the_border_its_pixels_are_repeated(box: Box) -> None:
     image = np.random.default_rng(0).integers(0, 256, (100, 120), np.uint8)
     padded = np.pad(image, 200, mode="edge")

@@ -90,9 +90,9 @@ def test_the_astronaut_is_found_where_the_wheels_own_detector_finds_her() -> Non
 def test_an_image_has_the_same_faces_alone_and_in_any_company(mtcnn: MTCNN) -> None:
     generator = np.random.default_rng(1)
     images = [
-        np.clip(
-            scene((40 + 5 * n, 3 * n, 128)).astype(int) + generator.integers(-9, 10, (288, 352, 3)), 0, 255
-        ).astype(np.uint8)
+        np.clip(scene((40 + 5 * n, 3 * n, 128)).astype(int) + generator.integers(-9, 10, (288, 352, 3)), 0, 255).astype(
+            np.uint8
+        )
         for n in range(34)
     ]
     images[5] = scene()

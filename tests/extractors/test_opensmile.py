@@ -107,9 +107,7 @@ def test_samples_beyond_full_scale_would_wrap_around_and_are_refused(is10: IS10)
     assert "got a peak of 1.99" in answer.message
 
 
-@pytest.mark.parametrize(
-    "wave", [np.zeros(16_000, np.int16), np.zeros(16_000), np.zeros((2, 16_000), np.float32)]
-)
+@pytest.mark.parametrize("wave", [np.zeros(16_000, np.int16), np.zeros(16_000), np.zeros((2, 16_000), np.float32)])
 def test_anything_but_a_mono_float32_waveform_is_refused(is10: IS10, wave: npt.NDArray[np.float32]) -> None:
     answer = rejected(is10, wave)
     assert answer.status == "extractor_error"

@@ -197,9 +197,7 @@ class Bert(Extractor):
             kind, positions = architecture["model_type"], int(architecture["max_position_embeddings"])
             int(architecture["hidden_size"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeightsError(
-                f"{path} is no config of a BERT model: {type(error).__name__}: {error}"
-            ) from error
+            raise WeightsError(f"{path} is no config of a BERT model: {type(error).__name__}: {error}") from error
         if kind != "bert":
             raise WeightsError(f"{path}: expected model_type 'bert', got {kind!r}; choose a BERT checkpoint")
         if self.config.max_tokens > positions:

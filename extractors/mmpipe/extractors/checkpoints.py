@@ -86,9 +86,7 @@ def tokenizer_files(folder: Path) -> list[str]:
     """
     names = [name for name in _TOKENIZER if (folder / name).is_file()]
     if not {"tokenizer.json", "vocab.txt"} & set(names):
-        raise WeightsError(
-            f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights"
-        )
+        raise WeightsError(f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights")
     return names
 
 
@@ -115,9 +113,7 @@ def _snapshot(model: str, revision: str | None) -> Path:
 
     patterns = ["config.json", "*.safetensors", _INDEX, *_TOKENIZER]
     try:
-        folder = Path(
-            snapshot_download(model, revision=revision, allow_patterns=patterns, local_files_only=True)
-        )
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns, local_files_only=True))
         weight_files(folder), tokenizer_files(folder)
         return folder
     except (OSError, ValueError, WeightsError):

@@ -151,7 +151,7 @@ class Expression(Extractor):
         self._network = load_network(self._path).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def extract(self, items: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Row | Rejected]:
-        """Embed the crops of each item. Equal crops, which overlapping utterances share, are embedded once."""
+        """Embed the crops of each item; equal crops, which overlapping utterances share, once."""
         place: dict[bytes, int] = {}
         rows = [[place.setdefault(face.tobytes(), len(place)) for face in item] for item in items]
         if place:

@@ -155,9 +155,7 @@ class FaceCrops(Extractor):
         if not seen:
             raise Rejected("too_short", "the utterance's video span holds no sampled frame")
         if not crops:
-            raise Rejected(
-                "no_face", f"{self.config.detector} found no face in any of {len(seen)} sampled frames"
-            )
+            raise Rejected("no_face", f"{self.config.detector} found no face in any of {len(seen)} sampled frames")
         scores = np.array([score for _, score in faces], np.float32)
         return {
             "crops": crops,
@@ -269,9 +267,7 @@ def decode_crops(crops: Sequence[bytes]) -> npt.NDArray[np.uint8]:
         image = _decoded(data)
         if image.shape != (CROP_SIZE, CROP_SIZE) or image.dtype != np.uint8:
             got = f"{image.dtype} {list(image.shape)}" if image.size else "no image"
-            raise ValueError(
-                f"crop {number}: expected a gray PNG of {CROP_SIZE}x{CROP_SIZE} pixels, got {got}"
-            )
+            raise ValueError(f"crop {number}: expected a gray PNG of {CROP_SIZE}x{CROP_SIZE} pixels, got {got}")
         images[number] = image
     return images
 

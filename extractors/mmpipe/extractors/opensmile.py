@@ -132,9 +132,7 @@ class IS10(PerItemExtractor):
             features = self._load()(waveform, SAMPLING_RATE_HZ)[0]
         if np.isnan(features).all():
             seconds = len(waveform) / SAMPLING_RATE_HZ
-            raise Rejected(
-                "too_short", f"{seconds:.3f} s of audio is too short for openSMILE's {self.config_name}"
-            )
+            raise Rejected("too_short", f"{seconds:.3f} s of audio is too short for openSMILE's {self.config_name}")
         if features.shape[1] != 1:
             raise Rejected(
                 "extractor_error",
@@ -175,8 +173,6 @@ def _hashes(path: Path) -> dict[str, str]:
         name = os.path.relpath(file, path.resolve().parent)
         if name not in hashes:
             hashes[name] = sha256(file)
-            included = [
-                (file.parent / n).resolve() for n in _INCLUDE.findall(file.read_text("utf-8", "replace"))
-            ]
+            included = [(file.parent / n).resolve() for n in _INCLUDE.findall(file.read_text("utf-8", "replace"))]
             todo += [include for include in included if include.is_file()]
     return dict(sorted(hashes.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -26,10 +26,10 @@ TOO_MANY_FAILURES = 3
 """Exit code: done, but more utterances failed than --max-failures allows."""
 
 Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
-Root = Annotated[Optional[Path], typer.Option(help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml.")]
+Root = Annotated[Path | None, typer.Option(help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
-Config = Annotated[Optional[Path], typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
-Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
+Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
 Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
 
 
@@ -49,7 +49,7 @@ def demo(
 def manifest(
     dataset: Annotated[str, typer.Argument(help="ami, iemocap, meld or folder.")],
     root: Root = None,
-    out: Annotated[Optional[Path], typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="An option of the corpus: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     sample: Sample = False,
     config: Config = None,
@@ -64,9 +64,9 @@ def manifest(
 def extract(
     dataset: Dataset,
     root: Root = None,
-    out: Annotated[Optional[Path], typer.Option(help="The feature store. Default: features/DATASET.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The feature store. Default: features/DATASET.")] = None,
     sample: Sample = False,
-    manifest: Annotated[Optional[Path], typer.Option(help="A manifest made before. Default: made anew.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="A manifest made before. Default: made anew.")] = None,
     stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")] = "",
     set_: Annotated[
         list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")
@@ -75,7 +75,7 @@ def extract(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32 or bf16 (model stages).")] = "float32",
     max_failures: Annotated[
-        Optional[int], typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
+        int | None, typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
     ] = None,
     config: Config = None,
 ) -> None:
@@ -106,39 +106,51 @@ def extract(
 @app.command(epilog="Example: mmpipe inspect features/ami --utterance ami/ES2002a.A.words123@7.2")
 def inspect(
     path: Annotated[Path, typer.Argument(help="A feature store, or a manifest.")],
-    utterance: Annotated[Optional[str], typer.Option(help="Show this utterance in full.")] = None,
-    strip: Annotated[Optional[Path], typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
+    utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
+    strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
+    root: Root = None,
+    sample: Sample = False,
+    config: Config = None,
 ) -> None:
     """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
-    from mmpipe.pipeline.commands.inspect import run_inspect
+    from mmpipe.pipeline.commands.inspect import cut_clip, run_inspect
 
+    if utterance is None and (strip or clip):
+        raise UsageError("--strip and --clip go with --utterance: name the utterance")
     run_inspect(path, utterance, strip)
+    if utterance is not None and clip is not None:
+        cut_clip(path, utterance, clip, root, sample=sample, config=config)
 
 
 @app.command(
-    "balance-unlabeled", epilog="Example: mmpipe balance-unlabeled --labeled features/iemocap --unlabeled features/ami"
+    "balance-unlabeled",
+    epilog="Example: mmpipe balance-unlabeled --labeled features/iemocap --unlabeled features/ami",
 )
 def balance_unlabeled(
-    labeled: Annotated[Optional[Path], typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
-    unlabeled: Annotated[Optional[Path], typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
-    out: Annotated[Optional[Path], typer.Option(help="The balanced list. Default: balanced/STORE.parquet.")] = None,
-    per_class: Annotated[Optional[int], typer.Option(min=1, help="Samples of each class.")] = None,
+    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The balanced list. Default: balanced/STORE.parquet.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Label the unlabelled store with a vanilla classifier and draw a list with equal classes."""
     from mmpipe.pipeline.commands.train import run_balance
+    from mmpipe.pipeline.console import next_command
 
-    run_balance(labeled, unlabeled, out, per_class=per_class, sample=sample, seed=seed)
+    done = run_balance(labeled, unlabeled, out, per_class=per_class, sample=sample, seed=seed)
+    options = {"--labeled": labeled, "--unlabeled": unlabeled, "--balanced": out and done.path}
+    next_command(" ".join(["mmpipe train", *(f"{k} {v}" for k, v in options.items() if v), *["--sample"] * sample]))
 
 
 @app.command(epilog="Example: mmpipe train --supervised --modalities a,l --seed 1")
 def train(
-    labeled: Annotated[Optional[Path], typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
-    unlabeled: Annotated[Optional[Path], typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
-    balanced: Annotated[Optional[Path], typer.Option(help="Balanced list. Default: balanced/STORE.parquet.")] = None,
+    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    balanced: Annotated[Path | None, typer.Option(help="Balanced list. Default: balanced/STORE.parquet.")] = None,
     supervised: Annotated[bool, typer.Option("--supervised", help="Use the labelled store alone.")] = False,
-    out: Annotated[Optional[Path], typer.Option(help="Run folder. Default: runs/STORE-OBJECTIVE.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/STORE-OBJECTIVE.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")] = False,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     modalities: Annotated[str, typer.Option(help="Any of a, v, l, comma-separated.")] = "a,v,l",
@@ -146,8 +158,9 @@ def train(
 ) -> None:
     """Train the paper's model, cross-validated over held-out speakers."""
     from mmpipe.pipeline.commands.train import run_train
+    from mmpipe.pipeline.console import next_command
 
-    run_train(
+    path = run_train(
         labeled,
         unlabeled,
         balanced,
@@ -158,13 +171,15 @@ def train(
         modalities=[name.strip() for name in modalities.split(",") if name.strip()],
         seed=seed,
     )
+    stores = [labeled or Path("features") / ("iemocap-sample" if sample else "iemocap"), unlabeled]
+    next_command(" ".join(["mmpipe report", *(str(store) for store in stores if store), "--run", str(path)]))
 
 
 @app.command(epilog="Example: mmpipe report features/iemocap features/ami --run runs/iemocap-semi --out report.html")
 def report(
     stores: Annotated[list[Path], typer.Argument(help="Feature stores.")],
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
-    balanced: Annotated[Optional[Path], typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
+    balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained HTML page about stores and runs."""
@@ -174,18 +189,23 @@ def report(
     console.print(f"Report: {build_report(stores, run, balanced, None, out)}")
 
 
-@app.command("train-face", epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40")
+@app.command(
+    "train-face",
+    epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40",
+)
 def train_face(
     data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files or Parquet.")],
-    out: Annotated[Optional[Path], typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 8,
     seed: Seed = 0,
-    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads. Default: the cores.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores.")] = None,
     evaluate: Annotated[
-        Optional[str], typer.Option(help="Train nothing: evaluate on this part (train, valid or test).")
+        str | None, typer.Option(help="Train nothing: evaluate on this part (train, valid or test).")
     ] = None,
-    weights: Annotated[Optional[Path], typer.Option(help="With --evaluate. Default: the bundled weights.")] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="With --evaluate: average each face and its mirror image.")] = False,
+    weights: Annotated[Path | None, typer.Option(help="With --evaluate. Default: the bundled weights.")] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="With --evaluate: average each face and its mirror image.")
+    ] = False,
 ) -> None:
     """Train the face expression network on FERPlus, or evaluate weights of it."""
     from mmpipe.pipeline.commands.face import run_evaluate_face, run_train_face

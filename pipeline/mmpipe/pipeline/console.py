@@ -52,12 +52,14 @@ def progress(unit: str = "utt") -> Progress:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; the first column is left-aligned, numbers are right-aligned."""
+    """Print a table; numbers are right-aligned, everything else is left-aligned."""
     view = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    cells = [[str(cell) for cell in row] for row in rows]
     for number, column in enumerate(columns):
-        view.add_column(column, justify="left" if number == 0 else "right")
-    for row in rows:
-        view.add_row(*(str(cell) for cell in row))
+        is_number = all(row[number].rstrip("%").replace(".", "", 1).isdigit() for row in cells)
+        view.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    for row in cells:
+        view.add_row(*row)
     console.print(view)
 
 

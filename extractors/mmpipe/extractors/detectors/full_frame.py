@@ -36,6 +36,4 @@ class FullFrame(Detector):
             >>> FullFrame(FullFrameConfig()).detect([np.zeros((48, 64, 3), np.uint8)])[0][0].box
             (0.0, 0.0, 64.0, 48.0)
         """
-        return [
-            [Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), 1.0)] for image in images
-        ]
+        return [[Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), 1.0)] for image in images]

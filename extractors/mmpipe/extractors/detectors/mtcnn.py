@@ -128,9 +128,7 @@ class MTCNN(Detector):
         for n in keep:
             left, top, right, bottom = boxes[n].tolist()
             landmarks = tuple((x, y) for x, y in points[n].tolist())
-            found[owners[n]].append(
-                Detection((left, top, right - left, bottom - top), float(scores[n]), landmarks)
-            )
+            found[owners[n]].append(Detection((left, top, right - left, bottom - top), float(scores[n]), landmarks))
         return found
 
     @torch.inference_mode()
@@ -152,9 +150,7 @@ class MTCNN(Detector):
                     scores = scores_BPP[number, rows, columns]
                     corner = np.stack([columns, rows], 1) * STRIDE + 1.0
                     side = WINDOW - 1.0
-                    boxes = (
-                        np.hstack([corner, corner + side]) + offsets_B4PP[number][:, rows, columns].T * side
-                    )
+                    boxes = np.hstack([corner, corner + side]) + offsets_B4PP[number][:, rows, columns].T * side
                     keep = _suppress(boxes, scores, 0.5, "union")
                     levels[number].append((boxes[keep] / scale, scores[keep]))
         proposals = []
@@ -207,9 +203,7 @@ def _patches(
     _, height, width = packed_BHW.shape
     steps = np.arange(side) / (side - 1)
 
-    def axis(
-        first: Floats, last: Floats, size: int
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32], Any]:
+    def axis(first: Floats, last: Floats, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32], Any]:
         place = (first[:, None] + steps * (last - first)[:, None]) * ((size - 1) / size)
         before = np.clip(np.floor(place), 0, size - 2).astype(np.intp)
         return before, (place - before).astype(np.float32), (place >= 0) & (place <= size - 1)
@@ -220,9 +214,7 @@ def _patches(
     flat = packed_BHW.reshape(-1)
 
     def pixels(offset: int) -> npt.NDArray[np.float32]:
-        colours: npt.NDArray[np.uint8] = (
-            flat[corner + offset].view(np.uint8).reshape(*corner.shape, 4)[..., :3]
-        )
+        colours: npt.NDArray[np.uint8] = flat[corner + offset].view(np.uint8).reshape(*corner.shape, 4)[..., :3]
         return colours.astype(np.float32)
 
     top: npt.NDArray[np.float32] = pixels(0) + (pixels(1) - pixels(0)) * part_x[:, None, :, None]
@@ -289,9 +281,7 @@ def _survivors(
     return np.concatenate(kept)
 
 
-def _suppress(
-    boxes: Floats, scores: npt.NDArray[np.float32], overlap: float, relative_to: str
-) -> npt.NDArray[np.intp]:
+def _suppress(boxes: Floats, scores: npt.NDArray[np.float32], overlap: float, relative_to: str) -> npt.NDArray[np.intp]:
     """Numbers of the boxes that no better one overlaps by more than `overlap`, best first.
 
     The overlap is relative to the union or to the smaller box. As in the wheel, a box counts against worse

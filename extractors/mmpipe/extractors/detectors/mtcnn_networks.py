@@ -44,9 +44,7 @@ def weight_paths() -> dict[str, Path]:
     """
     spec = find_spec("mtcnn")
     if spec is None or spec.origin is None:
-        raise WeightsError(
-            "the package mtcnn, which carries the MTCNN weights, is missing: `pip install mtcnn`"
-        )
+        raise WeightsError("the package mtcnn, which carries the MTCNN weights, is missing: `pip install mtcnn`")
     folder = Path(spec.origin).parent / "assets" / "weights"
     for name, expected in SHA256.items():
         if (got := sha256(folder / name)) != expected:
