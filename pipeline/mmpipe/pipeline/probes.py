@@ -1,7 +1,7 @@
 """Linear probes: how much of the label each modality alone gives away.
 
-The features of an utterance are averaged over its faces or word pieces, standardised, and classified by logistic regression;
-every speaker is predicted by a model that never heard or saw that speaker's session.
+The features of an utterance are averaged over its faces or word pieces, standardised, and classified by logistic
+regression; every speaker is predicted by a model that never heard or saw that speaker's session.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def linear_probes(store: FeatureStore) -> dict[str, dict[str, Any]]:
 
 
 def _probe(
-    features: npt.NDArray[np.float32], usable: npt.NDArray[np.bool_], labels: npt.NDArray[Any], groups: npt.NDArray[Any]
+    features: npt.NDArray[np.float32],
+    usable: npt.NDArray[np.bool_],
+    labels: npt.NDArray[Any],
+    groups: npt.NDArray[Any],
 ) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import recall_score

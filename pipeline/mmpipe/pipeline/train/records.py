@@ -1,0 +1,52 @@
+"""The tables of a run folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmpipe.manifests.files import write_atomic, write_parquet
+
+__all__ = ["write_history", "write_predictions"]
+
+_PREDICTIONS = pa.schema(
+    [
+        ("utterance_id", pa.string()),
+        ("fold", pa.string()),
+        ("label", pa.string()),
+        ("predicted", pa.string()),
+        ("probabilities", pa.list_(pa.float32())),
+    ]
+)
+
+
+def write_history(path: Path, done: Sequence[dict[str, Any]]) -> None:
+    """One line an epoch of every fold, as CSV.
+
+    Args:
+        path: the file.
+        done: what fold.json holds, by fold.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["fold", *done[0]["history"][0]], lineterminator="\n")
+    writer.writeheader()
+    for fold in done:
+        for row in fold["history"]:
+            figures = {name: value if name == "epoch" else f"{value:.6g}" for name, value in row.items()}
+            writer.writerow({"fold": fold["name"], **figures})
+
+    def write(part: Path) -> None:
+        part.write_text(text.getvalue(), encoding="utf-8")
+
+    write_atomic(path, write)
+
+
+def write_predictions(path: Path, done: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
+    """One row a test utterance of every fold, as Parquet; `labels` orders the probabilities."""
+    rows = [{"fold": fold["name"], **row} for fold in done for row in fold["predictions"]]
+    write_parquet(path, pa.Table.from_pylist(rows, schema=_PREDICTIONS), {"labels": list(labels)})
