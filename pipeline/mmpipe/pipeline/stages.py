@@ -1,7 +1,7 @@
 """Stages: an extractor applied to the rows of one shard.
 
-A stage is a name, an extractor and its config. What it reads follows from the extractor's input kind: `audio`, `frames` and
-`words` come from the manifest and its media, `crops` from the rows of the stage `faces`.
+A stage is a name, an extractor and its config. What it reads follows from the extractor's input kind: `audio`, `frames`
+and `words` come from the manifest and its media, `crops` from the rows of the stage `faces`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmpipe.extractors.registry import load as load_extractor
 from mmpipe.manifests.errors import Rejected, UsageError
 from mmpipe.manifests.schema import Utterance
 
-__all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "resolve_stages", "run_stage"]
+__all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "item_makers", "resolve_stages", "run_stage"]
 
 FACES = "faces"
 """The stage whose crops feed the stages of input kind `crops`."""
@@ -198,7 +198,11 @@ def _crops(row: dict[str, Any]) -> Any:
 
 
 def run_stage(
-    spec: StageSpec, extractor: Extractor, utterances: Sequence[Utterance], root: Path, upstream: pa.Table | None
+    spec: StageSpec,
+    extractor: Extractor,
+    utterances: Sequence[Utterance],
+    root: Path,
+    upstream: pa.Table | None,
 ) -> list[Row | Rejected]:
     """The rows of one shard, in order: an error of any kind costs its own row only.
 
@@ -209,15 +213,17 @@ def run_stage(
         root: the corpus root.
         upstream: the same shard of the stage that this one needs, if it needs one.
     """
-    makers: list[Callable[[], Any]]
-    if upstream is not None:
-        rows = upstream.select(["utterance_id", "status", "error", "crops"]).to_pylist()
-        assert [row["utterance_id"] for row in rows] == [u.utterance_id for u in utterances]
-        makers = [partial(_crops, row) for row in rows]
-    else:
-        make = getattr(Inputs(root, spec.every), spec.input)
-        makers = [partial(make, utterance) for utterance in utterances]
-    return _answer(extractor, makers)
+    if upstream is None:
+        return _answer(extractor, item_makers(spec, utterances, root))
+    rows = upstream.select(["utterance_id", "status", "error", "crops"]).to_pylist()
+    assert [row["utterance_id"] for row in rows] == [u.utterance_id for u in utterances]
+    return _answer(extractor, [partial(_crops, row) for row in rows])
+
+
+def item_makers(spec: StageSpec, utterances: Sequence[Utterance], root: Path) -> list[Callable[[], Any]]:
+    """One call for each utterance that decodes its item, or raises `Rejected`; to be called in order."""
+    make = getattr(Inputs(root, spec.every), spec.input)
+    return [partial(make, utterance) for utterance in utterances]
 
 
 def _answer(extractor: Extractor, makers: Sequence[Callable[[], Any]]) -> list[Row | Rejected]:
