@@ -6,6 +6,7 @@ import wave
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -33,7 +34,8 @@ def tone(seconds: float, rate: int = 16_000, seed: int = 0) -> npt.NDArray[np.in
     generator = np.random.default_rng(seed)
     t = np.arange(round(seconds * rate)) / rate
     wave_ = 0.4 * np.sign(np.sin(2 * np.pi * (110 + 20 * seed) * t)) * (1 + np.sin(2 * np.pi * 3 * t)) / 2
-    return ((wave_ + 0.02 * generator.standard_normal(len(t))) * 20_000).astype(np.int16)
+    noisy = (wave_ + 0.02 * generator.standard_normal(len(t))) * 20_000
+    return np.asarray(noisy, np.int16)
 
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16], rate: int = 16_000) -> Path:
@@ -47,14 +49,19 @@ def write_wav(path: Path, samples: npt.NDArray[np.int16], rate: int = 16_000) ->
 
 
 def write_video(
-    path: Path, frames: int = 60, *, rate: int = 25, audio: npt.NDArray[np.int16] | None = None, codec: str = "mpeg4"
+    path: Path,
+    frames: int = 60,
+    *,
+    rate: int = 25,
+    audio: npt.NDArray[np.int16] | None = None,
+    codec: str = "mpeg4",
 ) -> Path:
     """A film whose frame n is gray of level 4 n, with a darker right half; audio as AAC where given."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=Fraction(rate))
+        video: Any = container.add_stream(codec, rate=Fraction(rate))
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         video.codec_context.gop_size = 12
-        sound = container.add_stream("aac", rate=16_000, layout="mono") if audio is not None else None
+        sound: Any = container.add_stream("aac", rate=16_000, layout="mono") if audio is not None else None
         for number in range(frames):
             image = np.full((48, 64, 3), 4 * number % 240, np.uint8)
             image[:, 32:] //= 2

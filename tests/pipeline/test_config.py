@@ -38,7 +38,11 @@ def test_sample_and_root_exclude_each_other() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[datasets", "not valid TOML"), ("[dataset.ami]\nroot='x'", "dataset: Extra inputs"), ("stages = 3", "stages")],
+    [
+        ("[datasets", "not valid TOML"),
+        ("[dataset.ami]\nroot='x'", "dataset: Extra inputs"),
+        ("stages = 3", "stages"),
+    ],
 )
 def test_a_wrong_file_is_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mmpipe.toml"
@@ -65,4 +69,8 @@ def test_an_unknown_option_lists_the_valid_ones() -> None:
 
 
 def test_stages_run_in_the_order_of_the_flow() -> None:
-    assert [spec.name for spec in resolve_stages(["text", "faces", "audio"], {})] == ["audio", "faces", "text"]
+    assert [spec.name for spec in resolve_stages(["text", "faces", "audio"], {})] == [
+        "audio",
+        "faces",
+        "text",
+    ]

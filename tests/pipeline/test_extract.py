@@ -51,7 +51,9 @@ def test_running_again_finds_nothing_to_do(manifest: pa.Table, corpus_root: Path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")} == written
 
 
-def test_a_damaged_shard_is_made_again_with_the_same_bytes(manifest: pa.Table, corpus_root: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_made_again_with_the_same_bytes(
+    manifest: pa.Table, corpus_root: Path, tmp_path: Path
+) -> None:
     extract(planned(manifest, corpus_root, tmp_path), SerialEngine())
     path = shard_path(tmp_path, "audio", 1)
     before = path.read_bytes()
@@ -99,7 +101,14 @@ def test_broken_media_cost_their_own_rows_only(corpus_root: Path, tmp_path: Path
     extract(planned(to_table(rows), corpus_root, tmp_path, AUDIO, TEXT), SerialEngine())
     store = FeatureStore(tmp_path)
     status = dict(zip(*(store.read("audio").column(c).to_pylist() for c in ("utterance_id", "status")), strict=True))
-    assert [status[f"test/{n}"] for n in range(6)] == ["ok", "media_error", "ok", "media_missing", "media_error", "ok"]
+    assert [status[f"test/{n}"] for n in range(6)] == [
+        "ok",
+        "media_error",
+        "ok",
+        "media_missing",
+        "media_error",
+        "ok",
+    ]
     assert status["test/silent"] == "no_audio"
     assert store.statuses("text") == {"ok": 6, "no_text": 1}
     errors = [e for e in store.read("audio").column("error").to_pylist() if e]

@@ -143,7 +143,7 @@ def test_the_face_strip_holds_the_crops_side_by_side(tmp_path: Path) -> None:
     assert strip is not None and strip.shape == (64, 4 * 64)
     crops = FeatureStore(tmp_path / "store").read("faces").column("crops")[0].as_py()
     first = cv2.imdecode(np.frombuffer(crops[0], np.uint8), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(strip[:, :64], first)
+    assert first is not None and np.array_equal(strip[:, :64], first)
     with pytest.raises(UsageError, match="exists"):
         run_inspect(tmp_path / "store", "test/a", tmp_path / "strip.png")
 

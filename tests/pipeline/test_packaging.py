@@ -48,9 +48,15 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True, text=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MMPIPE_")} | {"PYTHONPATH": str(site)}
-    where = "import mmpipe.manifests.io as m, mmpipe.extractors.bert as e, mmpipe.pipeline.cli as p; print(m, e, p)"
+    modules = "mmpipe.manifests.io", "mmpipe.extractors.bert", "mmpipe.pipeline.cli"
+    where = f"import {', '.join(modules)}; print({', '.join(modules)})"
     found = subprocess.run(
-        [sys.executable, "-c", where], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-c", where],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert found.stdout.count(str(site)) == 3
     command = [sys.executable, "-c", "from mmpipe.pipeline.cli import main; main()"]
@@ -78,7 +84,11 @@ def test_a_full_install_into_a_new_environment_runs_the_smoke_demo(wheel: Path, 
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[demo]"], check=True, cwd=tmp_path)
     run = subprocess.run(
-        [tmp_path / "venv" / "bin" / "mmpipe", "demo", "--smoke"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [tmp_path / "venv" / "bin" / "mmpipe", "demo", "--smoke"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "mmpipe-demo" / "report.html").is_file()

@@ -11,7 +11,14 @@ import pytest
 from mmpipe.manifests.errors import StoreError
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.plan import plan
-from mmpipe.pipeline.store import FeatureStore, fingerprint, shard_path, shard_schema, write_shard, write_store
+from mmpipe.pipeline.store import (
+    FeatureStore,
+    fingerprint,
+    shard_path,
+    shard_schema,
+    write_shard,
+    write_store,
+)
 
 COLUMNS = [pa.field("features", pa.list_(pa.float32(), 2))]
 
@@ -30,7 +37,11 @@ def store(tmp_path: Path) -> Path:
     write_store(tmp_path, "t", manifest, {"audio": {"extractor": "is10"}}, "0.1.0")
     ids = manifest.column("utterance_id").to_pylist()
     for number in range(2):
-        write_shard(shard_path(tmp_path, "audio", number), shard(ids[16 * number : 16 * number + 16], number), {"n": number})
+        write_shard(
+            shard_path(tmp_path, "audio", number),
+            shard(ids[16 * number : 16 * number + 16], number),
+            {"n": number},
+        )
     return tmp_path
 
 

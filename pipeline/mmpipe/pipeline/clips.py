@@ -1,5 +1,6 @@
-"""Review clips: one utterance cut out of its corpus, to look at and listen to. Driven by ffmpeg-python with the binary of
-imageio-ffmpeg, so no FFmpeg needs to be installed.
+"""Review clips: one utterance cut out of its corpus, to look at and listen to.
+
+Cut by ffmpeg-python with the binary of imageio-ffmpeg, so no FFmpeg needs to be installed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ __all__ = ["write_clip"]
 
 
 def write_clip(utterance: Utterance, root: Path, out: Path) -> Path:
-    """Cut the audio and video of an utterance into one file (H.264 and AAC in an .mp4); the region is cut from the frame.
+    """Cut the audio and video of an utterance into one file; its region is cut from the frame.
 
     Args:
         utterance: a row of a manifest.
@@ -35,15 +36,20 @@ def write_clip(utterance: Utterance, root: Path, out: Path) -> Path:
         picture = _input(root, utterance.video).video
         if region := utterance.video.region:
             picture = picture.crop(
-                f"iw*{region.x}", f"ih*{region.y}", f"trunc(iw*{region.width}/2)*2", f"trunc(ih*{region.height}/2)*2"
+                f"iw*{region.x}",
+                f"ih*{region.y}",
+                f"trunc(iw*{region.width}/2)*2",
+                f"trunc(ih*{region.height}/2)*2",
             )
         streams.append(picture)
     if utterance.audio:
         streams.append(_input(root, utterance.audio).audio)
     if not streams:
         raise CorpusError(f"{utterance.utterance_id} has neither audio nor video: there is nothing to cut")
-    command = ffmpeg.output(*streams, str(out), pix_fmt="yuv420p", shortest=None) if utterance.video else ffmpeg.output(
-        *streams, str(out)
+    command = (
+        ffmpeg.output(*streams, str(out), pix_fmt="yuv420p", shortest=None)
+        if utterance.video
+        else ffmpeg.output(*streams, str(out))
     )
     try:
         command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), capture_stdout=True, capture_stderr=True)

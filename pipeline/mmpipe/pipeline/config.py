@@ -1,11 +1,11 @@
 """The configuration: mmpipe.toml, environment variables and options, checked and merged.
 
-    [datasets.ami]
-    root = "/data/ami"          # or MMPIPE_AMI_ROOT, or --root
-    num_crops = 25000           # any option of the corpus
+[datasets.ami]
+root = "/data/ami"          # or MMPIPE_AMI_ROOT, or --root
+num_crops = 25000           # any option of the corpus
 
-    [stages.text]
-    model = "google-bert/bert-large-uncased"    # any option of the stage, or --set text.model=...
+[stages.text]
+model = "google-bert/bert-large-uncased"    # any option of the stage, or --set text.model=...
 """
 
 from __future__ import annotations

@@ -181,7 +181,8 @@ def _made(store: Path, spec: StageSpec, shard: int) -> str:
         return str(FeatureStore(store).footer(str(spec.needs), shard)["fingerprint"])
     except StoreError as error:
         raise StoreError(
-            f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} is not there: add {spec.needs} to --stages"
+            f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} is not there: "
+            f"add {spec.needs} to --stages"
         ) from error
 
 
@@ -208,7 +209,9 @@ def _why(store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any]) -
         if isinstance(new, dict) and isinstance(was, dict) and key != "media":
             changed += [f"{key}.{k}" for k in sorted(new.keys() | was.keys()) if new.get(k) != was.get(k)]
         else:
-            changed.append({"rows": "manifest rows", "media": "media content", "upstream": f"stage {spec.needs}"}.get(key, key))
+            changed.append(
+                {"rows": "manifest rows", "media": "media content", "upstream": f"stage {spec.needs}"}.get(key, key)
+            )
     return f"changed: {', '.join(changed)}"
 
 

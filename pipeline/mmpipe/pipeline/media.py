@@ -1,9 +1,9 @@
 """Decoding in process with PyAV: audio to 16 kHz mono float32, every n-th video frame to RGB.
 
-A span of a file equals the same span of the whole file, bit for bit. So 16 kHz PCM is sought, while compressed or resampled
-audio is decoded from its start (a decoder entered in the middle differs by up to 0.05), once for the successive spans
-of a file. Frames lie on the file's own grid: overlapping spans share frames. Decoders use one thread; the
-engine runs several processes.
+A span of a file equals the same span of the whole file, bit for bit. So 16 kHz PCM is sought, while compressed or
+resampled audio is decoded from its start (a decoder entered in the middle differs by up to 0.05), once for the
+successive spans of a file. Frames lie on the file's own grid: overlapping spans share frames. Decoders use one
+thread; the engine runs several processes.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class AudioReader:
         """The span as a waveform float32 [T], 16 kHz, the mean of the file's channels.
 
         Raises:
-            Rejected: the file is missing (`media_missing`), damaged or ends before the span does (`media_error`), has no
-                audio stream (`no_audio`), or the span holds no sample (`too_short`).
+            Rejected: the file is missing (`media_missing`), damaged or ends before the span does (`media_error`), has
+                no audio stream (`no_audio`), or the span holds no sample (`too_short`).
         """
         first = round(span.start_seconds * SAMPLING_RATE_HZ)
         last = None if span.end_seconds is None else round(span.end_seconds * SAMPLING_RATE_HZ)
@@ -107,8 +107,8 @@ def _is_seekable(stream: Any) -> bool:
 
 def _mono(frame: Any) -> npt.NDArray[np.float32]:
     """One decoded frame of planar float as the mean of its channels."""
-    channels = frame.to_ndarray()
-    return channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
+    channels: npt.NDArray[np.float32] = frame.to_ndarray()
+    return np.asarray(channels[0] if len(channels) == 1 else channels.mean(axis=0), np.float32)
 
 
 def _planar_float(rate: int) -> Any:
@@ -119,7 +119,8 @@ def _decode_pcm(container: Any, stream: Any, first: int, last: int | None) -> tu
     """Samples around [first, last) and the number of the first sample decoded."""
     if first > 0:
         container.seek(int(first / SAMPLING_RATE_HZ / stream.time_base), stream=stream)
-    resampler, parts, offset, got = _planar_float(SAMPLING_RATE_HZ), [], 0, 0
+    parts: list[npt.NDArray[np.float32]] = []
+    resampler, offset, got = _planar_float(SAMPLING_RATE_HZ), 0, 0
     for frame in container.decode(stream):
         if not parts:
             offset = round((frame.time or 0.0) * SAMPLING_RATE_HZ)
@@ -140,9 +141,7 @@ def _decode_whole(container: Any, stream: Any) -> npt.NDArray[np.float32]:
 
 
 class VideoReader:
-    """Reads sampled frames of spans. It goes on decoding where it stands if the next span lies ahead, and keeps the
-    last sampled frames for the next utterance of the same file.
-    """
+    """Reads sampled frames of spans, and keeps the last ones for the next, overlapping span of the same file."""
 
     def __init__(self, every: int) -> None:
         self.every = every

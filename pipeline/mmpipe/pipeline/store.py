@@ -6,8 +6,8 @@
       {stage}/{shard}.parquet  one row an utterance: utterance_id, status, error, the stage's columns
       logs/                    times, rates, hosts: everything that may differ between two equal runs
 
-Shard k of every stage holds the same utterances in the same order, so joining stages is a zip. The footer of a shard is the
-only authority on what it holds: its fingerprint and the provenance that the fingerprint covers.
+Shard k of every stage holds the same utterances in the same order, so joining stages is a zip. The footer of a shard is
+the only authority on what it holds: its fingerprint and the provenance that the fingerprint covers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ import pyarrow.parquet as pq
 from mmpipe.manifests.errors import StoreError
 from mmpipe.manifests.files import canonical_json, read_metadata, write_json, write_parquet
 
-__all__ = ["STORE_FORMAT", "FeatureStore", "fingerprint", "shard_path", "shard_schema", "write_shard", "write_store"]
+__all__ = [
+    "STORE_FORMAT",
+    "FeatureStore",
+    "fingerprint",
+    "shard_path",
+    "shard_schema",
+    "write_shard",
+    "write_store",
+]
 
 STORE_FORMAT = "mmpipe-store/1"
 
@@ -132,8 +140,8 @@ class FeatureStore:
         except (OSError, pa.ArrowInvalid) as error:
             valid = ", ".join(self.stages) or "none yet"
             raise StoreError(
-                f"shard {shard} of stage {stage!r} cannot be read from {path} ({error}); stages of this store: {valid}; "
-                "`mmpipe extract` again completes it"
+                f"shard {shard} of stage {stage!r} cannot be read from {path} ({error}); stages of this store: "
+                f"{valid}; `mmpipe extract` again completes it"
             ) from error
 
     def read(self, stage: str, columns: Sequence[str] | None = None) -> pa.Table:

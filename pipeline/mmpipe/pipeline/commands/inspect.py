@@ -152,7 +152,11 @@ def write_face_strip(view: UtteranceView, out: Path) -> None:
     shade = np.where(row["detected"], 1.0, 0.5)[:, None, None]
     strip = np.concatenate(list((decode_crops(row["crops"]) * shade).astype(np.uint8)), axis=1)
     encoded = cv2.imencode(".png", strip)[1].tobytes()
-    write_atomic(out, lambda part: part.write_bytes(encoded))
+
+    def write(part: Path) -> None:
+        part.write_bytes(encoded)
+
+    write_atomic(out, write)
 
 
 def cut_clip(

@@ -90,13 +90,16 @@ class LocalEngine:
                     yield future.result()
                 except BrokenProcessPool as error:
                     raise StoreError(
-                        f"a worker process died while it made shard {task_key[1]} of stage {task_key[0]!r} (out of memory, "
-                        "or a crash in a decoder); finished shards are safe: run the same command again, with fewer "
-                        "--workers if memory was short"
+                        f"a worker process died while it made shard {task_key[1]} of stage {task_key[0]!r} "
+                        "(out of memory, or a crash in a decoder); finished shards are safe: run the same command "
+                        "again, with fewer --workers if memory was short"
                     ) from error
 
     def _submit(
-        self, pool: ProcessPoolExecutor, due: dict[tuple[str, int], Task], running: dict[Future[TaskResult], tuple[str, int]]
+        self,
+        pool: ProcessPoolExecutor,
+        due: dict[tuple[str, int], Task],
+        running: dict[Future[TaskResult], tuple[str, int]],
     ) -> None:
         """Keep every worker busy and one task waiting for each, so that a stop loses little."""
         unfinished = {*due, *running.values()}
