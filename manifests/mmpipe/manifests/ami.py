@@ -1,60 +1,37 @@
 """AMI (Carletta et al. 2006): meetings filmed and recorded speaker by speaker, without emotion labels.
 
-Layout: the manual annotations 1.6.2 (`words/{meeting}.{agent}.words.xml`, `corpusResources/meetings.xml`) unpacked beside the
-signals (`{meeting}/audio/{meeting}.Headset-{channel}.wav`, `{meeting}/video/{meeting}.{camera}.avi`). Which channel and
-camera belong to a speaker stands in meetings.xml and is NOT positional: 352 of 682 speakers do not follow A = channel 0 = Closeup1.
+Layout: the manual annotations 1.6.2 (`words/{meeting}.{agent}.words.xml`, `corpusResources/meetings.xml`) unpacked
+beside the signals (`{meeting}/audio/{meeting}.Headset-{channel}.wav`, `{meeting}/video/{meeting}.{camera}.avi`).
+Which channel and camera belong to a speaker stands in meetings.xml and is NOT positional: 352 of 682 speakers do not
+follow A = channel 0 = Closeup1.
+
+A window lies inside the shorter of the speaker's two files, as their headers tell it (some videos end before the
+meeting does). Where a file is not there or its header cannot be read, the meeting's `duration` of meetings.xml stands
+in.
 """
 
 from __future__ import annotations
 
-import wave
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
-from xml.etree.ElementTree import ParseError
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import iterparse
-from pydantic import Field
-
+from mmpipe.manifests.ami_files import Speaker, read_meetings, read_words, words_files
 from mmpipe.manifests.corpus import Corpus, CorpusOptions, Prepared, require
-from mmpipe.manifests.crops import Crop, SpokenWord, Spread, candidates, draw, inside
-from mmpipe.manifests.errors import CorpusError
+from mmpipe.manifests.crops import Crop, CropOptions, Recording, draw
+from mmpipe.manifests.errors import CorpusError, UsageError
+from mmpipe.manifests.headers import riff_seconds
 from mmpipe.manifests.schema import MediaSpan, Utterance
 
-__all__ = ["Ami", "AmiOptions", "Speaker"]
-
-NITE = "{http://nite.sourceforge.net/}"
-"""The namespace of NXT's ids."""
+__all__ = ["Ami", "AmiOptions"]
 
 
-class AmiOptions(CorpusOptions):
+class AmiOptions(CropOptions):
     """Options of AMI."""
 
-    crop_seconds: float = Field(default=7.2, gt=0)
-    """Length of a crop: 7.2 s to go with IEMOCAP, 3.5 s with MELD (paper section 4.2)."""
-    num_crops: int = Field(default=25_000, ge=1)
-    """Crops to draw; about 11 % have no face, so 25,000 leave the paper's 20,000."""
-    seed: int = 0
-    """Decides which crops are drawn."""
-    spread: Spread = "proportional"
-    """`proportional` to the words of meetings and speakers, or `uniform` over speakers."""
     exclude: tuple[str, ...] = ()
-    """Meetings to leave out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """A participant of a meeting, as meetings.xml has it. `camera` is None for the few who are on no close-up."""
-
-    meeting: str
-    agent: str
-    channel: str
-    camera: str | None
-    name: str
-    role: str | None
-    meeting_seconds: float
+    """Meetings to leave out, such as ES2002a, or all whose names begin so, such as ES2002."""
 
 
 class Ami(Corpus):
@@ -65,7 +42,15 @@ class Ami(Corpus):
     options: AmiOptions
 
     def prepare(self, root: Path) -> Prepared:
-        """One utterance a crop, in the order of drawing."""
+        """One utterance a crop, in the order of drawing.
+
+        Meetings without media are skipped, if any meeting has some. Where none has, the annotations alone are read:
+        enough for text, and to plan.
+
+        Raises:
+            CorpusError: the folder does not look like AMI.
+            UsageError: `exclude` names what no meeting matches.
+        """
         require(
             root,
             "AMI",
@@ -73,54 +58,94 @@ class Ami(Corpus):
             "the AMI corpus: the manual annotations unpacked beside the meetings' folders",
         )
         prepared = Prepared()
-        spoken: dict[str, tuple[Speaker, list[SpokenWord]]] = {}
-        crops: list[Crop] = []
-        for speaker in self._speakers(root, prepared):
-            words = _words(root, speaker, prepared)
-            key = f"{speaker.meeting}.{speaker.agent}"
-            spoken[key] = speaker, words
-            seconds = _wav_seconds(root / _audio_uri(speaker)) or speaker.meeting_seconds
-            crops += candidates(words, key, self.options.crop_seconds, seconds)
-        drawn = draw(crops, self.options.num_crops, self.options.seed, self.options.spread)
+        speakers = self._speakers(root, prepared)
+        recordings = {f"{s.meeting}.{s.agent}": (s, _recording(root, s, prepared)) for s in speakers}
+        drawn = draw((recording for _, recording in recordings.values()), self.options)
         if len(drawn) < self.options.num_crops:
-            prepared.problem(
-                "fewer crops", "words", f"{self.options.num_crops} were asked for, the meetings at hand hold {len(drawn)}"
-            )
-        prepared.utterances = [self._utterance(crop, *spoken[crop.speaker]) for crop in drawn]
+            message = f"{self.options.num_crops} were asked for, {len(drawn)} can be drawn: all of them are taken"
+            prepared.problem("fewer_crops", "words", message)
+        prepared.utterances = [self._utterance(crop, recordings[crop.recording.name][0]) for crop in drawn]
+        prepared.counts["speakers"] = len(recordings)
+        prepared.counts["words"] = sum(len(recording.word_ids) for _, recording in recordings.values())
         return prepared
 
-    def _speakers(self, root: Path, prepared: Prepared) -> Iterator[Speaker]:
-        """Speakers of the meetings whose signals are there."""
-        absent: set[str] = set()
-        for speaker in _read_meetings(root / "corpusResources" / "meetings.xml", prepared):
-            if speaker.meeting in self.options.exclude or speaker.meeting in absent:
-                continue
-            if not (root / speaker.meeting).is_dir():
-                absent.add(speaker.meeting)
-                continue
-            for uri in (_audio_uri(speaker), _video_uri(speaker)):
-                if uri and not (root / uri).is_file():
-                    prepared.problem("missing media", uri, "crops of this speaker get the status media_missing")
-            yield speaker
-        if absent:
-            prepared.problem("missing meetings", "corpusResources/meetings.xml", f"{len(absent)} meetings have no folder")
+    def expected(self) -> Mapping[str, Mapping[str, int]]:
+        """171 meetings and 687 words files."""
+        return {} if self.options.exclude else {"read": {"meetings": 171, "words files": 687}}
 
-    def _utterance(self, crop: Crop, speaker: Speaker, words: list[SpokenWord]) -> Utterance:
-        text, inner = inside(words, crop)
+    def _speakers(self, root: Path, prepared: Prepared) -> list[Speaker]:
+        """The speakers of the meetings that have words, that have media if any has, and are wanted."""
+        files = {(meeting, agent): path for meeting, agent, path in words_files(root)}
+        speakers: dict[tuple[str, str], Speaker] = {}
+        for speaker in read_meetings(root, root / "corpusResources" / "meetings.xml", prepared):
+            speakers.setdefault((speaker.meeting, speaker.agent), speaker)
+        for key in sorted(files.keys() - speakers.keys()):
+            where = files[key].relative_to(root)
+            prepared.problem("no_speaker", where, "meetings.xml has no such speaker: the words are left out")
+        for prefix in self.options.exclude:
+            if not prefix or not any(meeting.startswith(prefix) for meeting, _ in speakers):
+                raise UsageError(f"exclude {prefix!r}: no meeting of {root} has a name that begins so")
+        meetings: dict[str, list[Speaker]] = defaultdict(list)
+        for (meeting, agent), speaker in speakers.items():
+            if self.options.exclude and meeting.startswith(self.options.exclude):
+                prepared.left_out[f"meeting {meeting} (excluded)"] += 0
+            elif (meeting, agent) in files:
+                meetings[meeting].append(speaker)
+            elif any(m == meeting for m, _ in files):
+                prepared.problem("file_missing", f"words/{meeting}.{agent}.words.xml", "this speaker gives no crops")
+        prepared.counts["meetings"] = len({m for m, _ in speakers.keys() & files.keys()})
+        prepared.counts["words files"] = len(files)
+        if not meetings:
+            raise CorpusError(f"{root}: no words file belongs to a wanted meeting of corpusResources/meetings.xml")
+        return _with_media(root, meetings, prepared)
+
+    def _utterance(self, crop: Crop, speaker: Speaker) -> Utterance:
+        start, end = crop.start_seconds, crop.end_seconds
+        text, words = crop.recording.words(start, end)
         video = _video_uri(speaker)
         return Utterance(
-            f"ami/{crop.word_id}@{self.options.crop_seconds:g}",
+            f"ami/{crop.word_id}@{self.options.crop_seconds:.12g}",
             "ami",
-            session=speaker.meeting,
+            session=speaker.meeting.rstrip("abcd") or speaker.meeting,
             dialogue=speaker.meeting,
             speaker=speaker.name,
             gender=speaker.name[0] if speaker.name[:1] in ("F", "M") else None,
-            audio=MediaSpan(_audio_uri(speaker), crop.start_seconds, crop.end_seconds),
-            video=MediaSpan(video, crop.start_seconds, crop.end_seconds) if video else None,
+            audio=MediaSpan(_audio_uri(speaker), start, end),
+            video=MediaSpan(video, start, end) if video else None,
             text=text,
-            words=inner,
-            annotations={"agent": speaker.agent, "role": speaker.role},
+            words=words,
+            annotations={"agent": speaker.agent} | ({"role": speaker.role} if speaker.role else {}),
         )
+
+
+def _with_media(root: Path, meetings: dict[str, list[Speaker]], prepared: Prepared) -> list[Speaker]:
+    """The speakers of the meetings that have a media file; all speakers where no meeting has one."""
+    at_hand = {m: {s: _missing(root, s) for s in speakers} for m, speakers in meetings.items()}
+    complete = {m for m, missing in at_hand.items() if any(len(gone) < _files(s) for s, gone in missing.items())}
+    if not complete:
+        message = f"none of the {len(meetings)} meetings has a media file here: only their text can be used"
+        prepared.problem("media_missing", ".", message)
+        return [speaker for speakers in meetings.values() for speaker in speakers]
+    for meeting in meetings:
+        if meeting not in complete:
+            prepared.problem("media_missing", meeting, "the meeting has no media file here: it is skipped")
+    for meeting in complete:
+        for speaker, gone in at_hand[meeting].items():
+            for uri in gone:
+                message = f"crops of speaker {speaker.agent} get the status media_missing"
+                prepared.problem("media_missing", uri, message)
+            if speaker.camera is None:
+                where = f"{speaker.meeting}.{speaker.agent}"
+                prepared.problem("no_camera", where, "the speaker is on no close-up: crops have no video")
+    return [speaker for meeting, speakers in meetings.items() if meeting in complete for speaker in speakers]
+
+
+def _files(speaker: Speaker) -> int:
+    return 1 if speaker.camera is None else 2
+
+
+def _missing(root: Path, speaker: Speaker) -> list[str]:
+    return [uri for uri in (_audio_uri(speaker), _video_uri(speaker)) if uri and not (root / uri).is_file()]
 
 
 def _audio_uri(speaker: Speaker) -> str:
@@ -131,69 +156,18 @@ def _video_uri(speaker: Speaker) -> str | None:
     return speaker.camera and f"{speaker.meeting}/video/{speaker.meeting}.{speaker.camera}.avi"
 
 
-def _wav_seconds(path: Path) -> float | None:
-    """Length of a wav file from its header; None where there is none that can be read."""
-    try:
-        with wave.open(str(path), "rb") as stream:
-            return stream.getnframes() / stream.getframerate()
-    except (OSError, EOFError, wave.Error, ZeroDivisionError):
-        return None
-
-
-def _read_meetings(path: Path, prepared: Prepared) -> Iterator[Speaker]:
-    try:
-        for _, meeting in iterparse(path, events=("end",)):
-            if meeting.tag != "meeting":
-                continue
-            for speaker in meeting.findall("speaker"):
-                channel, agent = speaker.get("channel"), speaker.get("nxt_agent")
-                if channel is None or agent is None:
-                    prepared.problem("malformed element", path.name, f"a speaker of {meeting.get('observation')} lacks a channel")
-                    continue
-                yield Speaker(
-                    meeting.get("observation", ""),
-                    agent,
-                    channel,
-                    speaker.get("camera"),
-                    speaker.get("global_name", ""),
-                    speaker.get("role"),
-                    float(meeting.get("duration") or 0),
-                )
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise CorpusError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _words(root: Path, speaker: Speaker, prepared: Prepared) -> list[SpokenWord]:
-    """A speaker's words by start time. Words without times and words that run backwards are left out and told."""
-    path = root / "words" / f"{speaker.meeting}.{speaker.agent}.words.xml"
-    where = path.relative_to(root)
-    if not path.is_file():
-        prepared.problem("missing words", where, "this speaker gives no crops")
-        return []
-    words: list[SpokenWord] = []
-    try:
-        for _, element in iterparse(path, events=("end",)):
-            if element.tag != "w":
-                continue
-            word_id, text = element.get(f"{NITE}id", ""), (element.text or "").strip()
-            start, end = _time(element.get("starttime")), _time(element.get("endtime"))
-            if element.get("punc") == "true":
-                if words:
-                    words[-1] = replace(words[-1], mark=words[-1].mark + text)
-            elif start is None or end is None:
-                prepared.problem("word without times", where, f"{word_id} {text!r} is left out")
-            elif end < start:
-                prepared.problem("times run backwards", where, f"{word_id} {text!r}: {start} to {end} s, left out")
-            elif text:
-                words.append(SpokenWord(word_id, text, start, end))
-    except (ParseError, DefusedXmlException) as error:
-        prepared.problem("damaged file", where, f"{type(error).__name__}: {error}; {len(words)} words were read")
-    return sorted(words, key=lambda word: word.start_seconds)
-
-
-def _time(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 <= value < 1e6 else None
+def _recording(root: Path, speaker: Speaker, prepared: Prepared) -> Recording:
+    name = f"{speaker.meeting}.{speaker.agent}"
+    words = read_words(root, root / "words" / f"{name}.words.xml", prepared)
+    uris = [uri for uri in (_audio_uri(speaker), _video_uri(speaker)) if uri]
+    seconds = [seconds for uri in uris if (seconds := riff_seconds(root / uri)) is not None]
+    return Recording(
+        name,
+        speaker.name,
+        min(seconds) if len(seconds) == len(uris) else min([*seconds, speaker.duration_seconds]),
+        words.word_ids,
+        words.texts,
+        words.marks,
+        words.start_seconds,
+        words.end_seconds,
+    )

@@ -68,7 +68,7 @@ class TrainingError(MmpipeError):
     """The data cannot be trained on as asked."""
 
 
-class Rejected(MmpipeError):
+class Rejected(MmpipeError):  # noqa: N818 - it ends no run
     """One utterance cannot be processed: its row gets `status` and this message, the run goes on.
 
     Args:

@@ -12,7 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["METADATA_KEY", "canonical_json", "read_metadata", "sweep_parts", "write_atomic", "write_json", "write_parquet"]
+__all__ = [
+    "METADATA_KEY",
+    "canonical_json",
+    "read_metadata",
+    "sweep_parts",
+    "write_atomic",
+    "write_json",
+    "write_parquet",
+]
 
 METADATA_KEY = b"mmpipe"
 """The key under which a Parquet footer holds mmpipe's JSON."""
@@ -60,7 +68,11 @@ def sweep_parts(folder: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; keys keep the order that the caller gives them."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8") and None)
+
+    def write(part: Path) -> None:
+        part.write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
 
 
 def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, Any], *, plain: tuple[str, ...] = ()) -> None:

@@ -1,40 +1,44 @@
-"""Any folder of clips, with transcripts beside them or in one table.
+"""Anyone's clips: media files in a folder, with transcripts beside them or in one table.
 
-A clip's transcript is the file of the same name that ends in .vtt (WebVTT), .srt (SubRip) or .txt. Or `table` names a CSV or
-JSONL file with a column `file` and any of start_seconds, end_seconds, text, label, speaker, split, session, dialogue, gender. Whether
-a clip has a picture follows from its ending: no media file is opened.
+A clip's transcript is the file of the same name that ends in .vtt (WebVTT), .srt (SubRip), .TextGrid (Praat) or .txt.
+Its sound and its picture may be two files of one name, such as talk.wav and talk.mp4. Or `table` names a CSV, TSV or
+JSONL file with a column `file` and any of start_seconds, end_seconds, duration_seconds, text, label, speaker, split,
+session, dialogue, gender, utterance_id; other columns become annotations. Rows without `file` are text alone. Whether
+a clip has a picture follows from its ending: no media file is decoded.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from mmpipe.manifests.corpus import Corpus, CorpusOptions, Prepared, require
+from mmpipe.manifests.clips import AUDIO_ENDINGS, VIDEO_ENDINGS, Clip, Listed, find_clips, table_clips
+from mmpipe.manifests.corpus import Corpus, CorpusOptions, Prepared, printable, require
+from mmpipe.manifests.crops import CropOptions, Recording, draw
 from mmpipe.manifests.errors import CorpusError
-from mmpipe.manifests.schema import MediaSpan, Utterance
+from mmpipe.manifests.headers import riff_seconds
+from mmpipe.manifests.schema import MediaSpan, Utterance, Word
+from mmpipe.manifests.spoken import recordings_of
+from mmpipe.manifests.transcripts import Cue, Transcript, read_transcript
 
-__all__ = ["AUDIO_ENDINGS", "VIDEO_ENDINGS", "Folder", "FolderOptions"]
-
-VIDEO_ENDINGS = (".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".m4v")
-AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus")
-CUE_ENDINGS = (".vtt", ".srt")
-ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
+__all__ = ["Folder", "FolderOptions"]
 
 
-class FolderOptions(CorpusOptions):
+class FolderOptions(CropOptions):
     """Options of a folder of clips."""
 
-    utterances: Literal["clip", "cue"] = "clip"
-    """One utterance a `clip` (its cues joined), or one a `cue` of its transcript."""
+    utterances: Literal["clip", "cue", "crop"] = "clip"
+    """One utterance a `clip`, one a `cue` of its transcript, or word-centred crops of all that is said (`crop`)."""
     table: str | None = None
-    """A CSV or JSONL file, relative to the root, that lists the utterances."""
+    """A CSV, TSV or JSONL file, relative to the root, that lists the utterances."""
     label: Literal["none", "folder"] = "none"
     """Where a clip's label comes from if no table gives it: nowhere, or the name of its folder."""
+    speaker: Literal["none", "folder"] = "none"
+    """Where a clip's speaker comes from if neither table nor transcript tells: nowhere, or its folder's name."""
+    tier: str | None = None
+    """The TextGrid tier that holds the cues; by default the first that holds neither words nor phones."""
 
 
 class Folder(Corpus):
@@ -45,133 +49,137 @@ class Folder(Corpus):
     options: FolderOptions
 
     def prepare(self, root: Path) -> Prepared:
-        """One utterance a clip, cue or line of the table, in the order of the files' names."""
-        require(root, "a folder of clips", (), "clips")
+        """One utterance a clip, cue, crop or row of the table; all but crops in the order of the names or rows.
+
+        Raises:
+            CorpusError: the folder or table does not exist, or holds no clip.
+        """
+        require(root, "a folder of clips", (), "the clips")
         prepared = Prepared()
         if self.options.table is not None:
-            prepared.utterances += _from_table(root, root / self.options.table, prepared)
+            prepared.utterances = self._listed(root, self.options.table, prepared)
         else:
-            for path in sorted(root.rglob("*")):
-                if path.suffix.lower() in VIDEO_ENDINGS + AUDIO_ENDINGS and path.is_file():
-                    prepared.utterances += self._clip(root, path, prepared)
+            self._found(root, prepared)
         if not prepared.utterances:
             endings = " ".join(VIDEO_ENDINGS + AUDIO_ENDINGS)
-            raise CorpusError(f"{root} holds no clip: expected files that end in {endings}, or the option table=FILE")
+            raise CorpusError(
+                f"{printable(root)} holds nothing to make an utterance of: expected files that end in {endings}, "
+                f"or the option table=FILE{_first_problem(prepared)}"
+            )
         return prepared
 
-    def _clip(self, root: Path, path: Path, prepared: Prepared) -> Iterator[Utterance]:
-        uri = path.relative_to(root).as_posix()
-        cues = _transcript(root, path, prepared)
-        label = path.parent.name if self.options.label == "folder" and path.parent != root else None
-        if self.options.utterances == "clip" or not cues:
-            text = " ".join(text for *_, text in cues) or None
-            yield _utterance(uri, uri.removesuffix(path.suffix), 0.0, None, {"text": text, "label": label})
-            return
-        for number, (start, end, text) in enumerate(cues):
-            utterance_id = f"{uri.removesuffix(path.suffix)}#{number}"
-            yield _utterance(uri, utterance_id, start, end, {"text": text, "label": label})
+    def _found(self, root: Path, prepared: Prepared) -> None:
+        recordings: dict[str, tuple[Clip, Recording]] = {}
+        for clip in find_clips(root, prepared):
+            transcript = _transcript(root, clip, prepared, self.options.tier)
+            if self.options.utterances == "crop":
+                speaker = self._folder_speaker(clip) or clip.name
+                seconds = _media_seconds(root, clip)
+                for recording in recordings_of(clip.name, speaker, transcript, seconds):
+                    recordings[recording.name] = (clip, recording)
+            elif self.options.utterances == "cue" and transcript.cues:
+                prepared.utterances += (self._cue(clip, cue, transcript) for cue in transcript.cues)
+            else:
+                prepared.utterances.append(self._clip(clip, transcript))
+        if self.options.utterances == "crop":
+            prepared.utterances = list(self._crops(recordings, prepared))
+
+    def _clip(self, clip: Clip, transcript: Transcript) -> Utterance:
+        utterance = self._utterance(clip, clip.name, 0.0, None)
+        speakers = {cue.speaker for cue in transcript.cues}
+        who = speakers.pop() if len(speakers) == 1 else None
+        words = transcript.words or None
+        return replace(utterance, text=transcript.text or None, words=words, speaker=who or utterance.speaker)
+
+    def _cue(self, clip: Clip, cue: Cue, transcript: Transcript) -> Utterance:
+        utterance = self._utterance(clip, f"{clip.name}#{cue.number}", cue.start_seconds, cue.end_seconds)
+        return replace(
+            utterance,
+            text=cue.text,
+            words=tuple(_words_inside(transcript, cue.start_seconds, cue.end_seconds)) or None,
+            speaker=cue.speaker or utterance.speaker,
+        )
+
+    def _crops(self, recordings: dict[str, tuple[Clip, Recording]], prepared: Prepared) -> Iterator[Utterance]:
+        drawn = draw((recording for _, recording in recordings.values()), self.options)
+        if len(drawn) < self.options.num_crops:
+            message = f"{self.options.num_crops} were asked for, {len(drawn)} can be drawn: all of them are taken"
+            prepared.problem("fewer_crops", ".", message)
+        for crop in drawn:
+            clip, recording = recordings[crop.recording.name]
+            name = f"{crop.word_id}@{self.options.crop_seconds:.12g}"
+            text, words = recording.words(crop.start_seconds, crop.end_seconds)
+            utterance = self._utterance(clip, name, crop.start_seconds, crop.end_seconds)
+            speaker = None if recording.speaker == clip.name else recording.speaker
+            yield replace(utterance, text=text, words=words, speaker=speaker or utterance.speaker)
+
+    def _utterance(self, clip: Clip, name: str, start: float, end: float | None) -> Utterance:
+        label = PurePosixPath(clip.name).parent.name or None
+        return Utterance(
+            f"folder/{name}",
+            "folder",
+            speaker=self._folder_speaker(clip),
+            audio=MediaSpan(clip.audio, start, end),
+            video=MediaSpan(clip.video, start, end) if clip.video else None,
+            label=label if self.options.label == "folder" else None,
+            label_source=label if self.options.label == "folder" else None,
+        )
+
+    def _folder_speaker(self, clip: Clip) -> str | None:
+        return (PurePosixPath(clip.name).parent.name or None) if self.options.speaker == "folder" else None
+
+    def _listed(self, root: Path, table: str, prepared: Prepared) -> list[Utterance]:
+        if self.options.utterances != "clip":
+            raise CorpusError(
+                f"a table lists the utterances itself: leave out utterances={self.options.utterances}, or table={table}"
+            )
+        return [self._row(listed) for listed in table_clips(root, table, prepared)]
+
+    def _row(self, listed: Listed) -> Utterance:
+        span = listed.file and MediaSpan(listed.file, listed.start_seconds, listed.end_seconds)
+        folder = PurePosixPath(listed.file or "").parent.name or None
+        attributes: dict[str, Any] = dict(listed.attributes)
+        if folder and self.options.label == "folder":
+            attributes.setdefault("label", folder)
+        if folder and self.options.speaker == "folder":
+            attributes.setdefault("speaker", folder)
+        return Utterance(
+            f"folder/{listed.name}",
+            "folder",
+            audio=span or None,
+            video=(span or None) if listed.has_video else None,
+            text=listed.text or None,
+            label_source=attributes.get("label"),
+            annotations=listed.annotations,
+            **attributes,
+        )
 
 
-def _utterance(uri: str, name: str, start: float, end: float | None, row: dict[str, Any]) -> Utterance:
-    span = MediaSpan(uri, start, end) if uri else None
-    has_video = PurePosixPath(uri).suffix.lower() in VIDEO_ENDINGS
-    attributes = {key: str(row[key]) for key in ATTRIBUTES if row.get(key) not in (None, "")}
-    return Utterance(
-        f"folder/{name}",
-        "folder",
-        audio=span,
-        video=span if has_video else None,
-        text=row.get("text") or None,
-        label_source=attributes.get("label"),
-        **attributes,
-    )
+def _first_problem(prepared: Prepared) -> str:
+    if not prepared.problems:
+        return ""
+    first = prepared.problems[0]
+    return f"; {len(prepared.problems)} problems, the first: {first.where}: {first.message}"
 
 
-def _transcript(root: Path, clip: Path, prepared: Prepared) -> list[tuple[float, float | None, str]]:
-    """The cues of a clip: start, end and text."""
-    for ending in (*CUE_ENDINGS, ".txt"):
-        path = clip.with_suffix(ending)
-        if not path.is_file():
-            continue
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            prepared.problem("wrong encoding", path.relative_to(root), "expected UTF-8; the clip has no transcript")
-            return []
-        if ending == ".txt":
-            words = " ".join(text.split())
-            if not words:
-                prepared.problem("empty transcript", path.relative_to(root), "the clip has no words")
-            return [(0.0, None, words)] if words else []
-        return _cues(root, path, prepared)
-    prepared.problem("no transcript", clip.relative_to(root), "expected a .vtt, .srt or .txt of the same name beside it")
-    return []
+def _transcript(root: Path, clip: Clip, prepared: Prepared, tier: str | None) -> Transcript:
+    if clip.transcript is None:
+        message = "expected a .vtt, .srt, .TextGrid or .txt of the same name beside it"
+        prepared.problem("no_transcript", clip.audio, message)
+        return Transcript("")
+    return read_transcript(root, clip.transcript, prepared, tier)
 
 
-def _cues(root: Path, path: Path, prepared: Prepared) -> list[tuple[float, float | None, str]]:
-    import webvtt
-    from webvtt.errors import MalformedCaptionError, MalformedFileError
-
-    try:
-        read = webvtt.read if path.suffix == ".vtt" else webvtt.from_srt
-        captions = list(read(str(path)))
-    except (MalformedFileError, MalformedCaptionError, ValueError, IndexError) as error:
-        prepared.problem("malformed transcript", path.relative_to(root), f"{type(error).__name__}: {error}")
-        return []
-    cues: list[tuple[float, float | None, str]] = []
-    for number, caption in enumerate(captions, 1):
-        start, end = caption.start_in_seconds, caption.end_in_seconds
-        if end <= start:
-            prepared.problem("times run backwards", f"{path.relative_to(root)}: cue {number}", "left out")
-        elif caption.text.strip():
-            cues.append((float(start), float(end), " ".join(caption.text.split())))
-    return cues
+def _media_seconds(root: Path, clip: Clip) -> float | None:
+    """The shorter length of sound and picture, where the headers of both tell it."""
+    lengths = [riff_seconds(root / uri) for uri in {clip.audio, clip.video or clip.audio}]
+    known = [length for length in lengths if length is not None]
+    return min(known) if len(known) == len(lengths) else None
 
 
-def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if not path.is_file():
-        raise CorpusError(f"the table {path} does not exist")
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        if path.suffix == ".jsonl":
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, json.loads(line)
-        else:
-            reader = csv.DictReader(stream)
-            for row in reader:
-                yield reader.line_num, row
-
-
-def _seconds(value: Any) -> float | None:
-    if value in (None, ""):
-        return None
-    number = float(value)
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{value!r} is not a time in seconds")
-    return number
-
-
-def _from_table(root: Path, path: Path, prepared: Prepared) -> Iterator[Utterance]:
-    seen: set[str] = set()
-    try:
-        for number, row in _table_rows(path):
-            where = f"{path.name}:{number}"
-            if "file" not in row and "text" not in row:
-                raise CorpusError(f"{where}: expected a column `file` or `text`; found {', '.join(map(str, row))}")
-            try:
-                start, end = _seconds(row.get("start_seconds")) or 0.0, _seconds(row.get("end_seconds"))
-            except ValueError as error:
-                prepared.problem("malformed line", where, f"skipped: {error}")
-                continue
-            if end is not None and end <= start:
-                prepared.problem("times run backwards", where, f"skipped: {start} to {end} s")
-                continue
-            uri = str(row.get("file") or "")
-            name = str(row.get("utterance_id") or f"{uri or 'text'}#{number}")
-            if name in seen:
-                prepared.problem("repeated id", where, f"skipped: {name}")
-                continue
-            seen.add(name)
-            yield _utterance(uri, name, start, end, row)
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise CorpusError(f"{path} cannot be read: {error}") from error
+def _words_inside(transcript: Transcript, start: float, end: float) -> Iterator[Word]:
+    """The words of a span, on its own clock."""
+    for word in transcript.words:
+        opens, closes = word.start_seconds, word.end_seconds
+        if opens is not None and closes is not None and start <= opens and closes <= end:
+            yield Word(word.text, round(opens - start, 4), round(closes - start, 4))

@@ -1,4 +1,4 @@
-"""Manifests on disk: written with the same bytes for the same rows, checked when read; media resolved inside the root."""
+"""Manifests on disk: same rows, same bytes; checked when read; media resolved inside the root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmpipe.manifests.errors import ManifestError, Rejected
 from mmpipe.manifests.files import write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
-__all__ = ["read_manifest", "resolve_media", "validate", "write_manifest"]
+__all__ = ["read_manifest", "resolve_media", "unsafe_uri", "validate", "write_manifest"]
 
 _PROTOCOL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -82,7 +82,7 @@ def _check_schema(manifest: pa.Table, path: Path | str) -> None:
 def _check_span(path: Path | str, utterance_id: str, column: str, span: Mapping[str, Any]) -> None:
     where = f"{path}: {utterance_id}: {column}"
     uri, start, end = span["uri"], span["start_seconds"], span["end_seconds"]
-    if reason := _unsafe(uri):
+    if reason := unsafe_uri(uri):
         raise ManifestError(f"{where} names {uri!r}, {reason}; media are paths relative to the corpus root")
     if start is None or not math.isfinite(start) or start < 0:
         raise ManifestError(f"{where} starts at {start}; expected seconds of 0 or more")
@@ -90,7 +90,7 @@ def _check_span(path: Path | str, utterance_id: str, column: str, span: Mapping[
         raise ManifestError(f"{where} runs from {start} to {end} s; the end must lie behind the start")
 
 
-def _unsafe(uri: str | None) -> str | None:
+def unsafe_uri(uri: str | None) -> str | None:
     """Why a media uri is refused, or None."""
     if not uri:
         return "which is empty"
@@ -107,7 +107,7 @@ def resolve_media(root: Path, uri: str) -> Path:
     Raises:
         Rejected: the uri, or the link that it names, leaves the root (`media_error`).
     """
-    reason = _unsafe(uri)
+    reason = unsafe_uri(uri)
     path = root / uri
     if reason is None and not path.resolve().is_relative_to(root.resolve()):
         reason = "a link that leaves the corpus root"

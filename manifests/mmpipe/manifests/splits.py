@@ -43,9 +43,8 @@ class _Row:
 def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fold]:
     """The folds of a labelled manifest.
 
-    Args:
-        manifest: rows of `MANIFEST_SCHEMA`; rows without a label are in no fold.
-        protocol: a name in `PROTOCOLS`, or `auto`: iemocap-10 for IEMOCAP, the corpus's own splits where it has them, else
+    Args: manifest: rows of `MANIFEST_SCHEMA`; rows without a label are in no fold. protocol: a name in `PROTOCOLS`,
+        or `auto`: iemocap-10 for IEMOCAP, the corpus's own splits where it has them, else
             groups-5.
         seed: shuffles the groups of groups-5.
 
@@ -93,7 +92,9 @@ def _by_session(rows: list[_Row]) -> list[Fold]:
             raise TrainingError(f"session {session!r} has the speakers {sorted(names)}; the protocol wants two")
         train = _ids(row for row in rows if row.session != session)
         for valid, test in (sorted(names), sorted(names, reverse=True)):
-            sides = [_ids(row for row in rows if row.session == session and row.speaker == who) for who in (valid, test)]
+            sides = [
+                _ids(row for row in rows if row.session == session and row.speaker == who) for who in (valid, test)
+            ]
             made.append(Fold(test, train, *sides))
     return made
 
@@ -103,7 +104,9 @@ def _own(rows: list[_Row]) -> Fold:
     fold = Fold("corpus", parts["train"], parts["dev"] or parts["valid"], parts["test"])
     for name in ("train", "valid", "test"):
         if not getattr(fold, name):
-            raise TrainingError(f"the manifest's own split has no {name} part; splits: {sorted({str(r.split) for r in rows})}")
+            raise TrainingError(
+                f"the manifest's own split has no {name} part; splits: {sorted({str(r.split) for r in rows})}"
+            )
     return fold
 
 

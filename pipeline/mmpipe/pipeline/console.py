@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,8 +23,8 @@ from rich.text import Text
 
 __all__ = ["console", "next_command", "progress", "table"]
 
-console = Console(highlight=False, soft_wrap=True)
-"""Standard output."""
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+"""Standard output; a log file or pipe gets wide lines, so that no table is cut."""
 
 
 class _Rate(ProgressColumn):
