@@ -18,6 +18,7 @@ __all__ = [
     "read_metadata",
     "sweep_parts",
     "write_atomic",
+    "write_bytes",
     "write_json",
     "write_parquet",
 ]
@@ -57,6 +58,15 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         os.close(folder)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically."""
+
+    def write(part: Path) -> None:
+        part.write_bytes(data)
+
+    write_atomic(path, write)
+
+
 def sweep_parts(folder: Path) -> None:
     """Remove the temporary files below `folder` that processes of this host left when they were killed."""
     for part in folder.glob(f"**/.*.{socket.gethostname()}.*.part"):
@@ -67,12 +77,7 @@ def sweep_parts(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; keys keep the order that the caller gives them."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def write(part: Path) -> None:
-        part.write_text(text, encoding="utf-8")
-
-    write_atomic(path, write)
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, Any], *, plain: tuple[str, ...] = ()) -> None:

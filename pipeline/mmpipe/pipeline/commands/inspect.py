@@ -11,7 +11,7 @@ import numpy as np
 
 from mmpipe.extractors.faces import decode_crops
 from mmpipe.manifests.errors import UsageError
-from mmpipe.manifests.files import write_atomic
+from mmpipe.manifests.files import write_bytes
 from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.config import dataset_root, load_settings
 from mmpipe.pipeline.console import console, table
@@ -151,12 +151,7 @@ def write_face_strip(view: UtteranceView, out: Path) -> None:
         raise UsageError(f"{out} exists: name another file, or remove it")
     shade = np.where(row["detected"], 1.0, 0.5)[:, None, None]
     strip = np.concatenate(list((decode_crops(row["crops"]) * shade).astype(np.uint8)), axis=1)
-    encoded = cv2.imencode(".png", strip)[1].tobytes()
-
-    def write(part: Path) -> None:
-        part.write_bytes(encoded)
-
-    write_atomic(out, write)
+    write_bytes(out, cv2.imencode(".png", strip)[1].tobytes())
 
 
 def cut_clip(

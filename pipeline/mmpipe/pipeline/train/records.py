@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.manifests.files import write_atomic, write_parquet
+from mmpipe.manifests.files import write_bytes, write_parquet
 
 __all__ = ["write_history", "write_predictions"]
 
@@ -39,11 +39,7 @@ def write_history(path: Path, done: Sequence[dict[str, Any]]) -> None:
         for row in fold["history"]:
             figures = {name: value if name == "epoch" else f"{value:.6g}" for name, value in row.items()}
             writer.writerow({"fold": fold["name"], **figures})
-
-    def write(part: Path) -> None:
-        part.write_text(text.getvalue(), encoding="utf-8")
-
-    write_atomic(path, write)
+    write_bytes(path, text.getvalue().encode())
 
 
 def write_predictions(path: Path, done: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:

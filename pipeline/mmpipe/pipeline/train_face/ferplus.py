@@ -6,8 +6,8 @@ Two forms are read:
   release), whose rows correspond line by line;
 - Parquet: `train.parquet` and `valid.parquet` with a `png` column (48x48 gray) and one column a vote.
 
-Preparation follows the FERPlus release: a single vote counts as none (an outlier), images whose majority is `unknown` or
-`NF` (no face) are dropped, the votes for the eight emotions become a distribution.
+Preparation follows the FERPlus release: a single vote counts as none (an outlier), images whose majority is `unknown`
+or `NF` (no face) are dropped, the votes for the eight emotions become a distribution.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class FerplusPart:
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """The majority class of each image [N]; the first class wins a tie."""
-        return self.targets.argmax(axis=1)
+        return np.asarray(self.targets.argmax(axis=1), np.int64)
 
 
 def read_ferplus(folder: Path, part: str) -> FerplusPart:
@@ -58,7 +58,11 @@ def read_ferplus(folder: Path, part: str) -> FerplusPart:
     Raises:
         CorpusError: the folder holds neither form, or a file is damaged.
     """
-    parquet, votes_csv, pixels_csv = folder / f"{part}.parquet", folder / "fer2013new.csv", folder / "fer2013.csv"
+    parquet, votes_csv, pixels_csv = (
+        folder / f"{part}.parquet",
+        folder / "fer2013new.csv",
+        folder / "fer2013.csv",
+    )
     if parquet.is_file():
         faces, votes = _read_parquet(parquet)
     elif votes_csv.is_file() and pixels_csv.is_file():
@@ -84,10 +88,13 @@ def _read_parquet(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int
     if missing := {"png", *VOTES} - set(table.columns):
         raise CorpusError(f"{path} lacks the columns {sorted(missing)}; expected png and {', '.join(VOTES)}")
     images = [cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) for png in table["png"]]
-    for name, image in enumerate(images):
-        if image is None or image.shape != (FACE_SIZE, FACE_SIZE):
-            raise CorpusError(f"{path}, row {name}: expected a 48x48 image, got {None if image is None else image.shape}")
-    return np.stack(images).astype(np.uint8), table[list(VOTES)].to_numpy(np.int64)
+    faces = np.empty((len(images), FACE_SIZE, FACE_SIZE), np.uint8)
+    for row, image in enumerate(images):
+        if image is None or image.shape != faces.shape[1:]:
+            got = None if image is None else image.shape
+            raise CorpusError(f"{path}, row {row}: expected a 48x48 image, got {got}")
+        faces[row] = image
+    return faces, table[list(VOTES)].to_numpy(np.int64)
 
 
 def _read_csv(votes_csv: Path, pixels_csv: Path, usage: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -25,7 +25,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmpipe.extractors.expression import CROP_SIZE, FERPLUS_CLASSES, FERPLUS_MEAN, FERPLUS_STD, FerplusDenseNet
+from mmpipe.extractors.expression import (
+    CROP_SIZE,
+    FERPLUS_CLASSES,
+    FERPLUS_MEAN,
+    FERPLUS_STD,
+    FerplusDenseNet,
+)
 from mmpipe.manifests.errors import UsageError
 from mmpipe.manifests.files import write_atomic
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
@@ -106,7 +112,9 @@ def resize(images_B1HW: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(network: FerplusDenseNet, part: FerplusPart, *, flip: bool = False, batch_size: int = 32) -> dict[str, Any]:
+def evaluate(
+    network: FerplusDenseNet, part: FerplusPart, *, flip: bool = False, batch_size: int = 32
+) -> dict[str, Any]:
     """Accuracy, unweighted average recall, macro F1 and confusion matrix against the majority class, in float32.
 
     Args:
@@ -203,10 +211,14 @@ class _Run:
         self.faces, self.targets = torch.from_numpy(train.faces), torch.from_numpy(train.targets)
         self.steps_an_epoch = len(self.faces) // config.batch_size
         self.steps = self.steps_an_epoch * config.epochs
-        self.network = FerplusDenseNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = FerplusDenseNet().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.SGD(
-            self.network.parameters(), config.peak_rate, config.momentum, weight_decay=config.weight_decay, nesterov=True
+            self.network.parameters(),
+            config.peak_rate,
+            config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=True,
         )
         self.step, self.loss = 0, float("nan")
         self.epoch_is_due = False

@@ -1,0 +1,126 @@
+"""The report's sections on balancing and training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from mmpipe.manifests.errors import StoreError, UsageError
+from mmpipe.manifests.files import read_metadata
+from mmpipe.pipeline.report.figures import curves
+
+__all__ = ["BalanceSection", "RunSection", "balance_section", "run_section"]
+
+METRICS = {"wap": "WAP", "ua": "UA", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
+_PANELS = {
+    "loss": {
+        "train_loss": "total, training",
+        "cls": "cross-entropy, training",
+        "valid_loss": "cross-entropy, validation",
+    },
+    "reconstruction": {"rec": "labelled", "unlabeled_rec": "unlabelled"},
+    "distance of modalities (MMD)": {
+        "pair": "paired, labelled",
+        "unlabeled_pair": "paired, unlabelled",
+    },
+    "validation UA": {"valid_ua": "UA"},
+}
+"""Panels of the loss curves: by title, the columns of history.csv and what the legend calls them."""
+
+
+@dataclass(frozen=True)
+class BalanceSection:
+    """Utterances by pseudo-label, before and after balancing, and what else the list's footer says."""
+
+    before: dict[str, int]
+    after: dict[str, int]
+    largest: int
+    footer: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """A run.
+
+    Attributes:
+        name: of its folder.
+        objective: `supervised` or `semi`.
+        labels: the label set.
+        pooled: figures over the test utterances of all folds.
+        deviations: by metric, the standard deviation over folds (of the sample); None for a single fold.
+        folds: number of folds.
+        confusion: for each true label its counts as (number, share of the row).
+        curves: data URI of the loss curves, means over folds.
+        info: all that run.json holds.
+    """
+
+    name: str
+    objective: str
+    labels: list[str]
+    pooled: dict[str, Any]
+    deviations: dict[str, float | None]
+    folds: int
+    confusion: list[list[tuple[int, float]]]
+    curves: str
+    info: dict[str, Any]
+
+
+def balance_section(path: Path) -> BalanceSection:
+    """Read the footer of a balanced list.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        footer = read_metadata(path)
+        before, after = footer["before"], footer["after"]
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise StoreError(
+            f"the balanced list {path} cannot be read ({error}): make it with `mmpipe balance-unlabeled`"
+        ) from error
+    return BalanceSection(before, after, max([1, *before.values(), *after.values()]), footer)
+
+
+def run_section(path: Path) -> RunSection:
+    """Read a run folder.
+
+    Raises:
+        UsageError: it holds no finished run.
+    """
+    try:
+        info = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        history = pd.read_csv(path / "history.csv")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} holds no finished run ({error}): make it with `mmpipe train --out {path}`") from error
+    folds = info["folds"]
+    deviations = {
+        name: float(np.std([fold[name] for fold in folds], ddof=1)) if len(folds) > 1 else None for name in METRICS
+    }
+    counts = info["pooled"]["confusion"]
+    return RunSection(
+        info["name"],
+        info["objective"],
+        info["labels"],
+        info["pooled"],
+        deviations,
+        len(folds),
+        [[(count, count / max(sum(row), 1)) for count in row] for row in counts],
+        _curves(history),
+        info,
+    )
+
+
+def _curves(history: pd.DataFrame) -> str:
+    """Means over folds; terms that a run does not have are left out, with panels that would be empty."""
+    means = history.drop(columns="fold").groupby("epoch").mean()
+    panels = [
+        (title, [(column, name) for column, name in lines.items() if column in means.columns])
+        for title, lines in _PANELS.items()
+    ]
+    return curves({name: means[name].tolist() for name in means.columns}, [panel for panel in panels if panel[1]])
