@@ -19,7 +19,6 @@ from mmpipe.manifests.schema import to_utterances
 from mmpipe.pipeline.media import AudioReader
 from mmpipe.pipeline.store import FeatureStore
 
-STAGES = ("audio", "faces", "expression", "text")
 CORPORA = ("iemocap", "ami", "meld")
 
 
@@ -51,7 +50,7 @@ def test_pandas_reads_each_stage_with_the_rows_of_the_manifest(demo: tuple[Path,
     store = demo[0] / "features" / corpus
     ids = pd.read_parquet(store / "manifest.parquet")["utterance_id"].tolist()
     assert ids
-    for stage in STAGES:
+    for stage in FeatureStore(store).stages:
         assert pd.read_parquet(store / stage)["utterance_id"].tolist() == ids
 
 

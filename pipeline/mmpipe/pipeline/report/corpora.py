@@ -56,6 +56,7 @@ class FaceStrip:
 class CorpusSection:
     """What the page shows of a store. `durations` and `words` are data URIs, None where nothing is known."""
 
+    title: str
     summary: Summary
     durations: str | None
     words: str | None
@@ -75,6 +76,7 @@ def corpus_section(path: Path) -> CorpusSection:
     mark = summary.manifest.percentile_seconds
     is_varied = len(seconds) > 1 and np.ptp(seconds) > 0.01
     return CorpusSection(
+        path.name if store.corpus == "folder" else store.corpus.upper(),
         summary,
         histogram(seconds, "duration in seconds", mark) if is_varied else None,
         histogram(words, "words in an utterance") if len(words) > 1 and np.ptp(words) > 0 else None,

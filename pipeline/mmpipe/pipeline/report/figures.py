@@ -92,7 +92,8 @@ def curves(history: Mapping[str, Sequence[float]], panels: Sequence[tuple[str, S
             axis.set(title=title, xlabel="epoch")
             _integer_ticks(axis)
             if len(lines) > 1:
-                axis.legend(fontsize=8)
+                axis.set_ylim(top=axis.get_ylim()[1] + 0.45 * float(np.ptp(axis.get_ylim())))  # room for the legend
+                axis.legend(fontsize=8, loc="upper right")
         return _svg(figure)
 
 

@@ -1,0 +1,200 @@
+"""The report shows what stores, lists and runs hold, on one page that asks for nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mmpipe.manifests.errors import StoreError, UsageError
+from mmpipe.manifests.files import write_parquet
+from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
+from mmpipe.pipeline.extract import extract, plan_extraction
+from mmpipe.pipeline.report import build_report
+from mmpipe.pipeline.stages import StageSpec
+from mmpipe.pipeline.train.metrics import score
+
+from .conftest import SerialEngine, tone, write_video, write_wav
+
+
+class Page(HTMLParser):
+    """The references, ids and text of a page; raises where tags do not close in order."""
+
+    VOID = ("meta", "img", "col", "br", "link")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.ids: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.references += [str(values[name]) for name in ("src", "href") if values.get(name)]
+        self.ids |= {str(values["id"])} if values.get("id") else set()
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six filmed utterances of two labels, the last one without a file."""
+    root = tmp_path_factory.mktemp("media")
+    utterances = []
+    for number in range(6):
+        if number < 5:
+            write_video(root / f"{number}.mp4", frames=30)
+            write_wav(root / f"{number}.wav", tone(1.0, seed=number))
+        utterances.append(
+            Utterance(
+                f"folder/{number}",
+                "folder",
+                speaker=f"s{number % 3}",
+                audio=MediaSpan(f"{number}.wav", 0.0, 0.4 + number / 10),
+                video=MediaSpan(f"{number}.mp4"),
+                text="<script>alert(1)</script> & more" if number == 0 else "so it is",
+                words=tuple(Word(word) for word in ["so", "it", "is"][: 1 + number % 3]),
+                label="anger" if number < 4 else "sadness",
+            )
+        )
+    stages = [StageSpec("audio", "is10"), StageSpec("faces", "face-crops", {"detector": "full-frame"})]
+    path = tmp_path_factory.mktemp("features") / "clips"
+    extract(plan_extraction(to_table(utterances), "folder", root, path, stages), SerialEngine())
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run of two folds, as `mmpipe train` writes it."""
+    labels = ["anger", "sadness"]
+    folds = [score(["anger", "sadness"], guess, labels) for guess in (["anger", "anger"], ["anger", "sadness"])]
+    info = {
+        "name": "semi",
+        "objective": "semi",
+        "config": {"alpha": 0.2, "note": "<b>"},
+        "labels": labels,
+        "folds": [{"name": f"f{n}", "best_epoch": 2, **fold} for n, fold in enumerate(folds)],
+        "pooled": score(["anger", "sadness"] * 2, ["anger", "anger", "anger", "sadness"], labels),
+    }
+    folder = tmp_path / "semi"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(info))
+    lines = ["fold,epoch,train_loss,cls,rec,latent_std,valid_loss,valid_ua"]
+    lines += [f"f{n},{epoch},{3 / epoch},1,2,0.1,{1 + n},0.5" for n in (0, 1) for epoch in (1, 2)]
+    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def balanced(tmp_path: Path) -> Path:
+    table = pa.table({"utterance_id": ["a", "b"], "pseudo_label": ["anger", "sadness"]})
+    footer: Mapping[str, Any] = {
+        "before": {"anger": 37, "sadness": 5},
+        "after": {"anger": 21, "sadness": 21},
+        "per_class": 21,
+        "model": {"valid_ua": 0.625},
+    }
+    write_parquet(tmp_path / "list.parquet", table, footer)
+    return tmp_path / "list.parquet"
+
+
+def page_of(out: Path) -> Page:
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def test_the_page_asks_for_nothing_from_outside(store: Path, run: Path, balanced: Path, tmp_path: Path) -> None:
+    out = build_report([store], [run], balanced, None, tmp_path / "r.html")
+    page = page_of(out)
+    assert page.references
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert {reference[1:] for reference in page.references if reference.startswith("#")} <= page.ids
+    style = re.search(r"<style>(.*?)</style>", out.read_text(), re.DOTALL)
+    assert style and "url(" not in style[1] and "@import" not in style[1]
+
+
+def test_equal_inputs_give_equal_bytes(store: Path, run: Path, balanced: Path, tmp_path: Path) -> None:
+    pages = [build_report([store], [run], balanced, None, tmp_path / f"{n}.html").read_bytes() for n in (0, 1)]
+    assert pages[0] == pages[1]
+
+
+def test_a_store_shows_counts_statuses_and_reasons(store: Path, tmp_path: Path) -> None:
+    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
+    assert "6 utterances in 1 shard; audio for 6, video for 6" in page.text
+    assert "anger 4" in page.text and "sadness 2" in page.text
+    assert page.text.count("ok 5 media_missing 1") == 2
+    assert "folder/5" in page.text
+
+
+def test_texts_of_the_corpus_are_shown_as_text(store: Path, run: Path, tmp_path: Path) -> None:
+    out = build_report([store], [run], None, None, tmp_path / "r.html")
+    assert "<script" not in out.read_text()
+    assert "<script>alert(1)</script> & more" in page_of(out).text
+
+
+def test_face_strips_hold_the_crops(store: Path, tmp_path: Path) -> None:
+    out = build_report([store], [], None, None, tmp_path / "r.html").read_text()
+    assert out.count('class="strip"') == 2  # one of each label
+    assert 'alt="3 face crops of folder/0"' in out
+    assert 'width="192" height="64"' in out
+
+
+def test_balancing_shows_counts_before_and_after(store: Path, balanced: Path, tmp_path: Path) -> None:
+    page = page_of(build_report([store], [], balanced, None, tmp_path / "r.html"))
+    assert "anger 37 21 sadness 5 21" in page.text
+    assert "brought to 21 draws" in page.text and "62.5 % UA" in page.text
+
+
+def test_a_run_shows_its_pooled_figures_with_the_deviation_over_folds(store: Path, run: Path, tmp_path: Path) -> None:
+    page = page_of(build_report([store], [run], None, None, tmp_path / "r.html"))
+    deviation = np.std([0.5, 1.0], ddof=1)
+    assert f"75.0 ({100 * deviation:.1f})" in page.text
+    assert "anger 2 0 100.0 sadness 1 1 50.0" in page.text
+
+
+def test_probes_are_shown_beside_chance(store: Path, tmp_path: Path) -> None:
+    probes = tmp_path / "probes.json"
+    probes.write_text(json.dumps({"audio": {"ua": 0.525, "chance": 0.25, "n": 80}}))
+    page = page_of(build_report([store], [], None, probes, tmp_path / "r.html"))
+    assert "audio 52.5 25.0 80" in page.text
+
+
+def test_sections_without_inputs_are_left_out(store: Path, tmp_path: Path) -> None:
+    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
+    assert {"summary", "corpus-1", "provenance"} == page.ids
+
+
+def test_provenance_names_weights_and_config(store: Path, tmp_path: Path) -> None:
+    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
+    assert 'detector: "full-frame"' in page.text
+    assert "opensmile:" in page.text
+
+
+def test_what_is_not_there_is_named_with_the_command_that_makes_it(store: Path, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="mmpipe extract"):
+        build_report([tmp_path / "gone"], [], None, None, tmp_path / "r.html")
+    with pytest.raises(UsageError, match="mmpipe train"):
+        build_report([store], [tmp_path / "gone"], None, None, tmp_path / "r.html")
+    with pytest.raises(StoreError, match="mmpipe balance-unlabeled"):
+        build_report([store], [run], tmp_path / "gone.parquet", None, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
