@@ -43,9 +43,10 @@ class _Row:
 def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fold]:
     """The folds of a labelled manifest.
 
-    Args: manifest: rows of `MANIFEST_SCHEMA`; rows without a label are in no fold. protocol: a name in `PROTOCOLS`,
-        or `auto`: iemocap-10 for IEMOCAP, the corpus's own splits where it has them, else
-            groups-5.
+    Args:
+        manifest: rows of `MANIFEST_SCHEMA`; rows without a label are in no fold.
+        protocol: a name in `PROTOCOLS`, or `auto`: iemocap-10 for IEMOCAP, the corpus's own splits where it has them,
+            else groups-5.
         seed: shuffles the groups of groups-5.
 
     Raises:

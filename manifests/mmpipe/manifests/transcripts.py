@@ -59,8 +59,11 @@ class Transcript:
 def read_transcript(root: Path, path: Path, prepared: Prepared, tier: str | None = None) -> Transcript:
     """Read a transcript by its ending.
 
-    Args: root: the corpus root, below which `path` lies. path: the file. prepared: takes the problems. tier: the
-        TextGrid tier that holds the cues; by default the first interval tier that holds neither words nor phones.
+    Args:
+        root: the corpus root, below which `path` lies.
+        path: the file.
+        prepared: takes the problems.
+        tier: the TextGrid tier that holds the cues; by default the first that holds neither words nor phones.
     """
     text = read_text(root, path, prepared)
     ending, where = path.suffix.lower(), path.relative_to(root).as_posix()

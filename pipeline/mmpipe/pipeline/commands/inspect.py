@@ -37,7 +37,11 @@ def run_inspect(path: Path, utterance: str | None, strip: Path | None) -> None:
 
 
 def _print_summary(summary: Summary) -> None:
-    made = f", {summary.shards} shard{'s' * (summary.shards != 1)}, written by mmpipe {summary.version}" if summary.version else ""
+    made = (
+        f", {summary.shards} shard{'s' * (summary.shards != 1)}, written by mmpipe {summary.version}"
+        if summary.version
+        else ""
+    )
     console.print(f"{summary.path}: {summary.manifest.rows} utterances of {summary.corpus}{made}", markup=False)
     _print_manifest(summary.manifest)
     if not summary.stages:

@@ -1,15 +1,13 @@
 """A cross-validated run: folds over held-out speakers, one folder that says everything about it.
 
     runs/iemocap-semi/
-      run.json               config, labels, figures by fold and pooled over all test utterances, what made
-      the features history.csv            one line an epoch of every fold
+      run.json               config, labels, figures by fold and pooled over all test utterances, what made the features
+      history.csv            one line an epoch of every fold
       predictions.parquet    utterance_id, fold, label, predicted, probabilities
-      {fold}/                model.safetensors, model.json, and fold.json, from which a run that was stopped
-      goes on
+      {fold}/                model.safetensors, model.json, and fold.json, from which a run that was stopped goes on
 
-Each store is z-normalised by its own statistics, the labelled one by the training rows of the fold, the
-unlabelled one by
-all its usable rows: two corpora differ by microphones and cameras before they differ by emotion.
+Each store is z-normalised by its own statistics, the labelled one by the training rows of the fold, the unlabelled one
+by all its usable rows: two corpora differ by microphones and cameras before they differ by emotion.
 """
 
 from __future__ import annotations

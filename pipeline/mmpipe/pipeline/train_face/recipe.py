@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import json
 import math
 import time
@@ -33,7 +34,7 @@ from mmpipe.extractors.expression import (
     FerplusDenseNet,
 )
 from mmpipe.manifests.errors import UsageError
-from mmpipe.manifests.files import write_atomic
+from mmpipe.manifests.files import write_atomic, write_bytes
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
 
 __all__ = ["FaceTraining", "evaluate", "train_face"]
@@ -192,14 +193,19 @@ def train_face(
 
 
 def _write_log(path: Path, run: _Run, figures: dict[str, Any]) -> None:
-    row = {"epoch": run.step // run.steps_an_epoch, "train_loss": f"{run.loss:.4f}"}
+    """Add the epoch's line; a run that stopped behind it writes it again, not twice."""
+    epoch = run.step // run.steps_an_epoch
+    row = {"epoch": str(epoch), "train_loss": f"{run.loss:.4f}"}
     row |= {name: f"{figures[name]:.4f}" for name in ("accuracy", "uar", "macro_f1")}
-    is_new = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    before: list[dict[str, str]] = []
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as stream:
+            before = [line for line in csv.DictReader(stream) if int(line["epoch"]) < epoch]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, row, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*before, row])
+    write_bytes(path, text.getvalue().encode())
 
 
 class _Run:
