@@ -1,0 +1,171 @@
+"""Anyone's clips: found with their transcripts, or listed in a table."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from mmpipe.manifests.corpus import Prepared
+from mmpipe.manifests.errors import CorpusError
+from mmpipe.manifests.folder import Folder, FolderOptions
+from mmpipe.manifests.schema import Utterance
+
+VTT = "WEBVTT\n\n00:00.000 --> 00:04.000\n<v Ann>one two three four\n\n00:04.000 --> 00:08.000\n<v Ann>five six seven\n"
+SRT = "1\n00:00:01,000 --> 00:00:02,500\nHello there\n\n2\n00:00:09,000 --> 00:00:08,000\nbackwards\n"
+TEXTGRID = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 2
+tiers? <exists>
+size = 1
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "words"
+        xmin = 0
+        xmax = 2
+        intervals: size = 2
+        intervals [1]:
+            xmin = 0
+            xmax = 0.5
+            text = "good"
+        intervals [2]:
+            xmin = 0.5
+            xmax = 1.25
+            text = "day"
+"""
+
+
+def prepare(root: Path, **options: object) -> Prepared:
+    return Folder(FolderOptions.model_validate(options)).prepare(root)
+
+
+def only(root: Path, **options: object) -> Utterance:
+    (utterance,) = prepare(root, **options).utterances
+    return utterance
+
+
+def categories(prepared: Prepared) -> list[str]:
+    return [problem.category for problem in prepared.problems]
+
+
+def test_a_clip_with_a_text_beside_it_is_one_utterance(tmp_path: Path) -> None:
+    (tmp_path / "talk.flv").touch()
+    (tmp_path / "talk.txt").write_text(" It is\neleven o'clock \n")
+    row = only(tmp_path)
+    assert (row.utterance_id, row.text) == ("folder/talk", "It is eleven o'clock")
+    assert row.audio is not None and row.audio.uri == "talk.flv"
+    assert row.video == row.audio
+
+
+def test_sound_and_picture_of_one_name_are_one_clip(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.wav"):
+        (tmp_path / name).touch()
+    row = only(tmp_path)
+    assert row.audio and row.video and (row.audio.uri, row.video.uri) == ("a.wav", "a.mp4")
+
+
+def test_a_clip_without_transcript_stays_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    prepared = prepare(tmp_path)
+    assert prepared.utterances[0].text is None and categories(prepared) == ["no_transcript"]
+
+
+def test_cues_become_utterances_with_their_speaker(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.vtt").write_text(VTT)
+    rows = prepare(tmp_path, utterances="cue").utterances
+    assert [(r.utterance_id, r.text, r.speaker) for r in rows] == [
+        ("folder/a#0", "one two three four", "Ann"),
+        ("folder/a#1", "five six seven", "Ann"),
+    ]
+    assert rows[1].audio and (rows[1].audio.start_seconds, rows[1].audio.end_seconds) == (4.0, 8.0)
+
+
+def test_a_cue_that_runs_backwards_is_left_out_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.srt").write_text(SRT)
+    prepared = prepare(tmp_path, utterances="cue")
+    assert [row.text for row in prepared.utterances] == ["Hello there"]
+    assert [(p.category, p.where) for p in prepared.problems] == [("times_backwards", "a.srt:6")]
+
+
+def test_a_textgrid_gives_words_with_times(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "a.TextGrid").write_text(TEXTGRID)
+    words = only(tmp_path).words
+    assert words and [(w.text, w.start_seconds, w.end_seconds) for w in words] == [
+        ("good", 0.0, 0.5),
+        ("day", 0.5, 1.25),
+    ]
+
+
+def test_label_and_speaker_come_from_the_folders_name(tmp_path: Path) -> None:
+    (tmp_path / "anger").mkdir()
+    (tmp_path / "anger" / "a.wav").touch()
+    row = only(tmp_path, label="folder", speaker="folder")
+    assert (row.label, row.label_source, row.speaker) == ("anger", "anger", "anger")
+
+
+def test_crops_are_centred_on_words_of_captions(tmp_path: Path) -> None:
+    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 1, 100, 200, 2, 16, b"data", 1600)
+    (tmp_path / "a.wav").write_bytes(header + bytes(1600))  # eight seconds of 100 Hz, 16 bit
+    (tmp_path / "a.vtt").write_text(VTT)
+    prepared = prepare(tmp_path, utterances="crop", crop_seconds=4.0, num_crops=100)
+    assert prepared.utterances and "fewer_crops" in categories(prepared)
+    for row in prepared.utterances:
+        assert row.audio and row.audio.end_seconds is not None and row.words is not None
+        assert row.audio.start_seconds >= 0 and row.audio.end_seconds <= 8.0
+        assert len(row.words) >= 3
+        assert all((w.start_seconds or 0) >= 0 and (w.end_seconds or 0) <= 4.0 for w in row.words)
+
+
+def test_a_table_lists_spans_labels_and_annotations(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "t.csv").write_text(
+        "file,start_seconds,duration_seconds,text,label,speaker,mood\na.mp4,1.5,2,hello,joy,Ann,7\n,,,text alone,,,\n"
+    )
+    media, text = prepare(tmp_path, table="t.csv").utterances
+    assert media.video and (media.video.start_seconds, media.video.end_seconds) == (1.5, 3.5)
+    assert (media.label, media.speaker, dict(media.annotations)) == ("joy", "Ann", {"mood": "7"})
+    assert (text.text, text.audio, text.video) == ("text alone", None, None)
+
+
+@pytest.mark.parametrize("uri", ["http://x/a.mp4", "concat:a|b", "../a.mp4", "/etc/passwd", "link.mp4"])
+def test_a_path_that_leaves_the_root_is_left_out(uri: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret.mp4").touch()
+    (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    (root / "t.csv").write_text(f"file,text\n{uri},hello\n,fine\n")
+    prepared = prepare(root, table="t.csv")
+    assert [row.text for row in prepared.utterances] == ["fine"]
+    assert categories(prepared) == ["leaves_root"]
+
+
+def test_rows_that_cannot_be_used_are_told_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        '{"text": "a", "utterance_id": "x"}\nno json\n{"text": "b", "start_seconds": "NaN"}\n'
+        '{"text": "c", "start_seconds": 2, "end_seconds": 1}\n{"text": "d", "utterance_id": "x"}\n'
+    )
+    prepared = prepare(tmp_path, table="t.jsonl")
+    assert [row.text for row in prepared.utterances] == ["a"]
+    assert [(p.category, p.where) for p in prepared.problems] == [
+        ("malformed_line", "t.jsonl:2"),
+        ("malformed_line", "t.jsonl:3"),
+        ("times_backwards", "t.jsonl:4"),
+        ("repeated_id", "t.jsonl:5"),
+    ]
+
+
+def test_a_table_without_the_needed_columns_or_outside_the_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("clip,words\na,b\n")
+    with pytest.raises(CorpusError, match="expected a column `file` or `text`; found clip, words"):
+        prepare(tmp_path, table="t.csv")
+    with pytest.raises(CorpusError, match="must lie in"):
+        prepare(tmp_path, table="../t.csv")
+    with pytest.raises(CorpusError, match="does not exist"):
+        prepare(tmp_path, table="gone.csv")
