@@ -78,6 +78,9 @@ def test_damaged_audio_is_rejected_with_the_status_that_fits(tmp_path: Path) -> 
     assert status_of(tmp_path / "text.wav", MediaSpan("x")) == "media_error"
     assert status_of(tmp_path / "empty.wav", MediaSpan("x")) == "media_error"
     assert status_of(write_video(tmp_path / "silent.avi"), MediaSpan("x")) == "no_audio"
+    cut_short = tmp_path / "cut.flv"
+    cut_short.write_bytes(b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00")
+    assert status_of(cut_short, MediaSpan("x")) == "media_error"
     assert status_of(wav, MediaSpan("x", 0.5, 3.0)) == "media_error"
     assert status_of(wav, MediaSpan("x", 1.1, 1.2)) == "too_short"
 

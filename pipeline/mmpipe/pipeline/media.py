@@ -52,6 +52,8 @@ def _open(path: Path) -> Iterator[Any]:
     try:
         # A bare path could be read as an FFmpeg protocol string; a file object cannot.
         with path.open("rb") as stream, av.open(stream, metadata_errors="replace") as container:
+            if not (container.streams.audio or container.streams.video):
+                raise Rejected("media_error", f"{path.name}: holds neither sound nor picture; is the file complete?")
             yield container
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
