@@ -1,0 +1,126 @@
+"""The recipe of the face weights reads FERPlus in both forms and goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmpipe.extractors.expression import FERPLUS_CLASSES, FerplusDenseNet, load_network
+from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled
+from mmpipe.manifests.errors import CorpusError, UsageError
+from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
+from mmpipe.pipeline.train_face.recipe import FaceTraining, evaluate, train_face
+
+VOTES = [*FERPLUS_CLASSES, "unknown", "NF"]
+TINY = FaceTraining(epochs=2, batch_size=4, checkpoint_steps=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def faces(number: int) -> Any:
+    return np.random.default_rng(0).integers(0, 256, (number, 48, 48), dtype=np.uint8)
+
+
+def votes(number: int) -> Any:
+    """Eight votes for one class in turn, a stray vote for the next, one vote of unknown."""
+    table = np.zeros((number, len(VOTES)), np.int64)
+    for row in range(number):
+        table[row, row % 8], table[row, (row + 1) % 8], table[row, 8] = 8, 1, 1
+    return table
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """The official pair of CSV files: nine training rows (the last one without a face) and eight public-test rows."""
+    counts = np.concatenate([votes(9), votes(8)])
+    counts[8] = 0
+    counts[8, 9] = 10
+    usage = ["Training"] * 9 + ["PublicTest"] * 8
+    names = [f"fer{n:07d}.png" for n in range(17)]
+    frame = pd.DataFrame(counts, columns=VOTES)
+    frame.insert(0, "Image name", names)
+    frame.insert(0, "Usage", usage)
+    frame.to_csv(tmp_path / "fer2013new.csv", index=False)
+    pixels = [" ".join(map(str, face.reshape(-1))) for face in faces(17)]
+    pd.DataFrame({"emotion": 0, "pixels": pixels, "Usage": usage}).to_csv(tmp_path / "fer2013.csv", index=False)
+    return tmp_path
+
+
+def test_votes_become_distributions_and_images_without_a_face_are_dropped(official: Path) -> None:
+    part = read_ferplus(official, "train")
+    assert (len(part.faces), part.dropped) == (8, 1)
+    np.testing.assert_array_equal(part.faces, faces(17)[:8])
+    np.testing.assert_allclose(part.targets, np.eye(8))  # single votes are outliers
+    assert part.labels.tolist() == list(range(8))
+
+
+def test_the_parquet_form_gives_the_same_part(official: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("parquet")
+    frame = pd.read_csv(official / "fer2013new.csv").iloc[:9][VOTES]
+    frame["png"] = [cv2.imencode(".png", face)[1].tobytes() for face in faces(17)[:9]]
+    frame.to_parquet(folder / "train.parquet")
+    one, other = read_ferplus(official, "train"), read_ferplus(folder, "train")
+    np.testing.assert_array_equal(one.faces, other.faces)
+    np.testing.assert_array_equal(one.targets, other.targets)
+
+
+def test_a_folder_without_ferplus_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"fer2013new\.csv"):
+        read_ferplus(tmp_path, "valid")
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights_and_log(official: Path, tmp_path: Path) -> None:
+    train_face(official, tmp_path / "whole.safetensors", TINY)
+    for stop in (2, 3):  # at the end of an epoch, and within one
+
+        def report(row: dict[str, Any], stop: int = stop) -> None:
+            if row["step"] == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_face(official, tmp_path / "parts.safetensors", TINY, report)
+    train_face(official, tmp_path / "parts.safetensors", TINY)
+    for ending in (".safetensors", ".csv", ".json"):
+        assert (tmp_path / f"whole{ending}").read_bytes() == (tmp_path / f"parts{ending}").read_bytes()
+    with (tmp_path / "parts.csv").open() as stream:
+        assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2"]
+    load_network(tmp_path / "parts.safetensors")
+
+
+def test_a_checkpoint_of_another_config_is_refused(official: Path, tmp_path: Path) -> None:
+    train_face(official, tmp_path / "w.safetensors", TINY)
+    with pytest.raises(UsageError, match="another config"):
+        train_face(official, tmp_path / "w.safetensors", TINY.model_copy(update={"seed": 1}))
+
+
+def test_figures_count_what_the_network_says() -> None:
+    network = FerplusDenseNet()
+    with torch.no_grad():
+        network.classifier.weight.zero_()
+        network.classifier.bias.copy_(torch.eye(8)[1])  # always the second class
+    part = FerplusPart(faces(4), np.eye(8, dtype=np.float32)[[1, 1, 1, 0]], 0)
+    figures = evaluate(network, part)
+    assert figures["accuracy"] == 0.75
+    assert figures["confusion"][0][1] == 1 and figures["confusion"][1][1] == 3
+    assert figures["recall"][FERPLUS_CLASSES[1]] == 1.0 and figures["uar"] == pytest.approx(1 / 8)
+
+
+def test_the_weights_that_ship_are_named_as_torchvision_names_them() -> None:
+    tensors = load_file(bundled(FERPLUS_DENSENET))
+    assert tensors["features.denseblock1.denselayer1.conv1.weight"].shape == (48, 24, 1, 1)
+    assert tensors["classifier.weight"].shape == (8, 342)
