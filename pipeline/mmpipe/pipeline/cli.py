@@ -191,12 +191,17 @@ def report(
 
 @app.command(
     "train-face",
-    epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40",
+    epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40 --native",
 )
 def train_face(
-    data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files or Parquet.")],
+    data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files, image folders or Parquet.")],
     out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 8,
+    start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Twice as fast; needs a C compiler, and uses one core.")
+    ] = False,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     seed: Seed = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores.")] = None,
     evaluate: Annotated[
@@ -215,7 +220,8 @@ def train_face(
     elif out is None:
         raise UsageError("--out is missing: name the weights file to write, or give --evaluate PART")
     else:
-        run_train_face(data, out, epochs=epochs, seed=seed, threads=threads)
+        given = {"epochs": epochs, "start": start, "native": native, "seed": seed}
+        run_train_face(data, out, given, set_, threads=threads)
 
 
 def main() -> None:
