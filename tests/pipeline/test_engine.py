@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from mmpipe.pipeline.store import FeatureStore, shard_path
 from mmpipe.pipeline.tasks import TaskResult
 
 from .conftest import SerialEngine
+from .runs import session_processes, start
 from .toys import ROOT, Counting, Deadly, DeadlyOnce, DeadOnArrival, Flaky, Slow, toy
 
 
@@ -147,28 +147,12 @@ def _threads() -> tuple[int, int]:
     return torch.get_num_threads(), cv2.getNumThreads()
 
 
-def start(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
+def start_slowly(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
     """`mmpipe extract` on slow toys."""
     write_manifest(sentences(200), tmp_path / "manifest.parquet", {})
     stage = ["--stages", "text", "--set", "text.extractor=tests.pipeline.toys:Slow", "--set", f"text.seconds={seconds}"]
-    where = [
-        "--root",
-        str(tmp_path),
-        "--manifest",
-        str(tmp_path / "manifest.parquet"),
-        "--out",
-        str(tmp_path / "store"),
-    ]
-    code = "from mmpipe.pipeline.cli import main; main()"
-    options = ["extract", "--dataset", "folder", *where, *stage, "--workers", "2", "--device", "cpu"]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    where = ["--root", tmp_path, "--manifest", tmp_path / "manifest.parquet", "--out", tmp_path / "store"]
+    return start("extract", "--dataset", "folder", *where, *stage, "--workers", 2, "--device", "cpu")
 
 
 def wait_for_shards(store: Path, count: int) -> None:
@@ -178,21 +162,8 @@ def wait_for_shards(store: Path, count: int) -> None:
         time.sleep(0.02)
 
 
-def session_processes(session: int) -> list[int]:
-    """Living processes of a session, by /proc/PID/stat (proc(5): the fields behind the name)."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
 def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path: Path) -> None:
-    process = start(tmp_path, 0.05)
+    process = start_slowly(tmp_path, 0.05)
     wait_for_shards(tmp_path / "store", 2)
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
@@ -207,7 +178,7 @@ def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path: Path) -
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    process = start(tmp_path, 0.5)
+    process = start_slowly(tmp_path, 0.5)
     deadline = time.monotonic() + 60
     while len(session_processes(process.pid)) < 3:
         assert time.monotonic() < deadline
