@@ -82,6 +82,9 @@ def extract(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make the rows that failed again.")] = False,
     slice_: Annotated[str, typer.Option("--slice", help="I/N: the I-th of N jobs that share the store.")] = "1/1",
+    transcode_fallback: Annotated[
+        bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
     config: Config = None,
 ) -> None:
@@ -106,6 +109,7 @@ def extract(
         part=slice_,
         retry_failed=retry_failed,
         dry_run=dry_run,
+        transcode_fallback=transcode_fallback,
     )
     if result is None:
         return

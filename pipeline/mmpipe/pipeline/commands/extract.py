@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mmpipe.manifests.files import sweep_parts
 from mmpipe.manifests.registry import load as load_corpus
 from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
 from mmpipe.pipeline.console import console, next_command, progress, table
+from mmpipe.pipeline.due import MEDIA_COLUMNS
 from mmpipe.pipeline.engines.local import LocalEngine
 from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_extraction
 from mmpipe.pipeline.heartbeat import heartbeat
@@ -130,6 +132,7 @@ def run_extract(
     part: str = "1/1",
     retry_failed: bool = False,
     dry_run: bool = False,
+    transcode_fallback: bool = False,
 ) -> ExtractResult | None:
     """Plan, show what is due, run it with progress, show what came out; a dry run shows an estimate and gives None.
 
@@ -140,6 +143,7 @@ def run_extract(
     folder = dataset_root(dataset, root, settings, sample=sample)
     store = out or store_path(dataset, folder, sample=sample)
     specs = _specs(stages or corpus.stages, settings, assignments, sample, device, precision)
+    specs = [replace(spec, transcode_fallback=transcode_fallback and spec.input in MEDIA_COLUMNS) for spec in specs]
     options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | _corpus_options(dataset, settings)
     rows = _rows(dataset, folder, manifest, options)
     if select is not None:
