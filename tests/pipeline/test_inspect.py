@@ -59,10 +59,12 @@ def test_provenance_is_that_of_the_footers(store: Path) -> None:
 
 
 def test_the_rate_is_rows_over_seconds_of_the_log(store: Path) -> None:
-    log = store / "logs" / "tasks.jsonl"
-    lines = [json.dumps({"stage": "audio", "rows": 30, "seconds": 2.0}), json.dumps({"stage": "audio", "rows": 10})]
-    log.write_text("\n".join([lines[0], lines[1], lines[0], '{"stage": "au']), encoding="utf-8")
-    assert inspect_store(store).stages[0].utterances_per_second == pytest.approx(70 / 4, rel=0.2)
+    for log in (store / "logs").glob("tasks*"):
+        log.unlink()
+    lines = [json.dumps({"stage": "audio", "made": 30, "seconds": 2.0}), json.dumps({"stage": "audio", "made": 10})]
+    (store / "logs" / "tasks.one.1.jsonl").write_text("\n".join([lines[0], lines[1], '{"stage": "au']))
+    (store / "logs" / "tasks.two.1.jsonl").write_text(lines[0])
+    assert inspect_store(store).stages[0].utterances_per_second == pytest.approx(60 / 4)
 
 
 def test_a_half_made_store_tells_what_is_there(store: Path) -> None:

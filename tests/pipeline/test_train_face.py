@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from mmpipe.extractors.expression import FERPLUS_CLASSES, FerplusDenseNet, load_network
-from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled
+from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled, sha256
 from mmpipe.manifests.errors import CorpusError, UsageError
+from mmpipe.pipeline.commands.face import run_train_face
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
-from mmpipe.pipeline.train_face.recipe import FaceTraining, evaluate, train_face
+from mmpipe.pipeline.train_face.recipe import FaceTraining, draw_weights, epoch_order, evaluate, train_face
 
 VOTES = [*FERPLUS_CLASSES, "unknown", "NF"]
 TINY = FaceTraining(epochs=2, batch_size=4, checkpoint_steps=1)
@@ -77,6 +79,52 @@ def test_the_parquet_form_gives_the_same_part(official: Path, tmp_path_factory: 
     one, other = read_ferplus(official, "train"), read_ferplus(folder, "train")
     np.testing.assert_array_equal(one.faces, other.faces)
     np.testing.assert_array_equal(one.targets, other.targets)
+
+
+def test_image_folders_give_the_same_part(official: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "FER2013Train"
+    folder.mkdir()
+    for number, face in enumerate(faces(17)[:9]):
+        cv2.imwrite(str(folder / f"fer{number:07d}.png"), face)
+    table = pd.read_csv(official / "fer2013new.csv").iloc[:9]
+    table = table.assign(box="(0, 0, 48, 48)")[["Image name", "box", *VOTES]]
+    table.to_csv(folder / "label.csv", header=False, index=False)
+    one, other = read_ferplus(official, "train"), read_ferplus(tmp_path, "train")
+    np.testing.assert_array_equal(one.faces, other.faces)
+    np.testing.assert_array_equal(one.targets, other.targets)
+
+
+def test_an_image_that_a_label_names_and_the_folder_lacks_is_named(tmp_path: Path) -> None:
+    (tmp_path / "FER2013Train").mkdir()
+    (tmp_path / "FER2013Train" / "label.csv").write_text('fer0.png,"(0, 0, 48, 48)",8,0,0,0,0,0,0,0,0,0\n')
+    with pytest.raises(CorpusError, match=r"label\.csv, row 0: expected a 48x48 image, got None"):
+        read_ferplus(tmp_path, "train")
+
+
+def test_faces_of_rare_classes_are_drawn_more_often_and_every_epoch_has_the_same_length() -> None:
+    labels = np.repeat([0, 1], [990, 10])  # shares of 0.99 and 0.01
+    weights = draw_weights(labels, 0.04)
+    order = epoch_order(weights, torch.Generator().manual_seed(0))
+    assert len(order) == 1000
+    counts = np.bincount(order.numpy(), minlength=1000)
+    assert counts[990:].sum() == pytest.approx(20, abs=1)  # sqrt(0.04 / 0.01) = 2 times
+    assert counts[:990].max() == 1
+    assert sorted(epoch_order(draw_weights(labels, 0.0), torch.Generator().manual_seed(1)).tolist()) == list(
+        range(1000)
+    )
+
+
+def test_a_run_can_start_from_weights(official: Path, tmp_path: Path) -> None:
+    start = bundled(FERPLUS_DENSENET)
+    train_face(official, tmp_path / "w.safetensors", TINY.model_copy(update={"start": start, "peak_rate": 1e-9}))
+    before, after = load_file(start), load_file(tmp_path / "w.safetensors")
+    torch.testing.assert_close(before["classifier.weight"], after["classifier.weight"], atol=1e-6, rtol=0)
+    assert json.loads((tmp_path / "w.json").read_text())["start_sha256"] == sha256(start)
+
+
+def test_an_unknown_hyper_parameter_is_answered_with_the_known_ones(official: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="peak_rate"):
+        run_train_face(official, tmp_path / "w.safetensors", {}, ["peek_rate=1"], threads=1)
 
 
 def test_a_folder_without_ferplus_is_refused_with_what_was_expected(tmp_path: Path) -> None:

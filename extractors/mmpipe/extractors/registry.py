@@ -19,12 +19,18 @@ EXTRACTORS: dict[str, str] = {
 
 
 def load(name: str) -> type[Extractor]:
-    """The extractor class registered under `name`.
+    """The extractor class registered under `name`, or the one that `module:Class` names on the Python path.
 
     Raises:
         UsageError: no extractor has that name; the message lists those that exist.
     """
-    if name not in EXTRACTORS:
-        raise UsageError(f"extractor {name!r} does not exist; valid names: {', '.join(sorted(EXTRACTORS))}")
-    module, _, attribute = EXTRACTORS[name].partition(":")
-    return cast(type[Extractor], getattr(importlib.import_module(module), attribute))
+    module, colon, attribute = EXTRACTORS.get(name, name).partition(":")
+    if not colon:
+        valid = ", ".join(sorted(EXTRACTORS))
+        raise UsageError(f"extractor {name!r} does not exist; valid names: {valid}, or MODULE:CLASS of your own")
+    try:
+        return cast(type[Extractor], getattr(importlib.import_module(module), attribute))
+    except (ImportError, AttributeError) as error:
+        if name in EXTRACTORS:
+            raise
+        raise UsageError(f"extractor {name!r} cannot be imported ({error}); is its folder in PYTHONPATH?") from error

@@ -5,6 +5,7 @@
     ├── CorpusError             a corpus folder that does not look like the corpus
     ├── ManifestError           a manifest that breaks its schema or its rules
     ├── StoreError              a feature store that cannot be read, planned or joined
+    ├── StorageError            a file that cannot be written: full disk, quota, no permission
     ├── WeightsError            weights that are missing, altered or of another shape
     ├── TrainingError           data that cannot be trained on
     └── Rejected                one utterance's row cannot be made (status + message)
@@ -15,11 +16,13 @@ The tree sits in the lowest package because imports point one way: manifests <- 
 from __future__ import annotations
 
 __all__ = [
+    "FAILURES",
     "STATUSES",
     "CorpusError",
     "ManifestError",
     "MmpipeError",
     "Rejected",
+    "StorageError",
     "StoreError",
     "TrainingError",
     "UsageError",
@@ -36,8 +39,12 @@ STATUSES: dict[str, str] = {
     "media_missing": "the media file does not exist",
     "media_error": "the media file cannot be read or decoded",
     "extractor_error": "the extractor raised an error on this utterance",
+    "worker_crashed": "the process that worked on this utterance alone died, twice",
 }
 """Every status a row can carry, and what it means."""
+
+FAILURES = ("media_missing", "media_error", "extractor_error", "worker_crashed")
+"""The statuses that say that something is broken (an utterance without a face or a transcript is not)."""
 
 
 class MmpipeError(Exception):
@@ -58,6 +65,10 @@ class ManifestError(MmpipeError):
 
 class StoreError(MmpipeError):
     """A feature store cannot be read, planned or joined."""
+
+
+class StorageError(MmpipeError):
+    """A file cannot be written: the disk is full, a quota is used up, or permission is missing."""
 
 
 class WeightsError(MmpipeError):

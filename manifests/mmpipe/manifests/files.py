@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmpipe.manifests.errors import StorageError
+
 __all__ = [
     "METADATA_KEY",
+    "SEAL_KEY",
     "canonical_json",
+    "check_seal",
+    "explained",
     "read_metadata",
     "sweep_parts",
     "write_atomic",
@@ -25,6 +33,9 @@ __all__ = [
 
 METADATA_KEY = b"mmpipe"
 """The key under which a Parquet footer holds mmpipe's JSON."""
+
+SEAL_KEY = b"mmpipe.sha256"
+"""The key under which a Parquet footer holds the hash of its file."""
 
 
 def canonical_json(value: Any) -> str:
@@ -41,21 +52,39 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file, flush it to the disk and give it its name.
 
     The temporary name carries host and process, so that two runs never share one and `sweep_parts` can tell the dead.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.part"
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            with part.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of writing `path` into a `StorageError` that says what to do."""
     try:
-        write(part)
-        with part.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free space (or lift the quota)" if full else "see whether the folder can be written"
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}; what was finished before is safe and no half file "
+            f"is left: {remedy}, then run the same command again"
+        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -81,7 +110,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, Any], *, plain: tuple[str, ...] = ()) -> None:
-    """Write a table as one row group with `metadata` as JSON in the footer, atomically.
+    """Write a table as one row group with `metadata` as JSON in the footer, atomically, sealed (see `check_seal`).
 
     Args:
         path: the file.
@@ -91,17 +120,39 @@ def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, Any], *, p
     """
     schema = table.schema.with_metadata({METADATA_KEY: canonical_json(metadata).encode()})
     columns = [name for name in table.column_names if name not in plain]
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=columns) as writer:
+        writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
+        writer.add_key_value_metadata({SEAL_KEY: _UNSEALED})
+    write_bytes(path, _sealed(sink.getvalue().to_pybytes()))
 
-    def write(part: Path) -> None:
-        pq.write_table(
-            table.cast(schema),
-            part,
-            compression="zstd",
-            use_dictionary=columns,
-            row_group_size=max(1, table.num_rows),
-        )
 
-    write_atomic(path, write)
+_UNSEALED = b"0" * 64
+"""Holds the place of the seal while the file is hashed."""
+
+
+def _sealed(data: bytes) -> bytes:
+    seal = hashlib.sha256(data).hexdigest().encode()
+    place = data.rindex(_UNSEALED, data.rindex(SEAL_KEY))
+    return data[:place] + seal + data[place + len(seal) :]
+
+
+def check_seal(path: Path) -> str | None:
+    """Hash a file of `write_parquet` anew: what is wrong with it, or None.
+
+    The footer holds, under `SEAL_KEY`, the SHA-256 of the whole file with zeros in that place, so one changed byte
+    anywhere shows, in the seal itself too.
+    """
+    try:
+        data = path.read_bytes()
+        seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(SEAL_KEY)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read ({error})"
+    if seal is None:
+        return "its footer holds no hash of the file"
+    place = data.rfind(seal, max(0, data.rfind(SEAL_KEY)))
+    whole = hashlib.sha256(data[:place] + _UNSEALED + data[place + len(seal) :]).hexdigest().encode()
+    return None if place >= 0 and whole == seal else "its bytes do not give the hash that its footer holds"
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

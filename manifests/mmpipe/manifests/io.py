@@ -177,8 +177,11 @@ def resolve_media(root: Path, uri: str) -> Path:
     """
     reason = unsafe_uri(uri)
     path = root / uri
-    if reason is None and not path.resolve().is_relative_to(root.resolve()):
-        reason = "a link that leaves the corpus root"
+    try:
+        if reason is None and not path.resolve().is_relative_to(root.resolve()):
+            reason = "a link that leaves the corpus root"
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a null byte
+        reason = f"no usable path ({error})"
     if reason is not None:
         raise Rejected("media_error", f"{uri!r} is {reason}: it is not opened")
     return path

@@ -25,6 +25,9 @@ app = typer.Typer(
 TOO_MANY_FAILURES = 3
 """Exit code: done, but more utterances failed than --max-failures allows."""
 
+INTERRUPTED = 130
+"""Exit code that typer gives after Ctrl-C."""
+
 Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
 Root = Annotated[Path | None, typer.Option(help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
@@ -77,6 +80,12 @@ def extract(
     max_failures: Annotated[
         int | None, typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make the rows that failed again.")] = False,
+    slice_: Annotated[str, typer.Option("--slice", help="I/N: the I-th of N jobs that share the store.")] = "1/1",
+    transcode_fallback: Annotated[
+        bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
     config: Config = None,
 ) -> None:
     """Extract features into a store of Parquet shards. Run it again to go on where it stopped."""
@@ -97,7 +106,13 @@ def extract(
         device=device,
         precision=precision,
         config=config,
+        part=slice_,
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+        transcode_fallback=transcode_fallback,
     )
+    if result is None:
+        return
     next_command(f"mmpipe inspect {result.store}")
     if max_failures is not None and result.failed > max_failures:
         raise typer.Exit(TOO_MANY_FAILURES)
@@ -109,13 +124,18 @@ def inspect(
     utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
     strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
     clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every file anew; exit with 1 if one changed.")] = False,
     root: Root = None,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
     """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
-    from mmpipe.pipeline.commands.inspect import cut_clip, run_inspect
+    from mmpipe.pipeline.commands.inspect import cut_clip, run_inspect, run_verify
 
+    if verify:
+        if not run_verify(path):
+            raise typer.Exit(1)
+        return
     if utterance is None and (strip or clip):
         raise UsageError("--strip and --clip go with --utterance: name the utterance")
     run_inspect(path, utterance, strip)
@@ -191,12 +211,17 @@ def report(
 
 @app.command(
     "train-face",
-    epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40",
+    epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40 --native",
 )
 def train_face(
-    data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files or Parquet.")],
+    data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files, image folders or Parquet.")],
     out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 8,
+    start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Twice as fast; needs a C compiler, and uses one core.")
+    ] = False,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     seed: Seed = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores.")] = None,
     evaluate: Annotated[
@@ -215,7 +240,8 @@ def train_face(
     elif out is None:
         raise UsageError("--out is missing: name the weights file to write, or give --evaluate PART")
     else:
-        run_train_face(data, out, epochs=epochs, seed=seed, threads=threads)
+        given = {"epochs": epochs, "start": start, "native": native, "seed": seed}
+        run_train_face(data, out, given, set_, threads=threads)
 
 
 def main() -> None:
@@ -225,6 +251,7 @@ def main() -> None:
     except MmpipeError as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        typer.secho("Stopped. Finished shards are safe: run the same command again to go on.", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)
+        raise

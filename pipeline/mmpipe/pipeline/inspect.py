@@ -185,7 +185,7 @@ def inspect_store(path: Path) -> Summary:
         corpora = sorted(set(manifest.column("corpus").unique().to_pylist()))
         return Summary(path, ", ".join(corpora), None, 0, summarise_manifest(manifest), ())
     store = FeatureStore(path)
-    rates = _rates(path / "logs" / "tasks.jsonl")
+    rates = _rates(path / "logs")
     stages = tuple(_stage(store, name, rates.get(name)) for name in store.info["stages"])
     summary = summarise_manifest(store.manifest())
     return Summary(path, store.corpus, store.info["mmpipe"], store.num_shards, summary, stages)
@@ -234,19 +234,20 @@ def _general(message: str) -> str:
     return re.sub(r"\S*/\S+|\S+\.\w{2,4}\b|\b\d+(\.\d+)?\b", "…", message)
 
 
-def _rates(log: Path) -> dict[str, float]:
+def _rates(logs: Path) -> dict[str, float]:
     """Utterances a second of one worker, by stage."""
     rows: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
-    if log.is_file():
+    for log in logs.glob("tasks*.jsonl"):
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-                rows[entry["stage"]] += entry["rows"]
-                seconds[entry["stage"]] += entry["seconds"]
+                stage, made, took = entry["stage"], entry["made"], entry["seconds"]
+                rows[stage] += made
+                seconds[stage] += took
             except (ValueError, KeyError, TypeError):
                 continue  # a run that was killed may leave half a line
-    return {stage: rows[stage] / seconds[stage] for stage in rows if seconds[stage] > 0}
+    return {stage: rows[stage] / seconds[stage] for stage in rows if rows[stage] and seconds[stage] > 0}
 
 
 def inspect_utterance(path: Path, utterance_id: str) -> UtteranceView:

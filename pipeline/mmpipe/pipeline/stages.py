@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from mmpipe.extractors.contract import Extractor, Frame, Row
 from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.extractors.registry import load as load_extractor
 from mmpipe.manifests.errors import Rejected, UsageError
-from mmpipe.manifests.schema import Utterance
+from mmpipe.manifests.schema import MediaSpan, Utterance
 
 __all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "item_makers", "resolve_stages", "run_stage"]
 
@@ -48,6 +48,7 @@ class StageSpec:
         options: the extractor's config as plain values; stages that read frames also take `every`.
         device: `cpu` or `cuda`.
         precision: `float32` or `bf16`.
+        transcode_fallback: repair media that cannot be decoded, with FFmpeg's own tool.
     """
 
     name: str
@@ -55,6 +56,7 @@ class StageSpec:
     options: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     precision: str = "float32"
+    transcode_fallback: bool = False
 
     @property
     def input(self) -> str:
@@ -133,12 +135,16 @@ def describe(spec: StageSpec) -> dict[str, Any]:
         WeightsError: the weights are missing or altered.
     """
     from mmpipe.pipeline.media import media_versions
+    from mmpipe.pipeline.repair import repair_versions
 
     extractor = spec.build()
     versions = {**extractor.versions(), "mmpipe.extractor": str(extractor.revision)}
     config = extractor.config.model_dump(mode="json")
     if spec.input in ("audio", "frames"):
         versions |= media_versions()
+        if spec.transcode_fallback:
+            versions |= repair_versions()
+            config["transcode_fallback"] = True
     if spec.input == "frames":
         config["every"] = spec.every
     versions["numpy"] = importlib.metadata.version("numpy")
@@ -156,11 +162,14 @@ def describe(spec: StageSpec) -> dict[str, Any]:
 class Inputs:
     """Makes the items of an extractor from manifest rows; keeps decoders open between the rows of a shard."""
 
-    def __init__(self, root: Path, every: int) -> None:
+    def __init__(self, root: Path, every: int, *, transcode_fallback: bool = False) -> None:
         from mmpipe.pipeline.media import AudioReader, VideoReader
+        from mmpipe.pipeline.repair import Repair
 
         self._root = root
         self._audio, self._video = AudioReader(), VideoReader(every)
+        self._repair = Repair() if transcode_fallback else None
+        self._repaired_audio, self._repaired_video = AudioReader(), VideoReader(every)
 
     def audio(self, utterance: Utterance) -> Any:
         """The waveform of the utterance's audio span."""
@@ -168,7 +177,13 @@ class Inputs:
 
         if utterance.audio is None:
             raise Rejected("no_audio", "the manifest names no audio for this utterance")
-        return self._audio.read(resolve_media(self._root, utterance.audio.uri), utterance.audio)
+        path = resolve_media(self._root, utterance.audio.uri)
+        try:
+            return self._audio.read(path, utterance.audio)
+        except Rejected as error:
+            if self._repair is None or error.status != "media_error":
+                raise
+            return self._repaired_audio.read(self._repair(path, error), utterance.audio)
 
     def frames(self, utterance: Utterance) -> Iterator[Frame]:
         """The sampled frames of the utterance's video span, decoded as they are asked for."""
@@ -176,7 +191,20 @@ class Inputs:
 
         if utterance.video is None:
             raise Rejected("no_video", "the manifest names no video for this utterance")
-        return self._video.frames(resolve_media(self._root, utterance.video.uri), utterance.video)
+        return self._frames(resolve_media(self._root, utterance.video.uri), utterance.video)
+
+    def _frames(self, path: Path, span: MediaSpan) -> Iterator[Frame]:
+        last = -1
+        try:
+            for frame in self._video.frames(path, span):
+                last = frame.index
+                yield frame
+        except Rejected as error:
+            if self._repair is None or error.status != "media_error":
+                raise
+            for frame in self._repaired_video.frames(self._repair(path, error), span):
+                if frame.index > last:
+                    yield replace(frame, source=f"{path}:{frame.index}:{span.region}:repaired")
 
     @staticmethod
     def words(utterance: Utterance) -> list[str]:
@@ -222,7 +250,7 @@ def run_stage(
 
 def item_makers(spec: StageSpec, utterances: Sequence[Utterance], root: Path) -> list[Callable[[], Any]]:
     """One call for each utterance that decodes its item, or raises `Rejected`; to be called in order."""
-    make = getattr(Inputs(root, spec.every), spec.input)
+    make = getattr(Inputs(root, spec.every, transcode_fallback=spec.transcode_fallback), spec.input)
     return [partial(make, utterance) for utterance in utterances]
 
 

@@ -29,6 +29,8 @@ __all__ = [
     "STORE_FORMAT",
     "FeatureStore",
     "fingerprint",
+    "made_with",
+    "read_table",
     "shard_path",
     "shard_schema",
     "write_shard",
@@ -72,8 +74,48 @@ def write_shard(path: Path, table: pa.Table, provenance: dict[str, Any]) -> None
     write_parquet(path, table, footer, plain=plain)
 
 
-def write_store(path: Path, corpus: str, manifest: pa.Table, stages: dict[str, Any], version: str) -> None:
-    """Write manifest.parquet and store.json of a planned store; what is there already and equal is left alone."""
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns.
+
+    Raises:
+        StoreError: it is not there or cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(None if columns is None else list(columns))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): `mmpipe extract` again makes it anew") from error
+
+
+def made_with(path: Path, provenance: dict[str, Any]) -> bool:
+    """Whether the shard at `path` is there and was made with `provenance`."""
+    try:
+        return bool(path.exists() and read_metadata(path).get("fingerprint") == fingerprint(provenance))
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
+def write_store(
+    path: Path,
+    corpus: str,
+    manifest: pa.Table,
+    stages: dict[str, Any],
+    version: str,
+    existing: pa.Table | None = None,
+) -> None:
+    """Write manifest.parquet and store.json of a planned store.
+
+    Args:
+        path: the store's folder.
+        corpus: the corpus's name.
+        manifest: rows in shard order.
+        stages: what decides the values of each stage.
+        version: of mmpipe.
+        existing: the manifest that is there; if it is equal, it is left alone, as is an equal store.json.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
     shards = 1 + max(manifest.column("shard").to_pylist(), default=-1)
     info = {
         "format": STORE_FORMAT,
@@ -83,7 +125,7 @@ def write_store(path: Path, corpus: str, manifest: pa.Table, stages: dict[str, A
         "stages": stages,
     }
     target = path / "manifest.parquet"
-    if not (target.is_file() and pq.read_table(target).equals(manifest)):
+    if existing is None or not existing.equals(manifest):
         write_parquet(target, manifest, {"corpus": corpus})
     if not ((path / "store.json").is_file() and FeatureStore(path).info == info):
         write_json(path / "store.json", info)
@@ -134,15 +176,11 @@ class FeatureStore:
         Raises:
             StoreError: the shard is not there or cannot be read.
         """
-        path = shard_path(self.path, stage, shard)
         try:
-            return pq.read_table(path, columns=None if columns is None else list(columns))
-        except (OSError, pa.ArrowInvalid) as error:
+            return read_table(shard_path(self.path, stage, shard), columns)
+        except StoreError as error:
             valid = ", ".join(self.stages) or "none yet"
-            raise StoreError(
-                f"shard {shard} of stage {stage!r} cannot be read from {path} ({error}); stages of this store: "
-                f"{valid}; `mmpipe extract` again completes it"
-            ) from error
+            raise StoreError(f"shard {shard} of stage {stage!r}: {error}; stages of this store: {valid}") from error
 
     def read(self, stage: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All shards of a stage, rows in manifest order.
@@ -167,9 +205,12 @@ class FeatureStore:
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"the footer of {path} cannot be read: {error}") from error
 
-    def statuses(self, stage: str) -> dict[str, int]:
-        """How many utterances of a stage have which status, the most frequent first."""
-        return dict(Counter(self.read(stage, ["status"]).column("status").to_pylist()).most_common())
+    def statuses(self, stage: str, shards: Iterable[int] | None = None) -> dict[str, int]:
+        """How many utterances of a stage (of these shards of it) have which status, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for shard in range(self.num_shards) if shards is None else shards:
+            counts.update(self.read_shard(stage, shard, ["status"]).column("status").to_pylist())
+        return dict(counts.most_common())
 
     def fingerprint(self, stages: Sequence[str]) -> str:
         """One hash over the shards of these stages: it changes when any feature of theirs may have changed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import pyarrow as pa
 
 from mmpipe.manifests.corpus import Prepared
 from mmpipe.manifests.errors import UsageError
+from mmpipe.manifests.files import sweep_parts
 from mmpipe.manifests.registry import load as load_corpus
 from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
 from mmpipe.pipeline.console import console, next_command, progress, table
+from mmpipe.pipeline.due import MEDIA_COLUMNS
 from mmpipe.pipeline.engines.local import LocalEngine
 from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_extraction
+from mmpipe.pipeline.heartbeat import heartbeat
 from mmpipe.pipeline.stages import DEFAULT_STAGES, StageSpec, resolve_stages
 
 __all__ = ["EMBEDDED_TEXT_MODEL", "prepare", "run_extract", "run_manifest", "store_path"]
@@ -124,8 +129,12 @@ def run_extract(
     config: Path | None = None,
     select: Callable[[str, pa.Table], pa.Table] | None = None,
     engine: LocalEngine | None = None,
-) -> ExtractResult:
-    """Plan, show what is due, run it with progress, show what came out.
+    part: str = "1/1",
+    retry_failed: bool = False,
+    dry_run: bool = False,
+    transcode_fallback: bool = False,
+) -> ExtractResult | None:
+    """Plan, show what is due, run it with progress, show what came out; a dry run shows an estimate and gives None.
 
     The arguments are the options of the command, and: `select` picks rows of the manifest, `engine` is one to share.
     """
@@ -134,16 +143,49 @@ def run_extract(
     folder = dataset_root(dataset, root, settings, sample=sample)
     store = out or store_path(dataset, folder, sample=sample)
     specs = _specs(stages or corpus.stages, settings, assignments, sample, device, precision)
+    specs = [replace(spec, transcode_fallback=transcode_fallback and spec.input in MEDIA_COLUMNS) for spec in specs]
     options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | _corpus_options(dataset, settings)
     rows = _rows(dataset, folder, manifest, options)
     if select is not None:
         rows = select(dataset, rows)
-    with nullcontext(engine) if engine else LocalEngine(workers) as pool:
-        planned = plan_extraction(rows, dataset, folder, store, specs, threads=pool.workers)
+    plan_for = partial(plan_extraction, rows, dataset, folder, store, specs, part=parse_slice(part))
+    with swept(store), nullcontext(engine) if engine else LocalEngine(workers) as pool:
+        planned = plan_for(threads=pool.workers, retry_failed=retry_failed, dry_run=dry_run)
         _show_plan(planned, folder, pool.workers)
-        result = _run(planned, pool)
+        if dry_run:
+            _show_estimate(planned, pool.workers)
+            return None
+        with heartbeat(store, planned.part) as others:
+            _show_others(others)
+            result = _run(planned, pool)
     _show_result(planned, result)
     return result
+
+
+@contextmanager
+def swept(store: Path) -> Iterator[None]:
+    """Remove what killed workers left half written, so that a full disk is not fuller than it must be."""
+    try:
+        yield
+    finally:
+        if store.is_dir():
+            sweep_parts(store)
+
+
+def parse_slice(text: str) -> tuple[int, int]:
+    """`3/8` as (3, 8).
+
+    Raises:
+        UsageError: it is not of that form, or out of range.
+
+    Example:
+        >>> parse_slice("3/8")
+        (3, 8)
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 3/8")
+    return int(number), int(count)
 
 
 def _specs(
@@ -184,8 +226,9 @@ def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, An
 
 
 def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
-    rows, due = planned.manifest.num_rows, planned.rows_due
-    console.print(f"[bold]{rows}[/] utterances of {root} -> {planned.store} ({workers} workers)")
+    rows, due, (number, count) = planned.manifest.num_rows, planned.rows_due, planned.part
+    part = f", slice {number} of {count}: {len(planned.shards)} shards" if count > 1 else ""
+    console.print(f"[bold]{rows}[/] utterances of {root} -> {planned.store} ({workers} workers{part})")
     reasons = {
         spec.name: "; ".join(f"{why} ({n} shards)" for (stage, why), n in planned.reasons.items() if stage == spec.name)
         for spec in planned.stages
@@ -197,6 +240,42 @@ def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
             (s.name, reasons[s.name] or "-", s.extractor, planned.done.get(s.name, 0), due[s.name])
             for s in planned.stages
         ),
+    )
+
+
+def _show_others(others: Sequence[dict[str, Any]]) -> None:
+    for run in others:
+        console.print(
+            f"[yellow]Another extraction into this store seems alive[/]: process {run['pid']} on {run['host']}, last "
+            f"sign {run['seconds_ago']:.0f} s ago. Going on is safe: shards appear whole and both make the same bytes. "
+            "To share the work instead, start each with its own --slice I/N."
+        )
+
+
+def _show_estimate(planned: ExtractPlan, workers: int) -> None:
+    from mmpipe.pipeline.estimate import estimate
+
+    answers = estimate(planned) if planned.tasks else []
+    if not answers:
+        console.print("Nothing to do: every shard is up to date.")
+        return
+    table(
+        f"Estimate, from {max(a.sampled for a in answers)} utterances of each stage on this machine",
+        ["stage", "utterances", "s an utterance", "minutes of a worker", "MB"],
+        (
+            (
+                a.stage,
+                a.utterances,
+                f"{a.seconds / a.utterances:.3f}",
+                f"{a.seconds / 60:.1f}",
+                f"{a.bytes / 1e6:.1f}",
+            )
+            for a in answers
+        ),
+    )
+    minutes, size = sum(a.seconds for a in answers) / 60 / workers, sum(a.bytes for a in answers) / 1e6
+    console.print(
+        f"About {minutes:.1f} minutes with {workers} workers and {size:.1f} MB. Dry run: nothing was written."
     )
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from mmpipe.manifests.errors import UsageError
 from mmpipe.pipeline.console import console, progress, table
+
+if TYPE_CHECKING:
+    from mmpipe.pipeline.train_face.recipe import FaceTraining
 
 __all__ = ["run_evaluate_face", "run_train_face"]
 
@@ -18,18 +25,33 @@ def _use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or available_cores())
 
 
-def run_train_face(data: Path, out: Path, *, epochs: int, seed: int, threads: int | None) -> None:
-    """Train the network; a run that stopped goes on from its checkpoint."""
-    from mmpipe.pipeline.train_face.recipe import FaceTraining, train_face
+def _config(given: dict[str, Any], assignments: Sequence[str]) -> FaceTraining:
+    from mmpipe.pipeline.config import parse_assignments
+    from mmpipe.pipeline.train_face.recipe import FaceTraining
 
-    _use_threads(threads)
-    console.print(f"FERPlus in {data} -> {out}, {epochs} epochs; stop it any time, the same command goes on")
+    given = given | parse_assignments(f"train-face.{text}" for text in assignments).get("train-face", {})
+    try:
+        return FaceTraining.model_validate(given)
+    except ValidationError as error:
+        problems = "; ".join(f"{d['loc'][0]}: {d['msg']} (got {d['input']!r})" for d in error.errors())
+        raise UsageError(f"{problems}; hyper-parameters: {', '.join(FaceTraining.model_fields)}") from error
+
+
+def run_train_face(
+    data: Path, out: Path, given: dict[str, Any], assignments: Sequence[str], *, threads: int | None
+) -> None:
+    """Train the network; a run that stopped goes on from its checkpoint."""
+    from mmpipe.pipeline.train_face.recipe import train_face
+
+    config = _config(given, assignments)
+    _use_threads(1 if config.native else threads)
+    console.print(f"FERPlus in {data} -> {out}, {config.epochs} epochs; stop it any time, the same command goes on")
     with progress("step") as bars:
         bar = bars.add_task("training", total=None)
         figures = train_face(
             data,
             out,
-            FaceTraining(epochs=epochs, seed=seed),
+            config,
             lambda row: bars.update(
                 bar, completed=row["step"], total=row["steps"], description=f"loss {row['loss']:.3f}"
             ),
@@ -41,7 +63,6 @@ def run_evaluate_face(data: Path, part: str, weights: Path | None, *, flip: bool
     """Evaluate weights on one part of FERPlus and print accuracy, UAR, macro F1 and the confusion matrix."""
     from mmpipe.extractors.expression import load_network
     from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled, sha256
-    from mmpipe.manifests.errors import UsageError
     from mmpipe.pipeline.train_face.ferplus import PARTS, read_ferplus
     from mmpipe.pipeline.train_face.recipe import evaluate
 

@@ -14,11 +14,11 @@ from mmpipe.manifests.errors import UsageError
 from mmpipe.manifests.files import write_bytes
 from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.config import dataset_root, load_settings
-from mmpipe.pipeline.console import console, table
+from mmpipe.pipeline.console import console, progress, table
 from mmpipe.pipeline.inspect import ManifestSummary, Summary, UtteranceView, inspect_store, inspect_utterance
 from mmpipe.pipeline.store import FeatureStore
 
-__all__ = ["cut_clip", "run_inspect", "write_face_strip"]
+__all__ = ["cut_clip", "run_inspect", "run_verify", "write_face_strip"]
 
 SHOWN_VALUES = 12
 """Labels, speakers or reasons that a line or table shows before it says how many more there are."""
@@ -34,6 +34,26 @@ def run_inspect(path: Path, utterance: str | None, strip: Path | None) -> None:
     if strip is not None:
         write_face_strip(view, strip)
         console.print(f"Face strip: {strip}", markup=False)
+
+
+def run_verify(path: Path) -> bool:
+    """Re-hash a store and print what is wrong with it; whether nothing is."""
+    from mmpipe.pipeline.verify import verify_store
+
+    store = FeatureStore(path)
+    with progress("file") as bars:
+        bar = bars.add_task("re-hash", total=1 + store.num_shards * len(store.info["stages"]))
+        found = verify_store(path, lambda: bars.advance(bar))
+    console.print(f"{found.files} files, {found.bytes / 1e6:.1f} MB re-hashed")
+    if found.missing:
+        console.print(f"{len(found.missing)} shards are not made yet (first: {found.missing[0]})", markup=False)
+    for file, problem in found.damaged.items():
+        console.print(f"damaged: {file}: {problem}", markup=False, style="red")
+    if found.damaged:
+        console.print("Remove the damaged files, then run the same `mmpipe extract` again: it makes them anew.")
+    else:
+        console.print("Every file is what was written.")
+    return not found.damaged
 
 
 def _print_summary(summary: Summary) -> None:

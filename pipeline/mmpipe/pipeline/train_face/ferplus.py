@@ -1,9 +1,11 @@
 """FERPlus: FER2013 faces with the votes of ten annotators (Barsoum et al. 2016).
 
-Two forms are read:
+Three forms are read:
 
 - the official one: `fer2013new.csv` (votes, from the FERPlus release) beside `fer2013.csv` (pixels, from the FER2013
   release), whose rows correspond line by line;
+- image folders, as the FERPlus release's own script makes them: `FER2013Train`, `FER2013Valid` and `FER2013Test`, each
+  with its images and a `label.csv` (name, box, one column a vote; no header);
 - Parquet: `train.parquet` and `valid.parquet` with a `png` column (48x48 gray) and one column a vote.
 
 Preparation follows the FERPlus release: a single vote counts as none (an outlier), images whose majority is `unknown`
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +30,9 @@ __all__ = ["PARTS", "FerplusPart", "read_ferplus"]
 
 PARTS = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 """Part names and the names that FER2013 gives them in its `Usage` column."""
+
+FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
+"""The image folders of the parts."""
 
 VOTES = (*FERPLUS_CLASSES, "unknown", "NF")
 FACE_SIZE = 48
@@ -67,9 +73,12 @@ def read_ferplus(folder: Path, part: str) -> FerplusPart:
         faces, votes = _read_parquet(parquet)
     elif votes_csv.is_file() and pixels_csv.is_file():
         faces, votes = _read_csv(votes_csv, pixels_csv, PARTS[part])
+    elif (labels := folder / FOLDERS[part] / "label.csv").is_file():
+        faces, votes = _read_images(labels)
     else:
         raise CorpusError(
-            f"{folder} holds no FERPlus part {part!r}: expected {parquet.name}, or fer2013new.csv with fer2013.csv; "
+            f"{folder} holds no FERPlus part {part!r}: expected {parquet.name}, or fer2013new.csv with fer2013.csv, "
+            f"or {labels.relative_to(folder)} beside its images; "
             f"found {sorted(p.name for p in folder.glob('*'))[:8] if folder.is_dir() else 'no such folder'}"
         )
     return _prepare(faces, votes)
@@ -88,13 +97,23 @@ def _read_parquet(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int
     if missing := {"png", *VOTES} - set(table.columns):
         raise CorpusError(f"{path} lacks the columns {sorted(missing)}; expected png and {', '.join(VOTES)}")
     images = [cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) for png in table["png"]]
+    return _stack(images, path), table[list(VOTES)].to_numpy(np.int64)
+
+
+def _read_images(labels: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    table = pd.read_csv(labels, header=None, names=["name", "box", *VOTES])
+    images = [cv2.imread(str(labels.parent / str(name)), cv2.IMREAD_GRAYSCALE) for name in table["name"]]
+    return _stack(images, labels), table[list(VOTES)].to_numpy(np.int64)
+
+
+def _stack(images: list[Any], path: Path) -> npt.NDArray[np.uint8]:
     faces = np.empty((len(images), FACE_SIZE, FACE_SIZE), np.uint8)
     for row, image in enumerate(images):
         if image is None or image.shape != faces.shape[1:]:
             got = None if image is None else image.shape
             raise CorpusError(f"{path}, row {row}: expected a 48x48 image, got {got}")
         faces[row] = image
-    return faces, table[list(VOTES)].to_numpy(np.int64)
+    return faces
 
 
 def _read_csv(votes_csv: Path, pixels_csv: Path, usage: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -3,8 +3,9 @@
 Legend: B batch, H height, W width, C classes.
 
 Soft-label cross-entropy on the annotators' distribution; flips, rotations, scale and shift in one interpolation, random
-erasing; SGD with Nesterov momentum under a one-cycle schedule; an exponential moving average of the weights is
-what ships. Every random number follows from (seed, step), so a run that was killed ends like one that was not.
+erasing; smaller images at first; rare classes drawn more often; SGD with Nesterov momentum under a one-cycle schedule;
+an exponential moving average of the weights is what ships. Every random number follows from (seed, step), so a run that
+was killed ends like one that was not.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,12 +34,15 @@ from mmpipe.extractors.expression import (
     FERPLUS_MEAN,
     FERPLUS_STD,
     FerplusDenseNet,
+    load_network,
 )
+from mmpipe.extractors.weights import sha256
 from mmpipe.manifests.errors import UsageError
 from mmpipe.manifests.files import write_atomic, write_bytes
+from mmpipe.pipeline.train_face.dense import DensePasses
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
 
-__all__ = ["FaceTraining", "evaluate", "train_face"]
+__all__ = ["FaceTraining", "draw_weights", "epoch_order", "evaluate", "train_face"]
 
 
 class FaceTraining(BaseModel):
@@ -67,6 +72,19 @@ class FaceTraining(BaseModel):
     """Largest shift, as a share of the image's side."""
     erasing: float = 0.25
     """Probability of erasing a rectangle."""
+    rare_share: float = Field(default=0.05, ge=0, lt=1)
+    """Faces of a class with a smaller share than this are drawn sqrt(this / share) times as often as others (repeat
+    factor sampling, Gupta et al. 2019); 0 draws every face once an epoch."""
+    small_side: int = Field(default=48, ge=32, le=CROP_SIZE, multiple_of=8)
+    """Height and width of the images in the first part of the training (FER2013's own size)."""
+    small_part: float = Field(default=0.75, ge=0, lt=1)
+    """Share of the epochs in that part; the rest sees the network's 64 pixels."""
+    native: bool = False
+    """Element-wise passes in C, about twice as fast."""
+    start: Path | None = None
+    """Weights to start from; None starts from random ones."""
+    evaluate_epochs: int = Field(default=1, ge=1)
+    """The valid part is evaluated after every so many epochs, and at the end."""
     seed: int = 0
     """Decides order, augmentation and initial weights."""
     checkpoint_steps: int = Field(default=100, ge=1)
@@ -78,8 +96,8 @@ def normalise(faces_BHW: Tensor) -> Tensor:
     return (faces_BHW.float().unsqueeze(1) - FERPLUS_MEAN) / FERPLUS_STD
 
 
-def augment(images_B1HW: Tensor, config: FaceTraining, generator: torch.Generator) -> Tensor:
-    """Random flip, rotation, scale and shift, resampled once to 64x64; then a random rectangle set to the mean."""
+def augment(images_B1HW: Tensor, config: FaceTraining, side: int, generator: torch.Generator) -> Tensor:
+    """Random flip, rotation, scale and shift, resampled once to side x side; then a rectangle set to the mean."""
     batch = len(images_B1HW)
 
     def uniform(limit: float) -> Tensor:
@@ -90,7 +108,7 @@ def augment(images_B1HW: Tensor, config: FaceTraining, generator: torch.Generato
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     shift_x, shift_y = uniform(2 * config.shift), uniform(2 * config.shift)
     theta = torch.stack([cos * flip, -sin, shift_x, sin * flip, cos, shift_y], dim=1).view(batch, 2, 3)
-    grid = F.affine_grid(theta, [batch, 1, CROP_SIZE, CROP_SIZE], align_corners=False)
+    grid = F.affine_grid(theta, [batch, 1, side, side], align_corners=False)
     images = F.grid_sample(images_B1HW, grid, padding_mode="border", align_corners=False)
     return _erase(images, config.erasing, generator)
 
@@ -183,11 +201,15 @@ def train_face(
             report(run.advance())
         if run.step % run.steps_an_epoch == 0:
             run.epoch_is_due = False
+            if run.step < run.steps and run.step // run.steps_an_epoch % config.evaluate_epochs:
+                continue
             figures = evaluate(run.average, valid)
             _write_log(out.with_suffix(".csv"), run, figures)
             tensors = {name: value.contiguous() for name, value in run.average.state_dict().items()}
             write_atomic(out, lambda part, tensors=tensors: save_file(tensors, part))  # type: ignore[misc]
-    card = {"config": config.model_dump(), "classes": FERPLUS_CLASSES, "valid": figures}
+    card = {"config": config.model_dump(mode="json"), "classes": FERPLUS_CLASSES, "valid": figures}
+    if config.start is not None:
+        card["start_sha256"] = sha256(config.start)
     out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return figures
 
@@ -208,6 +230,20 @@ def _write_log(path: Path, run: _Run, figures: dict[str, Any]) -> None:
     write_bytes(path, text.getvalue().encode())
 
 
+def draw_weights(labels: npt.NDArray[np.int64], rare_share: float) -> Tensor:
+    """How often each face is drawn in relation to the others [N]."""
+    shares = np.bincount(labels, minlength=len(FERPLUS_CLASSES)) / len(labels)
+    return torch.from_numpy(np.sqrt(np.maximum(1.0, rare_share / np.maximum(shares, 1e-9))))[labels]
+
+
+def epoch_order(weights_N: Tensor, generator: torch.Generator) -> Tensor:
+    """An epoch's faces in random order: N draws, each face as often as its weight says, rounded up or down."""
+    ends = weights_N.cumsum(0) / weights_N.sum()
+    places = (torch.arange(len(weights_N)) + torch.rand(1, generator=generator)) / len(weights_N)
+    drawn = torch.searchsorted(ends, places.double()).clamp_max(len(weights_N) - 1)
+    return drawn[torch.randperm(len(drawn), generator=generator)]
+
+
 class _Run:
     """The state of a training run: network, moving average, optimiser, step."""
 
@@ -217,7 +253,11 @@ class _Run:
         self.faces, self.targets = torch.from_numpy(train.faces), torch.from_numpy(train.targets)
         self.steps_an_epoch = len(self.faces) // config.batch_size
         self.steps = self.steps_an_epoch * config.epochs
-        self.network = FerplusDenseNet().to(memory_format=torch.channels_last)
+        network = FerplusDenseNet() if config.start is None else load_network(config.start)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.parameters = list(self.network.parameters())
+        self.passes = DensePasses(self.network, native=config.native)
+        self.weights = draw_weights(train.labels, config.rare_share)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.SGD(
             self.network.parameters(),
@@ -233,7 +273,7 @@ class _Run:
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)
-        if state["config"] != self.config.model_dump():
+        if state["config"] != self.config.model_dump(mode="json"):
             raise UsageError(
                 f"{self.checkpoint} belongs to a run with another config ({state['config']}): "
                 "give another --out, or remove the checkpoint to start anew"
@@ -246,7 +286,7 @@ class _Run:
 
     def _save(self) -> None:
         state = {
-            "config": self.config.model_dump(),
+            "config": self.config.model_dump(mode="json"),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -280,17 +320,16 @@ class _Run:
 
     def _train_step(self) -> float:
         config, (epoch, within) = self.config, divmod(self.step, self.steps_an_epoch)
-        order = torch.randperm(len(self.faces), generator=torch.Generator().manual_seed(config.seed + 7919 * epoch))
+        order = epoch_order(self.weights, torch.Generator().manual_seed(config.seed + 7919 * epoch))
         rows = order[within * config.batch_size : (within + 1) * config.batch_size]
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        images = augment(normalise(self.faces[rows]), config, generator)
+        side = config.small_side if epoch < round(config.small_part * config.epochs) else CROP_SIZE
+        images, targets = augment(normalise(self.faces[rows]), config, side, generator), self.targets[rows]
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = self.network(images.to(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), self.targets[rows])
-        self.optimiser.zero_grad(set_to_none=True)
-        cast(Any, loss).backward()
+        loss = F.cross_entropy(self.passes(images), targets)
+        for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
+            parameter.grad = gradient
         self.optimiser.step()
         self._update_average()
         return float(loss.detach())

@@ -1,0 +1,116 @@
+"""Extractors that do next to nothing, or misbehave on purpose. Workers import them as `tests.pipeline.toys:Class`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from mmpipe.extractors.contract import ExtractorConfig, InputKind, PerItemExtractor, Row
+from mmpipe.pipeline.stages import StageSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Must be on the Python path of whoever runs these."""
+
+
+def toy(kind: type[PerItemExtractor], name: str = "toy", device: str = "cpu", **options: Any) -> StageSpec:
+    """A stage that runs a toy."""
+    return StageSpec(name, f"tests.pipeline.toys:{kind.__name__}", options, device)
+
+
+class Counting(PerItemExtractor):
+    """The number of words."""
+
+    input: ClassVar[InputKind] = "words"
+    Config: ClassVar[type[ExtractorConfig]] = ExtractorConfig
+
+    def columns(self) -> list[pa.Field]:
+        """One number."""
+        return [pa.field("count", pa.int32())]
+
+    def weights(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def versions(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def extract_one(self, item: Any) -> Row:
+        """Count."""
+        return {"count": len(item)}
+
+
+class Deadly(Counting):
+    """Dies of the word `crash`, as a decoder does."""
+
+    def extract_one(self, item: Any) -> Row:
+        """Count or die."""
+        if "crash" in item:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().extract_one(item)
+
+
+class DeadlyOnceConfig(ExtractorConfig):
+    """Config of `DeadlyOnce`."""
+
+    marker: Path
+    """Exists once a process has died."""
+
+
+class DeadlyOnce(Counting):
+    """Dies of the first row that it sees, in the first process that runs it."""
+
+    Config: ClassVar[type[ExtractorConfig]] = DeadlyOnceConfig
+    config: DeadlyOnceConfig
+
+    def extract_one(self, item: Any) -> Row:
+        """Count or die."""
+        if not self.config.marker.exists():
+            self.config.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().extract_one(item)
+
+
+class DeadOnArrival(Counting):
+    """Dies while it is loaded."""
+
+    def prepare(self) -> None:
+        """Die."""
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class SlowConfig(ExtractorConfig):
+    """Config of `Slow`."""
+
+    seconds: float = 0.05
+    """Time an utterance takes."""
+
+
+class Slow(Counting):
+    """Counts slowly."""
+
+    Config: ClassVar[type[ExtractorConfig]] = SlowConfig
+    config: SlowConfig
+
+    def extract_one(self, item: Any) -> Row:
+        """Sleep, then count."""
+        time.sleep(self.config.seconds)
+        return super().extract_one(item)
+
+
+class Flaky(Counting):
+    """Fails while the file of the word behind `unless` does not exist, and keeps a list of what it was asked."""
+
+    def extract_one(self, item: Any) -> Row:
+        """Count or fail."""
+        if item[0] == "unless":
+            with Path(item[1]).with_suffix(".asked").open("a") as stream:
+                stream.write("x")
+            if not Path(item[1]).exists():
+                raise RuntimeError(f"{item[1]} is missing")
+        return super().extract_one(item)
