@@ -131,20 +131,17 @@ def draw(recordings: Iterable[Recording], options: CropOptions) -> list[Crop]:
     return crops
 
 
-def _candidates(recording: Recording, seconds: float) -> Iterator[Crop]:
-    """The crops of a recording whose three words lie inside the window, and the window inside the media."""
+def _candidates(recording: Recording, seconds: float) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+    """Words whose window lies inside the media and holds them and their two neighbours, with those windows [C] each."""
     starts, ends = recording.start_seconds, recording.end_seconds
-    if len(starts) < 3:
-        return
     opens, closes = recording.windows(seconds)
-    inside = (starts >= opens) & (ends <= closes)
-    inside[1:-1] &= (starts[:-2] >= opens[1:-1]) & (ends[:-2] <= closes[1:-1])
-    inside[1:-1] &= (starts[2:] >= opens[1:-1]) & (ends[2:] <= closes[1:-1])
-    inside &= (opens >= 0) & (closes <= recording.duration_seconds)
-    inside[[0, -1]] = False
+    inside = np.zeros(len(starts), np.bool_)
+    if len(starts) >= 3:
+        inside[1:-1] = (opens >= 0)[1:-1] & (closes <= recording.duration_seconds)[1:-1]
+        for neighbour in (slice(None, -2), slice(1, -1), slice(2, None)):
+            inside[1:-1] &= (starts[neighbour] >= opens[1:-1]) & (ends[neighbour] <= closes[1:-1])
     middles = np.flatnonzero(inside)
-    for middle, start, end in zip(middles.tolist(), opens[middles].tolist(), closes[middles].tolist(), strict=True):
-        yield Crop(recording, middle, start, end)
+    return middles, opens[middles], closes[middles]
 
 
 def _in_turn(recordings: list[Recording], options: CropOptions) -> Iterator[Crop]:
@@ -153,22 +150,28 @@ def _in_turn(recordings: list[Recording], options: CropOptions) -> Iterator[Crop
     The k-th crop of a group of W words, in the group's own seeded order, comes at k / W, so at any time every group
     has given the same share of its words. With uniform spread W is 1 for all speakers.
     """
-    groups: dict[str, list[Recording]] = defaultdict(list)
-    for recording in recordings:
-        groups[recording.name if options.spread == "proportional" else recording.speaker].append(recording)
-    turns: list[Floats] = []
-    crops: list[Crop] = []
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, recording in enumerate(recordings):
+        groups[recording.name if options.spread == "proportional" else recording.speaker].append(number)
+    found = [_candidates(recording, options.crop_seconds) for recording in recordings]
+    turns, sources, places = [np.empty(0)], [np.empty(0, np.intp)], [np.empty(0, np.intp)]
     for name in sorted(groups):
-        members = [crop for recording in groups[name] for crop in _candidates(recording, options.crop_seconds)]
-        members.sort(key=lambda crop: _order(options.seed, crop.word_id))
-        words = sum(len(r.word_ids) for r in groups[name]) if options.spread == "proportional" else 1
+        members = [(number, place) for number in groups[name] for place in range(len(found[number][0]))]
+        source, place = np.array(members, np.intp).reshape(-1, 2).T
+        ids = [recordings[number].word_ids[middle] for number in groups[name] for middle in found[number][0].tolist()]
+        order = np.argsort(np.array([_order(options.seed, word_id) for word_id in ids], np.uint64), kind="stable")
+        words = sum(len(recordings[n].word_ids) for n in groups[name]) if options.spread == "proportional" else 1
         # Without an offset of its own, every group's first crop would come before any group's second.
-        offset = int.from_bytes(_order(options.seed, name), "big") / 2**64
+        offset = _order(options.seed, name) / 2**64
         turns.append((np.arange(len(members)) + offset) / max(words, 1))
-        crops += members
-    for place in np.argsort(np.concatenate(turns), kind="stable").tolist() if turns else ():
-        yield crops[place]
+        sources.append(source[order])
+        places.append(place[order])
+    source, place = np.concatenate(sources), np.concatenate(places)
+    for turn in np.argsort(np.concatenate(turns), kind="stable").tolist():
+        middles, opens, closes = found[source[turn]]
+        at = place[turn]
+        yield Crop(recordings[source[turn]], int(middles[at]), float(opens[at]), float(closes[at]))
 
 
-def _order(seed: int, name: str) -> bytes:
-    return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+def _order(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "big")

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmpipe.manifests.errors import ManifestError, Rejected
 from mmpipe.manifests.files import write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
-__all__ = ["read_manifest", "resolve_media", "unsafe_uri", "validate", "write_manifest"]
+__all__ = ["read_manifest", "refuse_links", "resolve_media", "unsafe_uri", "validate", "write_manifest"]
 
-_PROTOCOL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+# Read by Python and by Arrow (RE2). FFmpeg takes all of the first for protocols; `subfile` is the one with commas.
+_UNSAFE = (
+    (r"^$", "which is empty"),
+    (r"^([A-Za-z][A-Za-z0-9+.-]*:|subfile,)", "a URL or protocol string"),
+    (r"^[/\\]|(^|[/\\])\.\.([/\\]|$)", "a path that leaves the corpus root"),
+    (r"[\x00-\x1f\x7f]", "a path with control characters"),
+)
+
+_FAR = 1e9
+"""Seconds that no recording has: infinities and nonsense lie behind it."""
 
 
 def write_manifest(manifest: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -48,7 +57,8 @@ def read_manifest(path: Path) -> pa.Table:
 def validate(manifest: pa.Table, path: Path | str = "the manifest") -> None:
     """Check a manifest's schema and rules.
 
-    Rules: unique utterance ids; times finite, not negative, not backwards; media named by plain relative paths.
+    Rules: unique utterance ids; times finite, not negative, not backwards; regions inside the frame; media named by
+    plain relative paths.
 
     Args:
         manifest: the table.
@@ -58,14 +68,16 @@ def validate(manifest: pa.Table, path: Path | str = "the manifest") -> None:
         ManifestError: the first rule that is broken, with the utterance.
     """
     _check_schema(manifest, path)
-    ids = manifest.column("utterance_id").to_pylist()
-    if len(set(ids)) != len(ids):
-        twice, times = Counter(ids).most_common(1)[0]
+    ids = manifest.column("utterance_id")
+    if ids.null_count:
+        raise ManifestError(f"{path}: row {pc.index(ids.is_null(), True).as_py()} has no utterance_id")
+    if pc.count_distinct(ids).as_py() != len(ids):
+        twice, times = Counter(ids.to_pylist()).most_common(1)[0]
         raise ManifestError(f"{path}: utterance_id {twice!r} stands {times} times; ids must be unique")
     for column in ("audio", "video"):
-        for utterance_id, span in zip(ids, manifest.column(column).to_pylist(), strict=True):
-            if span is not None:
-                _check_span(path, utterance_id, column, span)
+        spans = manifest.column(column)
+        _check_spans(f"{path}: {{}}: {column}", ids.filter(spans.is_valid()), spans.drop_null())
+    _check_words(path, manifest)
 
 
 def _check_schema(manifest: pa.Table, path: Path | str) -> None:
@@ -79,26 +91,82 @@ def _check_schema(manifest: pa.Table, path: Path | str) -> None:
             raise ManifestError(f"{path}: column {field.name!r} has type {got}, expected {field.type}")
 
 
-def _check_span(path: Path | str, utterance_id: str, column: str, span: Mapping[str, Any]) -> None:
-    where = f"{path}: {utterance_id}: {column}"
-    uri, start, end = span["uri"], span["start_seconds"], span["end_seconds"]
-    if reason := unsafe_uri(uri):
-        raise ManifestError(f"{where} names {uri!r}, {reason}; media are paths relative to the corpus root")
-    if start is None or not math.isfinite(start) or start < 0:
-        raise ManifestError(f"{where} starts at {start}; expected seconds of 0 or more")
-    if end is not None and not (math.isfinite(end) and end > start):
-        raise ManifestError(f"{where} runs from {start} to {end} s; the end must lie behind the start")
+def _first(broken: Any) -> int | None:
+    """The first row for which a rule is broken; a null counts as broken."""
+    row: int = pc.index(pc.fill_null(broken, True), True).as_py()
+    return row if row >= 0 else None
+
+
+def _outside(values: Any, low: float, high: float) -> Any:
+    """Whether values are NaN or not in [low, high]; null where the value is."""
+    return pc.invert(pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high)))
+
+
+def _check_spans(where: str, ids: pa.ChunkedArray, spans: pa.ChunkedArray) -> None:
+    """Check spans, none of them null; `where` has a gap for the utterance's id."""
+    uris, starts, ends = (pc.struct_field(spans, name) for name in ("uri", "start_seconds", "end_seconds"))
+    for pattern, _ in _UNSAFE:
+        if (row := _first(pc.match_substring_regex(uris, pattern))) is not None:
+            uri = uris[row].as_py()
+            which = f"{where.format(ids[row])} names {uri!r}, {unsafe_uri(uri)}"
+            raise ManifestError(f"{which}; media are paths relative to the corpus root")
+    if (row := _first(_outside(starts, 0, _FAR))) is not None:
+        raise ManifestError(f"{where.format(ids[row])} starts at {starts[row]}; expected seconds of 0 or more")
+    ended = pc.invert(pc.and_(pc.greater(ends, starts), pc.less_equal(ends, _FAR)))
+    if (row := _first(pc.and_kleene(ends.is_valid(), ended))) is not None:
+        times = f"from {starts[row]} to {ends[row]} s"
+        raise ManifestError(f"{where.format(ids[row])} runs {times}; the end must lie behind the start")
+    if spans.type.get_field_index("region") >= 0:
+        regions = pc.struct_field(spans, "region")
+        _check_regions(where, ids.filter(regions.is_valid()), regions.drop_null())
+
+
+def _check_regions(where: str, ids: pa.ChunkedArray, regions: pa.ChunkedArray) -> None:
+    for place, size in (("x", "width"), ("y", "height")):
+        first, length = pc.struct_field(regions, place), pc.struct_field(regions, size)
+        broken = pc.or_kleene(_outside(first, 0, 1), _outside(pc.add(first, length), 0, 1 + 1e-9))
+        if (row := _first(pc.or_kleene(broken, pc.invert(pc.greater(length, 0))))) is not None:
+            raise ManifestError(f"{where.format(ids[row])} has the region {regions[row].as_py()}: not inside the frame")
+
+
+def _check_words(path: Path | str, manifest: pa.Table) -> None:
+    for name in ("start_seconds", "end_seconds"):
+        times = pc.struct_field(pc.list_flatten(manifest.column("words")), name)
+        if (word := _first(pc.and_kleene(times.is_valid(), _outside(times, -_FAR, _FAR)))) is not None:
+            row = pc.list_parent_indices(manifest.column("words"))[word].as_py()
+            which = manifest.column("utterance_id")[row]
+            raise ManifestError(f"{path}: {which}: a word has the {name} {times[word]}; expected seconds, or null")
 
 
 def unsafe_uri(uri: str | None) -> str | None:
-    """Why a media uri is refused, or None."""
-    if not uri:
-        return "which is empty"
-    if _PROTOCOL.match(uri):
-        return "a URL or protocol string"
-    if uri.startswith(("/", "\\")) or ".." in PurePosixPath(uri).parts:
-        return "a path that leaves the corpus root"
-    return None
+    """Why a media uri is refused, or None.
+
+    Example:
+        >>> unsafe_uri("a/b.wav"), unsafe_uri("concat:a.wav|b.wav")
+        (None, 'a URL or protocol string')
+    """
+    return next((reason for pattern, reason in _UNSAFE if re.search(pattern, uri or "")), None)
+
+
+def refuse_links(manifest: pa.Table, root: Path) -> None:
+    """Make sure that no media file of a manifest is a link, or lies in a linked folder, that leads out of `root`.
+
+    Raises:
+        ManifestError: one does.
+    """
+    real_root = root.resolve()
+    spans = (pc.struct_field(manifest.column(column).drop_null(), "uri").unique() for column in ("audio", "video"))
+    uris = sorted({uri for column in spans for uri in column.to_pylist()})
+    folders: dict[str, bool] = {}
+    for uri in uris:
+        folder, path = uri.rpartition("/")[0], root / uri
+        if folder not in folders:
+            folders[folder] = path.parent.resolve().is_relative_to(real_root)
+        if not folders[folder] or (path.is_symlink() and not path.resolve().is_relative_to(real_root)):
+            raise ManifestError(
+                f"{uri!r} is a link that leaves the corpus root {root}: it points to {path.resolve()}. "
+                "Give the folder that really holds the media as --root, or mount or copy them into it"
+            )
 
 
 def resolve_media(root: Path, uri: str) -> Path:

@@ -7,8 +7,9 @@ seconds of the media's own clock, words are seconds of the utterance's own clock
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -110,31 +111,37 @@ class Utterance:
         return None
 
 
-def _span_row(span: MediaSpan | None, *, video: bool) -> dict[str, Any] | None:
-    if span is None:
-        return None
-    row: dict[str, Any] = {
-        "uri": span.uri,
-        "start_seconds": span.start_seconds,
-        "end_seconds": span.end_seconds,
-    }
-    if video:
-        region = span.region
-        row["region"] = region and {name: getattr(region, name) for name in ("x", "y", "width", "height")}
-    return row
+def _struct(columns: Sequence[pa.Array], kind: pa.DataType, missing: Sequence[bool]) -> pa.Array:
+    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=pa.array(missing, pa.bool_()))
 
 
-def _row(utterance: Utterance) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(utterance, name) for name in MANIFEST_SCHEMA.names}
-    row["audio"] = _span_row(utterance.audio, video=False)
-    row["video"] = _span_row(utterance.video, video=True)
-    row["words"] = utterance.words and [
-        {"text": w.text, "start_seconds": w.start_seconds, "end_seconds": w.end_seconds} for w in utterance.words
+def _regions(regions: Sequence[Region | None], kind: pa.DataType) -> pa.Array:
+    values = [pa.array([r and getattr(r, part.name) for r in regions], part.type) for part in kind]
+    return _struct(values, kind, [r is None for r in regions])
+
+
+def _spans(spans: Sequence[MediaSpan | None], kind: pa.DataType) -> pa.Array:
+    columns = [
+        _regions([None if span is None else span.region for span in spans], part.type)
+        if part.name == "region"
+        else pa.array([span and getattr(span, part.name) for span in spans], part.type)
+        for part in kind
     ]
-    row["annotations"] = (
-        json.dumps(utterance.annotations, sort_keys=True, ensure_ascii=False) if utterance.annotations else None
-    )
-    return row
+    return _struct(columns, kind, [span is None for span in spans])
+
+
+def _words(lists: Sequence[Sequence[Word] | None], kind: pa.DataType) -> pa.Array:
+    words = [word for item in lists for word in item or ()]
+    values = [pa.array([getattr(word, part.name) for word in words], part.type) for part in kind.value_type]
+    offsets = [0, *accumulate(len(item or ()) for item in lists)]
+    flat = pa.StructArray.from_arrays(values, fields=list(kind.value_type))
+    missing = pa.array([not item for item in lists], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat, type=kind, mask=missing)
+
+
+def _annotations(utterance: Utterance) -> str | None:
+    annotations = utterance.annotations
+    return json.dumps(annotations, sort_keys=True, ensure_ascii=False) if annotations else None
 
 
 def to_table(utterances: Iterable[Utterance]) -> pa.Table:
@@ -144,7 +151,16 @@ def to_table(utterances: Iterable[Utterance]) -> pa.Table:
         >>> to_table([Utterance("demo/a", "demo", text="hello")]).num_rows
         1
     """
-    return pa.Table.from_pylist([_row(u) for u in utterances], schema=MANIFEST_SCHEMA)
+    rows = list(utterances)
+    columns = {}
+    makers = {"audio": _spans, "video": _spans, "words": _words}
+    for column in MANIFEST_SCHEMA:
+        if column.name == "annotations":
+            columns[column.name] = pa.array([_annotations(u) for u in rows], column.type)
+        else:
+            make = makers.get(column.name, pa.array)
+            columns[column.name] = make([getattr(u, column.name) for u in rows], column.type)
+    return pa.table(columns, schema=MANIFEST_SCHEMA)
 
 
 def _span(row: Mapping[str, Any] | None) -> MediaSpan | None:

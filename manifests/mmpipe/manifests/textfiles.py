@@ -99,6 +99,8 @@ def clean(text: str) -> str:
         >>> clean(" I\tsaid\n so\x00 ")
         'I said so'
     """
+    if text.isprintable() and " " not in text:
+        return text
     return " ".join(_CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8")).split())
 
 
@@ -109,7 +111,11 @@ def parse_seconds(text: str | None) -> float | None:
         >>> parse_seconds("6.2901"), parse_seconds("-1"), parse_seconds("nan"), parse_seconds(None)
         (6.2901, None, None, None)
     """
-    if text is None or not _NUMBER.fullmatch(text.strip()):
+    if text is None:
+        return None
+    # Nearly every time of a corpus has this form, and it is an order of magnitude cheaper to see than the general one.
+    is_plain = len(text) < 16 and text.isascii() and text.replace(".", "", 1).isdigit()
+    if not is_plain and not _NUMBER.fullmatch(text.strip()):
         return None
     value = float(text)
     return value + 0.0 if math.isfinite(value) and 0 <= value <= 1e6 else None
