@@ -67,7 +67,7 @@ def explain(counts: Sequence[Count], prepared: Prepared) -> Iterator[str]:
         if count.expected and not count.got:
             yield f"{count.attribute} {count.value} ({count.expected}) is not there at all"
     for category in _FILE_CATEGORIES:
-        places = [problem.where for problem in prepared.problems if problem.category == category]
+        places = [f"{p.where} ({p.message})" for p in prepared.problems if p.category == category]
         if places:
             more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
             yield f"{category}: {', '.join(places[:_SHOWN])}{more}"

@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.manifests.corpus import Prepared
+from mmpipe.manifests.corpus import CATEGORIES, Prepared, Problem
 from mmpipe.manifests.errors import UsageError
 from mmpipe.manifests.files import sweep_parts
 from mmpipe.manifests.registry import load as load_corpus
 from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
-from mmpipe.pipeline.console import console, next_command, progress, table
+from mmpipe.pipeline.console import console, progress, table
 from mmpipe.pipeline.due import MEDIA_COLUMNS
 from mmpipe.pipeline.engines.local import LocalEngine
 from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_extraction
@@ -68,17 +68,19 @@ def corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
     return {k: v for k, v in settings.datasets.get(dataset, {}).items() if k != "root"}
 
 
-def show_problems(prepared: Prepared, limit: int = 5) -> None:
-    """Print what the corpus lacks or holds that is odd, by category."""
-    by_category: dict[str, list[str]] = {}
-    for problem in prepared.problems:
-        by_category.setdefault(problem.category, []).append(f"{problem.where}: {problem.message}")
-    for category, texts in by_category.items():
-        console.print(f"[yellow]{len(texts)} {category}[/]")
-        for text in texts[:limit]:
-            console.print(f"  {text}", markup=False)
-        if len(texts) > limit:
-            console.print(f"  ... and {len(texts) - limit} more")
+def show_problems(problems: Sequence[Problem], limit: int = 3) -> None:
+    """Print what a corpus lacks or holds that is odd, by category."""
+    by_category: dict[str, list[Problem]] = {}
+    for problem in problems:
+        by_category.setdefault(problem.category, []).append(problem)
+    for category, members in by_category.items():
+        lost = sum(problem.lost for problem in members)
+        cost = f" ({lost} utterances left out)" if lost else ""
+        console.print(f"[yellow]{len(members)} {category}[/]: {CATEGORIES[category]}{cost}")
+        for problem in members[:limit]:
+            console.print(f"  {problem.where}: {problem.message}", markup=False)
+        if len(members) > limit:
+            console.print(f"  ... and {len(members) - limit} more")
 
 
 def run_extract(
@@ -189,7 +191,7 @@ def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, An
         rows = read_manifest(manifest)
     else:
         prepared = prepare(dataset, root, options)
-        show_problems(prepared)
+        show_problems(prepared.problems)
         rows = to_table(prepared.utterances)
     refuse_links(rows, root)
     return rows

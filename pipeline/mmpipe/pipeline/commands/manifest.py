@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.manifests.corpus import CATEGORIES, Corpus, Prepared, Problem
+from mmpipe.manifests.corpus import Corpus, Prepared, Problem
 from mmpipe.manifests.counts import compare_counts, count_problems, explain
 from mmpipe.manifests.errors import UsageError
 from mmpipe.manifests.files import read_metadata
@@ -25,7 +24,7 @@ from mmpipe.pipeline.console import console, next_command, progress, table
 __all__ = ["run_manifest"]
 
 SHOWN_COUNTS = 12
-SHOWN_SPEAKERS = 5
+SHOWN_NAMES = 5
 
 
 def run_manifest(
@@ -72,12 +71,12 @@ def run_manifest(
     if check:
         problems = [*prepared.problems, *([] if sample else count_problems(reader, prepared))]
         problems += _checked(prepared, folder, manifest)
-        _show_checked(problems)
+        show_problems(problems)
         report = target.with_name(f"{target.stem}.check.csv")
         write_problems(problems, report)
         console.print(f"{len(problems)} things missing or odd, each with its place, in {report}", markup=False)
     else:
-        show_problems(prepared)
+        show_problems(prepared.problems)
     if not sample:
         _show_counts(reader, prepared)
     _show_labels(manifest)
@@ -116,29 +115,12 @@ def _checked(prepared: Prepared, root: Path, manifest: pa.Table) -> list[Problem
     found = [p for p in check_headers(headers, uses) if (p.category, p.where) not in told]
     if crossing := crossing_speakers(manifest):
         names = list(crossing)
-        shown = ", ".join(names[:SHOWN_SPEAKERS]) + (" ..." if len(names) > SHOWN_SPEAKERS else "")
+        shown = ", ".join(names[:SHOWN_NAMES]) + (" ..." if len(names) > SHOWN_NAMES else "")
         message = (
             f"{len(names)} speakers stand in two splits or more, so the corpus's own split hears them all: {shown}"
         )
         found.append(Problem("speaker_crosses", "split", message))
     return found
-
-
-def _show_checked(problems: Sequence[Problem]) -> None:
-    times = Counter(problem.category for problem in problems)
-    lost = Counter[str]()
-    for problem in problems:
-        lost[problem.category] += problem.lost
-    first = {problem.category: problem for problem in reversed(problems)}
-    table(
-        "Missing or odd",
-        ["category", "times", "utterances lost", "what it means", "for example"],
-        (
-            (name, times[name], lost[name], meaning, f"{first[name].where}: {first[name].message}"[:70])
-            for name, meaning in CATEGORIES.items()
-            if times[name]
-        ),
-    )
 
 
 def _show_counts(reader: Corpus, prepared: Prepared) -> None:
@@ -165,4 +147,9 @@ def _show_labels(manifest: pa.Table) -> None:
 
 def _show_left_out(prepared: Prepared) -> None:
     for reason, number in prepared.left_out.most_common():
-        console.print(f"left out: {reason}" + (f" {number}" if number else ""), markup=False)
+        if number:
+            console.print(f"left out: {reason} {number}", markup=False)
+    whole = [reason for reason, number in prepared.left_out.items() if not number]
+    if whole:
+        more = f" and {len(whole) - SHOWN_NAMES} more" if len(whole) > SHOWN_NAMES else ""
+        console.print(f"left out: {', '.join(whole[:SHOWN_NAMES])}{more}", markup=False)
