@@ -13,7 +13,7 @@ in.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import ClassVar
 
@@ -82,6 +82,7 @@ class Ami(Corpus):
         for key in sorted(files.keys() - speakers.keys()):
             where = files[key].relative_to(root)
             prepared.problem("no_speaker", where, "meetings.xml has no such speaker: the words are left out")
+        _tell_absent(speakers.keys(), files.keys(), prepared)
         for prefix in self.options.exclude:
             if not prefix or not any(meeting.startswith(prefix) for meeting, _ in speakers):
                 raise UsageError(f"exclude {prefix!r}: no meeting of {root} has a name that begins so")
@@ -116,6 +117,13 @@ class Ami(Corpus):
             words=words,
             annotations={"agent": speaker.agent} | ({"role": speaker.role} if speaker.role else {}),
         )
+
+
+def _tell_absent(known: Set[tuple[str, str]], files: Set[tuple[str, str]], prepared: Prepared) -> None:
+    """Note the meetings of meetings.xml that have no words file."""
+    if absent := sorted({meeting for meeting, _ in known} - {meeting for meeting, _ in files}):
+        shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+        prepared.problem("file_missing", "words", f"{len(absent)} meetings have no words file: {shown}")
 
 
 def _with_media(root: Path, meetings: dict[str, list[Speaker]], prepared: Prepared) -> list[Speaker]:

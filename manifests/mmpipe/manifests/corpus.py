@@ -46,8 +46,10 @@ CATEGORIES: dict[str, str] = {
     "no_duration": "the header of a media file tells no duration",
     "span_outside": "an utterance ends behind its file",
     "length_differs": "a clip is longer or shorter than the corpus says",
-    "odd_audio": "a sampling rate or number of channels that differs from the other files",
+    "cut_off": "a media file holds less than its header says",
+    "odd_audio": "a sampling rate or number of channels that differs from the other files, or a rate below 16 kHz",
     "odd_video": "a frame size or rate that differs from the other files",
+    "speaker_crosses": "a speaker stands in two splits or more",
 }
 """Every category of problem and what it means."""
 

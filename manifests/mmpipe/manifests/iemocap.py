@@ -8,6 +8,7 @@ files of EmoEvaluation are read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -39,7 +40,15 @@ FOUR_CLASSES = {"hap": "happiness", "exc": "happiness", "ang": "anger", "sad": "
 NOT_ALIGNED = frozenset({"Ses03M_impro03_M001"})
 """Turns for which the release has no forced alignment."""
 
-_SESSIONS = {"Session1": 1085, "Session2": 1023, "Session3": 1151, "Session4": 1031, "Session5": 1241}
+_TURNS = {"Session1": 1819, "Session2": 1811, "Session3": 2136, "Session4": 2103, "Session5": 2170}
+_COUNTED = ("ang", "hap", "exc", "neu", "sad")
+_COUNTS = {
+    "Session1": (229, 135, 143, 384, 194),
+    "Session2": (137, 117, 210, 362, 197),
+    "Session3": (240, 135, 151, 320, 305),
+    "Session4": (327, 65, 238, 258, 143),
+    "Session5": (170, 143, 299, 384, 245),
+}
 _ALL = {
     "neutral": 1708,
     "happiness": 595,
@@ -51,8 +60,9 @@ _ALL = {
     "frustration": 1849,
     "disgust": 2,
     "other": 3,
+    "none": 2507,
 }
-_MERGED = {"anger": 1103, "happiness": 1636, "neutral": 1708, "sadness": 1084}
+"""`none` are the turns without a majority."""
 
 LEFT, RIGHT = Region(0.0, 0.0, 0.5, 1.0), Region(0.5, 0.0, 0.5, 1.0)
 
@@ -81,15 +91,30 @@ class Iemocap(Corpus):
         )
         prepared = Prepared()
         seen: set[str] = set()
-        for path in sorted(root.glob("Session[1-5]/dialog/EmoEvaluation/Ses*.txt")):
-            prepared.utterances += self._dialog(root, path, seen, prepared)
+        for session in _TURNS:
+            dialogs = sorted((root / session / "dialog" / "EmoEvaluation").glob("Ses*.txt"))
+            if not dialogs:
+                prepared.problem("file_missing", f"{session}/dialog/EmoEvaluation", f"{session} gives no utterances")
+            prepared.counts["dialogs"] += len(dialogs)
+            for path in dialogs:
+                prepared.utterances += self._dialog(root, path, seen, prepared)
         return prepared
 
     def expected(self) -> Mapping[str, Mapping[str, int]]:
         """Counts of the full release: 5,531 utterances with `merge`, 4,490 with `drop-exc`, 10,039 with `all`."""
-        if self.options.labels == "merge":
-            return {"label": _MERGED, "session": _SESSIONS}
-        return {"label": _ALL if self.options.labels == "all" else _MERGED | {"happiness": 595}}
+        wanted: Counter[str] = Counter()
+        sessions: Counter[str] = Counter()
+        for session, number in _TURNS.items():
+            evaluated = dict(zip(_COUNTED, _COUNTS[session], strict=True))
+            if self.options.labels == "all":
+                sessions[session] = number
+            for source, count in evaluated.items():
+                keep, label = self._label(source)
+                if keep and self.options.labels != "all":
+                    wanted[str(label)] += count
+                    sessions[session] += count
+        labels = _ALL if self.options.labels == "all" else dict(wanted)
+        return {"label": labels, "session": dict(sessions), "read": {"dialogs": 151, "turns": 10_039}}
 
     def _label(self, source: str) -> tuple[bool, str | None]:
         """Whether a turn is kept, and its label."""
@@ -102,6 +127,7 @@ class Iemocap(Corpus):
         transcription = path.parents[1] / "transcriptions" / path.name
         texts = read_transcription(root, transcription, prepared)
         for turn in read_turns(root, path, prepared):
+            prepared.counts["turns"] += 1
             where = f"{path.relative_to(root)}:{turn.line}"
             if turn.label not in SOURCE_LABELS:
                 valid = " ".join(SOURCE_LABELS)

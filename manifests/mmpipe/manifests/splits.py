@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mmpipe.manifests.errors import TrainingError, UsageError
 
-__all__ = ["PROTOCOLS", "Fold", "check_leaks", "folds"]
+__all__ = ["PROTOCOLS", "Fold", "check_leaks", "crossing_speakers", "folds"]
 
 PROTOCOLS = {
     "iemocap-5": "five folds: four sessions train, the woman of the fifth validates and the man is tested",
@@ -146,3 +146,19 @@ def check_leaks(made: list[Fold], speaker: dict[str, str]) -> None:
         sides = [{speaker[i] for i in ids} for ids in (fold.train, fold.valid, fold.test)]
         if shared := (sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2]):
             raise TrainingError(f"fold {fold.name}: the speakers {sorted(shared)} stand on two of its sides")
+
+
+def crossing_speakers(manifest: pa.Table) -> dict[str, list[str]]:
+    """Speakers that stand in two or more of the manifest's own splits, with those splits, by name.
+
+    Example:
+        >>> from mmpipe.manifests.schema import Utterance, to_table
+        >>> crossing_speakers(to_table(Utterance(f"x/{s}", "x", s, speaker="Ann") for s in ("train", "test")))
+        {'Ann': ['test', 'train']}
+    """
+    pairs = manifest.select(["speaker", "split"]).group_by(["speaker", "split"]).aggregate([]).to_pylist()
+    splits: dict[str, list[str]] = defaultdict(list)
+    for pair in pairs:
+        if pair["speaker"] is not None and pair["split"] is not None:
+            splits[pair["speaker"]].append(pair["split"])
+    return {speaker: sorted(names) for speaker, names in sorted(splits.items()) if len(names) > 1}

