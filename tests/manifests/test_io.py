@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from pathlib import Path
 
 import pytest
 
-from mmpipe.manifests.errors import ManifestError, Rejected, TrainingError, UsageError
+from mmpipe.manifests.errors import ManifestError, Rejected, StorageError, TrainingError, UsageError
 from mmpipe.manifests.files import read_metadata, sweep_parts, write_atomic
 from mmpipe.manifests.io import read_manifest, resolve_media, validate, write_manifest
 from mmpipe.manifests.registry import load
@@ -73,9 +74,9 @@ def test_a_file_that_fails_to_be_written_leaves_the_old_one(tmp_path: Path) -> N
 
     def fail(part: Path) -> None:
         part.write_text("half")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StorageError, match=r"No space left on device; .* free space"):
         write_atomic(tmp_path / "f", fail)
     assert [p.name for p in tmp_path.iterdir()] == ["f"] and (tmp_path / "f").read_text() == "old"
 
