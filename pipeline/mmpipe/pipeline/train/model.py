@@ -66,6 +66,7 @@ class EmotionModel(nn.Module):
                 encoders[name] = SequenceAutoEncoder(
                     steps[name], width, layers, size.latent, config.dropout, decoder=decoder
                 )
+        self.num_classes = num_classes
         self.auto_encoders = nn.ModuleDict(encoders)
         self.classifier = nn.Sequential(
             nn.Linear(len(encoders) * size.latent, size.classifier),
@@ -95,12 +96,12 @@ class EmotionModel(nn.Module):
                 raise TrainingError(f"modality {name}: expected rows of shape {expected}, got {tuple(x.shape[1:])}")
             if isinstance(coder, SequenceAutoEncoder):
                 lengths_B = keep[name].sum(dim=1)
-                latents[name] = coder.encode(x, lengths_B)
+                latents[name] = coder.encode(x, lengths_B).float()  # under autocast it comes in bfloat16
                 if reconstruct:
-                    reconstructions[name] = coder.decode(latents[name], lengths_B)
+                    reconstructions[name] = coder.decode(latents[name], lengths_B).float()
             elif isinstance(coder, VectorAutoEncoder):
-                latents[name] = coder.encode(x)
+                latents[name] = coder.encode(x).float()
                 if reconstruct:
-                    reconstructions[name] = coder.decode(latents[name])
-        logits_BK: Tensor = self.classifier(torch.cat(list(latents.values()), dim=1))
+                    reconstructions[name] = coder.decode(latents[name]).float()
+        logits_BK: Tensor = self.classifier(torch.cat(list(latents.values()), dim=1)).float()
         return Output(logits_BK, latents, reconstructions)
