@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mmpipe.manifests.errors import StoreError, TrainingError
+from mmpipe.pipeline.stages import FACES
 from mmpipe.pipeline.store import FeatureStore
 from mmpipe.pipeline.train.arrays import Selection, load_arrays
 from mmpipe.pipeline.train.config import TrainConfig
@@ -139,9 +140,16 @@ def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
         features,
         keep,
         excluded,
-        {stage: store.info["stages"][stage] for stage in config.stages},
+        _provenance(store, config),
         store.fingerprint(config.stages),
     )
+
+
+def _provenance(store: FeatureStore, config: TrainConfig) -> dict[str, Any]:
+    """What made the features, the stage that their crops came from included."""
+    described = store.info["stages"]
+    crops = [FACES] if "v" in config.modalities and FACES in described else []
+    return {stage: described[stage] for stage in [*crops, *config.stages]}
 
 
 def _usable(

@@ -24,7 +24,7 @@ from mmpipe.pipeline.train.config import TrainConfig
 from mmpipe.pipeline.train.data import Dataset, Norm, Rows
 from mmpipe.pipeline.train.losses import MIN_ROWS, matching, reconstruction
 from mmpipe.pipeline.train.metrics import score
-from mmpipe.pipeline.train.model import EmotionModel, Output
+from mmpipe.pipeline.train.model import EmotionModel, Network, Output
 from mmpipe.pipeline.train.state import Draws, Progress, epoch_order, load_progress, save_progress, seed_torch
 
 __all__ = ["DivergedError", "EpochReport", "Pool", "Resume", "Trained", "fit", "predict"]
@@ -54,7 +54,7 @@ class Pool:
 class Trained:
     """The model of the best epoch (0: none was finished), and the figures of every epoch."""
 
-    model: EmotionModel
+    model: Network
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ class _Step:
     """The loss of a step and its terms."""
 
     def __init__(
-        self, config: TrainConfig, model: EmotionModel, targets: Tensor, train: Pool, unlabeled: Pool | None
+        self, config: TrainConfig, model: Network, targets: Tensor, train: Pool, unlabeled: Pool | None
     ) -> None:
         self.config, self.model, self.train, self.unlabeled = config, model, train, unlabeled
         self.targets, self.device = targets, next(model.parameters()).device
@@ -144,6 +144,7 @@ def fit(
     *,
     resume: Resume | None = None,
     device: str = "cpu",
+    build: Callable[[TrainConfig, Mapping[str, int], int], Network] = EmotionModel,
 ) -> Trained:
     """Train a model and keep the best epoch.
 
@@ -161,6 +162,7 @@ def fit(
             cross-entropy and metrics.
         resume: where to keep the state; a training that was stopped ends with the same numbers.
         device: `cpu` or `cuda`.
+        build: makes the network of config, widths and number of classes.
 
     Raises:
         TrainingError: too few rows for the estimators, one class only, or a label outside the label set.
@@ -171,7 +173,7 @@ def fit(
     targets = torch.tensor([number.get(label or "", -1) for label in train.dataset.labels])
     with torch.random.fork_rng():
         seed_torch(config.seed, 0)
-        model = EmotionModel(config, train.dataset.widths, len(labels)).to(device)
+        model = build(config, train.dataset.widths, len(labels)).to(device)
         optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
         step = _Step(config, model, targets, train, unlabeled)
         done = None if resume is None else load_progress(resume.path, resume.identity)
@@ -262,7 +264,7 @@ def _diverged(epoch: int, terms: Mapping[str, Tensor], config: TrainConfig, trai
     )
 
 
-def _validate(model: EmotionModel, labels: Sequence[str], valid: Pool, select: str) -> dict[str, float]:
+def _validate(model: Network, labels: Sequence[str], valid: Pool, select: str) -> dict[str, float]:
     probabilities = predict(model, valid)
     truth = [str(valid.dataset.labels[row]) for row in valid.rows]
     chosen = probabilities[np.arange(len(truth)), [labels.index(label) for label in truth]]
@@ -272,7 +274,7 @@ def _validate(model: EmotionModel, labels: Sequence[str], valid: Pool, select: s
 
 
 @torch.no_grad()
-def predict(model: EmotionModel, pool: Pool, batch_size: int = 256) -> npt.NDArray[np.float32]:
+def predict(model: Network, pool: Pool, batch_size: int = 256) -> npt.NDArray[np.float32]:
     """Class probabilities float32 [N, K] of the pool's rows, in their order."""
     model.eval()
     device = next(model.parameters()).device

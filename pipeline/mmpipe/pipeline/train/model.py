@@ -20,7 +20,7 @@ from mmpipe.manifests.errors import TrainingError
 from mmpipe.pipeline.train.autoencoders import SIZES, SequenceAutoEncoder, VectorAutoEncoder
 from mmpipe.pipeline.train.config import TrainConfig
 
-__all__ = ["EmotionModel", "Output"]
+__all__ = ["EmotionModel", "Network", "Output"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,23 @@ class Output:
     reconstructions: dict[str, Tensor]
 
 
-class EmotionModel(nn.Module):
+class Network(nn.Module):
+    """What can be trained: the paper's model and the baselines.
+
+    Attributes:
+        num_classes: K.
+    """
+
+    num_classes: int
+
+    def forward(
+        self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor], *, reconstruct: bool = False
+    ) -> Output:
+        """Latents and logits of a batch, and its reconstructions if asked for."""
+        raise NotImplementedError
+
+
+class EmotionModel(Network):
     """Auto-encoders of the configured modalities and a classifier on their concatenated latents.
 
     Decoders are built only where the config gives the reconstruction a weight.
