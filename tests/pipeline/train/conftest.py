@@ -78,5 +78,9 @@ def make_store(
                     record["word_index"] = list(range(len(values)))
                 made.append(record)
             table = pa.Table.from_pylist(made, schema=shard_schema(columns))
-            write_shard(shard_path(path, stage, shard), table, {"stage": stage, **stages[stage], "shard": shard})
+            write_shard(
+                shard_path(path, stage, shard),
+                table,
+                {"stage": stage, **stages[stage], "shard": shard, "rows": [r["utterance_id"] for r in made]},
+            )
     return path

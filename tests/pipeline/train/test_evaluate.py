@@ -77,7 +77,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workers=1,
         config=folder / "mmpipe.toml",
     )
-    config = make_config(size="small", modalities=("l",), words=12, batch_size=8, epochs=6)
+    config = make_config(size="small", modalities=("l",), words=12, batch_size=8, epochs=15)
     train(config, folder / "store", folder / "run")
     return folder / "run"
 
@@ -85,10 +85,10 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_clip_is_predicted_with_the_models_own_extraction(spoken: Path, tmp_path: Path) -> None:
     clip = tmp_path / "clip.wav"
     clip.write_bytes(b"the model does not listen")
-    happy = run_predict(spoken, clip, "a lovely and happy day")
+    happy = run_predict(spoken, clip, "what a wonderful lovely happy day")
     assert sum(happy.values()) == pytest.approx(1, abs=1e-5) and next(iter(happy)) == "joy"
     told = tmp_path / "told.vtt"
-    told.write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nyou stupid idiot\n")
+    told.write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nleave me alone you stupid idiot\n")
     assert next(iter(run_predict(spoken, clip, vtt=told))) == "anger"
 
 

@@ -89,7 +89,7 @@ def test_every_experiment_names_figures_of_the_paper_in_range() -> None:
 
 def test_baselines_answer_on_the_same_folds(stores: tuple[Path, Path, Path]) -> None:
     data = load_input(tiny(), stores[0])
-    scores = score_baselines(tiny(epochs=4), data)
+    scores = score_baselines(tiny(epochs=20), data)
     assert set(scores) == set(BASELINES)
     assert scores["majority"]["ua"]["mean"] == pytest.approx(0.5, abs=0.01)
     assert all(scores[name]["ua"]["mean"] > 0.9 for name in ("logistic", "concat-mlp", "gru-attention"))
