@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -96,3 +98,58 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes() -> None:
         model({"a": torch.zeros(2, 88)}, {})
     with pytest.raises(TrainingError, match="too small"):
         EmotionModel(make_config(modalities=("v",), faces=1), {"v": 342}, 4)
+
+
+def linear(*widths: int) -> int:
+    """Parameters of linear layers one behind the other."""
+    return sum(before * after + after for before, after in itertools.pairwise(widths))
+
+
+def attention(width: int, heads: int = 4) -> int:
+    """Parameters of queries, keys, values and output; a width that the heads do not divide is rounded up."""
+    inner = heads * -(-width // heads)
+    return 3 * linear(width, inner) + linear(inner, width)
+
+
+def transformer(width: int, *, decoder: bool) -> int:
+    """Parameters of two blocks: attention, feed-forward of twice the width, LayerNorms."""
+    attentions = 2 if decoder else 1
+    norms = (attentions + 1) * 2 * width
+    return 2 * (attentions * attention(width) + linear(width, 2 * width, width) + norms)
+
+
+def convolution(before: int, after: int, kernel: int) -> int:
+    return before * after * kernel**2 + after
+
+
+def test_parameter_counts_follow_from_table_3() -> None:
+    """Worked out by hand from the widths, kernels and channels of the table."""
+    coders = EmotionModel(make_config(), PAPER, 4).auto_encoders
+    counts = {name: sum(p.numel() for p in coder.parameters()) for name, coder in coders.items()}
+    acoustic = linear(1582, 512, 256, 128) + linear(128, 256, 512, 1582)
+    visual_in = convolution(1, 16, 4) + convolution(16, 64, 5) + convolution(64, 32, 3)
+    visual_out = convolution(32, 64, 3) + convolution(64, 16, 5) + convolution(16, 1, 4)
+    visual = visual_in + visual_out + linear(1856, 128) + linear(128, 1856) + linear(342, 342)
+    lexical_in = convolution(1, 64, 4) + convolution(64, 4, 4)
+    lexical_out = convolution(4, 64, 4) + convolution(64, 1, 4)
+    lexical = lexical_in + lexical_out + linear(2736, 512, 128) + linear(128, 512, 2736) + linear(1024, 1024)
+    for name, width in (("v", 342), ("l", 1024)):
+        both = transformer(width, decoder=False) + transformer(width, decoder=True)
+        visual, lexical = (visual + both, lexical) if name == "v" else (visual, lexical + both)
+    assert counts == {"a": acoustic, "v": visual, "l": lexical}
+
+
+def test_every_map_between_input_and_latent_and_back_has_the_shape_of_table_3() -> None:
+    model = EmotionModel(make_config(modalities=("v", "l")), PAPER, 4).eval()
+    seen: dict[str, list[tuple[int, ...]]] = {"v": [], "l": []}
+    for name, coder in model.auto_encoders.items():
+        assert isinstance(coder, SequenceAutoEncoder)
+        for layer in (*coder.convs, *coder.deconvs):
+            layer.register_forward_hook(lambda _, __, y, name=name: seen[name].append(tuple(y.shape[1:])))
+    features, keep = batch({"v": 342, "l": 1024}, {"v": 18, "l": 22})
+    with torch.no_grad():
+        output = model(features, keep, reconstruct=True)
+    there = [(16, 9, 171), (64, 4, 85), (32, 2, 29)]
+    assert seen["v"] == [*there, *there[-2::-1], (1, 18, 342)]
+    assert seen["l"] == [(64, 11, 512), (4, 4, 171), (64, 11, 512), (1, 22, 1024)]
+    assert {name: z.shape[1] for name, z in output.latents.items()} == {"v": 128, "l": 128}

@@ -20,7 +20,7 @@ from mmpipe.pipeline.train.data import fit_norms, load_dataset
 from mmpipe.pipeline.train.metrics import score
 from mmpipe.pipeline.train.run import train
 
-from .conftest import make_store
+from .conftest import WIDTHS, make_store
 
 TINY = {"size": "small", "batch_size": 16, "epochs": 6, "faces": 8, "words": 8}
 
@@ -221,3 +221,12 @@ def test_tensorboard_gets_the_figures_of_every_epoch(labeled: Path, tmp_path: Pa
     assert [e.value for e in events.Scalars("valid_ua")] == pytest.approx(
         [float(r["valid_ua"]) for r in rows], rel=1e-5
     )
+
+
+def test_an_unlabelled_store_of_another_width_is_refused_with_both_widths(
+    labeled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WIDTHS, "text", 30)
+    other = make_store(tmp_path / "other", labeled=False)
+    with pytest.raises(TrainingError, match=r"modality l are 30 wide, the labelled store's 24: extract both alike"):
+        train(tiny(), labeled, tmp_path / "run", other)

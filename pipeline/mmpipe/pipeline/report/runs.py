@@ -14,10 +14,10 @@ import pyarrow as pa
 from mmpipe.manifests.errors import StoreError, UsageError
 from mmpipe.manifests.files import read_metadata
 from mmpipe.pipeline.report.figures import curves
+from mmpipe.pipeline.train.metrics import METRICS
 
 __all__ = ["BalanceSection", "RunSection", "balance_section", "run_section"]
 
-METRICS = {"wap": "WAP", "ua": "UA", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 _PANELS = {
     "loss": {
         "train_loss": "total, training",

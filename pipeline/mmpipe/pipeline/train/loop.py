@@ -174,8 +174,7 @@ def fit(
     with torch.random.fork_rng():
         seed_torch(config.seed, 0)
         model = build(config, train.dataset.widths, len(labels)).to(device)
-        decay = config.weight_decay  # without decay AdamW is Adam
-        optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=decay, fused=True)
+        optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
         step = _Step(config, model, targets, train, unlabeled)
         done = None if resume is None else load_progress(resume.path, resume.identity)
         if done is None:
@@ -213,6 +212,9 @@ def _epoch(
     epoch = len(done.history) + 1
     draws = None if unlabeled is None else Draws(unlabeled.rows, config.seed)
     seed_torch(config.seed, epoch)
+    if config.schedule == "linear":
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
     model.train()
     sums: dict[str, float] = {}
     for rows in epoch_order(train.rows, config.seed, epoch, config.batch_size):
