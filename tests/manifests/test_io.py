@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.manifests.errors import ManifestError, Rejected, TrainingError, UsageError
+from mmpipe.manifests.errors import ManifestError, Rejected, StorageError, TrainingError, UsageError
 from mmpipe.manifests.files import read_metadata, sweep_parts, write_atomic
 from mmpipe.manifests.io import read_manifest, resolve_media, validate, write_manifest
 from mmpipe.manifests.registry import load
@@ -75,7 +75,7 @@ def test_a_file_that_fails_to_be_written_leaves_the_old_one(tmp_path: Path) -> N
         part.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StorageError, match="disk full"):
         write_atomic(tmp_path / "f", fail)
     assert [p.name for p in tmp_path.iterdir()] == ["f"] and (tmp_path / "f").read_text() == "old"
 

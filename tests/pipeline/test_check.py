@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_a_low_rate_of_all_files_is_odd_too(tmp_path: Path) -> None:
     assert found(tmp_path, heard("a.wav")) == [("odd_audio", "a.wav")]
 
 
-def make(dataset: str, root: Path | None, out: Path, *, check: bool = False, **options: object) -> Path:
+def make(dataset: str, root: Path | None, out: Path, *, check: bool = False, **options: Any) -> Path:
     return run_manifest(dataset, root, out, [], options, check=check, sample=root is None, config=None)
 
 
@@ -131,7 +132,7 @@ def test_counts_other_than_those_of_the_release_are_in_the_table_and_on_the_scre
 
 
 def test_options_of_the_corpus_stand_in_the_manifest_and_foreign_ones_are_refused(tmp_path: Path) -> None:
-    options = {"crop_seconds": 3.5, "num_crops": 20, "seed": 1, "max_overlap": 0.9, "exclude": ["IS"]}
+    options: dict[str, Any] = {"crop_seconds": 3.5, "num_crops": 20, "seed": 1, "max_overlap": 0.9, "exclude": ["IS"]}
     path = make("ami", None, tmp_path / "m.parquet", **options)
     assert read_metadata(path) == {"corpus": "ami", "options": options}
     rows = read_manifest(path)

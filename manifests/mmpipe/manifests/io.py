@@ -48,7 +48,9 @@ def read_manifest(path: Path) -> pa.Table:
     """
     try:
         manifest = pq.read_table(path).replace_schema_metadata(None)
-    except (OSError, pa.ArrowInvalid) as error:
+        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise wherever they are first looked at
+        _ = manifest.column_names
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"the manifest {path} cannot be read: {error}") from error
     validate(manifest, path)
     return manifest
