@@ -1,10 +1,12 @@
-"""A drawn face, a small BERT checkpoint and random expression weights, all made on the spot."""
+"""A drawn face, small BERT and speech checkpoints and random expression weights, all made on the spot."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,6 +102,31 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def save_speech_model(folder: Path, model_type: str) -> Path:
+    """A folder with a random speech encoder of 2 layers, 16 wide, and its preprocessor config."""
+    transformers: Any = importlib.import_module("transformers")
+    torch.manual_seed(7)
+    config = transformers.AutoConfig.for_model(
+        model_type,
+        conv_dim=(8,) * (13 if model_type == "sew" else 7),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random wav2vec2."""
+    return save_speech_model(tmp_path_factory.mktemp("tiny-speech"), "wav2vec2")
 
 
 @pytest.fixture(scope="session")

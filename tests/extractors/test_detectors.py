@@ -15,13 +15,18 @@ from mmpipe.manifests.errors import UsageError
 
 
 @pytest.mark.parametrize("name", sorted(registry.DETECTORS))
-def test_every_detector_keeps_the_contract(name: str) -> None:
+def test_every_detector_names_its_config_and_margin(name: str) -> None:
     kind = registry.load(name)
     assert issubclass(kind, Detector)
     assert -0.9 < kind.margin < 1
     assert issubclass(kind.Config, DetectorConfig)
     with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
         kind.Config.model_validate({"no_such_field": 1})
+
+
+@pytest.mark.parametrize("name", sorted(registry.DETECTORS.keys() - {"yunet"}))  # its model is a file from elsewhere
+def test_every_embedded_detector_answers_for_each_image_alone(name: str) -> None:
+    kind = registry.load(name)
     detector = kind(kind.Config())
     detector.prepare()
     assert all(len(bytes.fromhex(digest)) == 32 for digest in detector.weights().values())
@@ -36,7 +41,7 @@ def test_the_full_frame_is_the_face() -> None:
 
 
 def test_an_unknown_detector_is_answered_with_the_valid_names() -> None:
-    with pytest.raises(UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn"):
+    with pytest.raises(UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn, yunet"):
         registry.load("dlib")
 
 
@@ -46,5 +51,5 @@ def test_another_package_adds_a_detector_but_replaces_none(monkeypatch: pytest.M
     monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
     assert registry.load("other") is FullFrame
     assert registry.load("mtcnn") is not FullFrame
-    with pytest.raises(UsageError, match="valid names: full-frame, mtcnn, other"):
+    with pytest.raises(UsageError, match="valid names: full-frame, mtcnn, other, yunet"):
         registry.load("none")

@@ -192,6 +192,71 @@ def test_overlapping_utterances_share_detections_of_the_same_frame(scripted: Fac
     assert first["crops"][10:] == second["crops"][:10]
 
 
+class Nearby(Scripted):
+    """Searches near a box as well: it finds the squares whose centre lies within it."""
+
+    near: ClassVar[list[Box]] = []
+
+    def detect_near(self, image: Image, box: Box) -> list[Detection]:
+        self.near.append(box)
+        left, top, width, height = box
+        faces = [Detection(_box(spelt), 0.8) for spelt in image[0, ::2] if spelt.any()]
+        return [
+            face
+            for face in faces
+            if left <= face.box[0] + face.box[2] / 2 <= left + width
+            and top <= face.box[1] + face.box[3] / 2 <= top + height
+        ]
+
+
+@pytest.fixture
+def nearby(monkeypatch: pytest.MonkeyPatch) -> FaceCrops:
+    monkeypatch.setitem(registry.DETECTORS, "nearby", f"{__name__}:Nearby")
+    Scripted.calls.clear()
+    Nearby.near.clear()
+    return FaceCrops(FaceCropsConfig(detector="nearby"))
+
+
+def test_a_followed_face_is_searched_near_its_last_box_and_in_the_whole_frame_only_when_lost(
+    nearby: FaceCrops,
+) -> None:
+    frames = [spell((20, 50, 40)), spell((24, 50, 40)), spell((60, 60, 40)), spell((62, 60, 40))]
+    row = row_of(nearby, clip(frames))
+    assert boxes_of(row) == [(20, 50, 40), (24, 50, 40), (60, 60, 40), (62, 60, 40)]
+    assert row["score"].tolist() == pytest.approx([0.9, 0.8, 0.9, 0.8])  # 0.9: found in the whole frame
+    assert [box[0] for box in Nearby.near] == [20, 24, 60]
+    assert sum(Scripted.calls) == 2
+
+
+def test_what_is_found_near_a_box_is_not_shared_with_other_utterances(nearby: FaceCrops) -> None:
+    frames = clip([spell((20, 50, 40)), spell((24, 50, 40), (150, 50, 60)), spell((28, 50, 40), (150, 50, 60))])
+    both = list(nearby.extract([frames, frames[1:]]))
+    alone = row_of(FaceCrops(FaceCropsConfig(detector="nearby")), frames[1:])
+    first, second = (row for row in both if not isinstance(row, Rejected))
+    assert boxes_of(first)[1:] == [(24, 50, 40), (28, 50, 40)]
+    assert boxes_of(second) == boxes_of(alone) == [(150, 50, 60)] * 2
+    assert second["crops"] == alone["crops"] and second["score"].tolist() == alone["score"].tolist()
+
+
+@pytest.mark.parametrize("choose", ["largest", "central"])
+def test_a_face_that_is_chosen_anew_in_every_frame_is_searched_in_the_whole_frame(
+    nearby: FaceCrops, choose: str
+) -> None:
+    config = FaceCropsConfig.model_validate({"detector": "nearby", "choose": choose})
+    row_of(FaceCrops(config), clip([spell((20, 50, 40)), spell((24, 50, 40))]))
+    assert Nearby.near == []
+
+
+def test_mtcnn_follows_a_face_with_the_boxes_of_a_search_of_the_whole_frame() -> None:
+    images = [scene((100 + 6 * n, 60 + 3 * n, 150)) for n in range(6)]
+    extractor = FaceCrops(FaceCropsConfig())
+    extractor.prepare()
+    row = row_of(extractor, clip(images))
+    assert list(row["detected"]) == [True] * 6
+    whole = [extractor._detector.detect([image])[0][0].box for image in images]
+    np.testing.assert_allclose(row["box"], whole, atol=6)
+
+
 def test_a_long_utterance_is_not_held_in_memory(scripted: FaceCrops) -> None:
     class Pixels(np.ndarray[Any, Any]):
         """An array that can be watched."""

@@ -1,4 +1,4 @@
-"""IS10 functionals equal opensmile's own, whatever came before, and unusable audio says why it is."""
+"""IS10 and eGeMAPS functionals equal opensmile's own, whatever came before, and unusable audio says why it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import opensmile
 import pytest
 
 from mmpipe.extractors.contract import Audio
-from mmpipe.extractors.opensmile import IS10, IS10Config
+from mmpipe.extractors.opensmile import IS10, EGeMAPS, FunctionalsConfig
 from mmpipe.manifests.errors import Rejected, UsageError
 
 CONFIGS = Path(opensmile.__file__).parent / "core" / "config"
@@ -33,7 +33,7 @@ WAVES: dict[str, npt.NDArray[np.float32]] = {
 
 @pytest.fixture(scope="module")
 def is10() -> IS10:
-    extractor = IS10(IS10Config())
+    extractor = IS10(FunctionalsConfig())
     extractor.prepare()
     return extractor
 
@@ -59,6 +59,18 @@ def test_the_values_are_those_of_opensmile(is10: IS10, name: str) -> None:
     assert features.dtype == np.float32
     assert features.shape == (1_582,)
     assert np.array_equal(features, expected)
+
+
+@pytest.mark.parametrize("name", ["noise", "voiced", "full scale", "silence"])
+def test_the_values_of_egemaps_are_those_of_opensmile(name: str) -> None:
+    reference = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    expected = reference.process_signal(WAVES[name], 16_000)
+    extractor = EGeMAPS(FunctionalsConfig())
+    assert np.array_equal(extract(extractor, WAVES[name]), expected.to_numpy()[0])
+    (field,) = extractor.columns()
+    assert field.type.list_size == 88
+    assert field.metadata[b"opensmile_config"] == b"egemaps/v02/eGeMAPSv02"
+    assert json.loads(field.metadata[b"feature_names"]) == list(expected.columns)
 
 
 def test_a_value_does_not_depend_on_what_came_before(is10: IS10) -> None:
@@ -115,7 +127,7 @@ def test_anything_but_a_mono_float32_waveform_is_refused(is10: IS10, wave: npt.N
 
 
 def test_another_config_gives_its_own_columns_and_enters_the_hashes() -> None:
-    extractor = IS10(IS10Config(config_file=CONFIGS / "compare" / "ComParE_2016.conf"))
+    extractor = IS10(FunctionalsConfig(config_file=CONFIGS / "compare" / "ComParE_2016.conf"))
     assert extractor.columns()[0].type.list_size == 6_373
     assert extract(extractor, WAVES["noise"]).shape == (6_373,)
     assert sorted(extractor.weights()) == [
@@ -127,7 +139,7 @@ def test_another_config_gives_its_own_columns_and_enters_the_hashes() -> None:
 
 def test_a_changed_include_changes_the_hashes(tmp_path: Path) -> None:
     shutil.copytree(CONFIGS / "compare", tmp_path / "compare")
-    config = IS10Config(config_file=tmp_path / "compare" / "ComParE_2016.conf")
+    config = FunctionalsConfig(config_file=tmp_path / "compare" / "ComParE_2016.conf")
     before = IS10(config).weights()
     include = tmp_path / "compare" / "ComParE_2016_core.func.conf.inc"
     include.write_text(include.read_text() + "\n// changed\n")
@@ -136,10 +148,10 @@ def test_a_changed_include_changes_the_hashes(tmp_path: Path) -> None:
 
 
 def test_a_config_that_is_missing_or_none_of_opensmiles_is_refused(tmp_path: Path) -> None:
-    missing = IS10(IS10Config(config_file=tmp_path / "none.conf"))
+    missing = IS10(FunctionalsConfig(config_file=tmp_path / "none.conf"))
     for ask in (missing.columns, missing.weights, missing.prepare):
         with pytest.raises(UsageError, match=r"none\.conf does not exist; leave config_file empty for IS10"):
             ask()
     (tmp_path / "text.conf").write_text("hello\n")
     with pytest.raises(UsageError, match=r"openSMILE refuses the config .*text\.conf"):
-        IS10(IS10Config(config_file=tmp_path / "text.conf")).prepare()
+        IS10(FunctionalsConfig(config_file=tmp_path / "text.conf")).prepare()

@@ -107,3 +107,19 @@ def clip_utterance(number: int, *, text: str | None = None, label: str | None = 
 def manifest() -> pa.Table:
     """Twenty utterances: two shards."""
     return to_table(clip_utterance(number) for number in range(20))
+
+
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of four utterances of sample IEMOCAP and one without any media or words, all stages."""
+    from mmpipe.manifests.samples import sample_root
+    from mmpipe.pipeline.commands.extract import EMBEDDED_TEXT_MODEL, prepare
+    from mmpipe.pipeline.extract import extract, plan_extraction
+    from mmpipe.pipeline.stages import DEFAULT_STAGES, resolve_stages
+
+    root = sample_root("iemocap")
+    utterances = [*prepare("iemocap", root, {}).utterances[:4], Utterance("iemocap/nothing", "iemocap")]
+    store = tmp_path_factory.mktemp("features") / "iemocap"
+    stages = resolve_stages(list(DEFAULT_STAGES), {"text": {"model": EMBEDDED_TEXT_MODEL}})
+    extract(plan_extraction(to_table(utterances), "iemocap", root, store, stages), SerialEngine())
+    return store

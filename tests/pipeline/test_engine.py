@@ -172,9 +172,15 @@ def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path: Path) -
     assert process.returncode == 130
     assert "run the same command again to go on" in errors
     assert "Traceback" not in errors
-    assert session_processes(process.pid) == []
+    wait_for_the_end_of_all(process.pid, began + 2)
     assert not list((tmp_path / "store").rglob("*.part"))
     assert not list((tmp_path / "store").rglob("heartbeat*"))
+
+
+def wait_for_the_end_of_all(session: int, deadline: float) -> None:
+    while session_processes(session):
+        assert time.monotonic() < deadline, "a worker lives on"
+        time.sleep(0.05)
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
@@ -185,7 +191,4 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 10
-    while session_processes(process.pid):
-        assert time.monotonic() < deadline, "a worker lives on"
-        time.sleep(0.05)
+    wait_for_the_end_of_all(process.pid, time.monotonic() + 10)

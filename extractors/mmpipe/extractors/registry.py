@@ -1,21 +1,36 @@
-"""Every extractor by name: one line each. The strings keep `import` cheap; classes load when asked for."""
+"""Every extractor by name: one line each. Other packages add theirs by the entry point group `mmpipe.extractors`.
+
+The strings keep `import` cheap; classes load when asked for.
+"""
 
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import entry_points
 from typing import cast
 
 from mmpipe.extractors.contract import Extractor
 from mmpipe.manifests.errors import UsageError
 
-__all__ = ["EXTRACTORS", "load"]
+__all__ = ["ENTRY_POINTS", "EXTRACTORS", "load", "names"]
 
 EXTRACTORS: dict[str, str] = {
     "is10": "mmpipe.extractors.opensmile:IS10",
+    "egemaps": "mmpipe.extractors.opensmile:EGeMAPS",
+    "speech-encoder": "mmpipe.extractors.speech:SpeechEncoder",
     "face-crops": "mmpipe.extractors.faces:FaceCrops",
     "densenet-ferplus": "mmpipe.extractors.expression:Expression",
     "bert": "mmpipe.extractors.bert:Bert",
 }
+
+
+ENTRY_POINTS = "mmpipe.extractors"
+"""Entry point group in which another package names its extractors, each as "module:Class"."""
+
+
+def names() -> dict[str, str]:
+    """Name -> "module:Class" of mmpipe's own extractors and those of installed packages; own names win."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | EXTRACTORS
 
 
 def load(name: str) -> type[Extractor]:
@@ -24,13 +39,14 @@ def load(name: str) -> type[Extractor]:
     Raises:
         UsageError: no extractor has that name; the message lists those that exist.
     """
-    module, colon, attribute = EXTRACTORS.get(name, name).partition(":")
+    known = EXTRACTORS if name in EXTRACTORS else names()
+    module, colon, attribute = known.get(name, name).partition(":")
     if not colon:
-        valid = ", ".join(sorted(EXTRACTORS))
+        valid = ", ".join(sorted(known))
         raise UsageError(f"extractor {name!r} does not exist; valid names: {valid}, or MODULE:CLASS of your own")
     try:
         return cast(type[Extractor], getattr(importlib.import_module(module), attribute))
     except (ImportError, AttributeError) as error:
-        if name in EXTRACTORS:
+        if name in known:
             raise
         raise UsageError(f"extractor {name!r} cannot be imported ({error}); is its folder in PYTHONPATH?") from error

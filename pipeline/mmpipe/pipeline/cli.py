@@ -188,6 +188,21 @@ def inspect(
         cut_clip(path, utterance, clip, root, sample=sample, config=config)
 
 
+@app.command(epilog="Example: mmpipe export features/meld --format datasets --out meld-features")
+def export(
+    path: Annotated[Path, typer.Argument(help="A feature store.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to make. Default: exports/STORE-FORMAT.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="parquet, or datasets: a Hugging Face folder with crops as images.")
+    ] = "parquet",
+    stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: all of the store.")] = "",
+) -> None:
+    """Join manifest and stages into one Parquet dataset, or a folder that Hugging Face `datasets` loads."""
+    from mmpipe.pipeline.commands.export import run_export
+
+    run_export(path, out, format_, [name.strip() for name in stages.split(",") if name.strip()])
+
+
 @app.command(
     "balance-unlabeled",
     epilog="Example: mmpipe balance-unlabeled --labeled features/iemocap --unlabeled features/ami",

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from mmpipe.extractors.contract import Extractor, Frame, Row
-from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.extractors.registry import load as load_extractor
+from mmpipe.extractors.registry import names as extractor_names
 from mmpipe.manifests.errors import Rejected, UsageError
 from mmpipe.manifests.schema import MediaSpan, Utterance
 
@@ -121,7 +121,7 @@ def resolve_stages(
         if extractor is None:
             raise UsageError(
                 f"stage {name!r} is not one of {', '.join(DEFAULT_STAGES)}: name what it runs with "
-                f"{name}.extractor=NAME; extractors: {', '.join(sorted(EXTRACTORS))}"
+                f"{name}.extractor=NAME; extractors: {', '.join(sorted(extractor_names()))}"
             )
         specs.append(StageSpec(name, extractor, given, device, precision))
     return specs

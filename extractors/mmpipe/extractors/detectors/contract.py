@@ -79,3 +79,15 @@ class Detector(ABC):
 
         The answer for an image depends on that image, the config and the weights only, never on its company.
         """
+
+    def detect_near(self, image: Image, box: Box) -> list[Detection]:
+        """The faces around the place where a face was shortly before, found with less work than `detect`.
+
+        An empty list sends the search to the whole image, so a detector without a shortcut inherits this one.
+
+        Args:
+            image: the frame to search.
+            box: where the face was in an earlier frame of the same camera.
+        """
+        del image, box
+        return []

@@ -1,11 +1,10 @@
 """MTCNN (Zhang et al. 2016): a cascade of three small networks over an image pyramid.
 
-Legend: B images of a call, H and W pixels, N boxes, S pixels of a patch's side.
+Legend: H and W pixels, N boxes, S pixels of a patch's side.
 
 The arithmetic is that of the `mtcnn` wheel, whose weights it uses: area-averaged pyramid, thresholds, order
 of regression and suppression, bilinear patches that are mid-gray beyond the border. What is ours: torch, the
-smallest face tied to the frame, and calls of fixed shapes (4 images, 64 and 16 patches, the last one
-padded), so that the faces of an image do not depend on the images around it, to the bit.
+smallest face tied to the frame, a second look where the first finds nothing, and the search around a known box.
 
 Boxes are float64 [N, 4] of left, top, right, bottom.
 """
@@ -14,6 +13,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import cv2
@@ -23,8 +23,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mmpipe.extractors.detectors.contract import Detection, Detector, DetectorConfig, Image
+from mmpipe.extractors.detectors.contract import Box, Detection, Detector, DetectorConfig, Image
 from mmpipe.extractors.detectors.mtcnn_networks import SHA256, ONet, PNet, RNet, load_arrays, weight_paths
+from mmpipe.extractors.detectors.views import around, second_looks
 from mmpipe.extractors.weights import sha256
 
 __all__ = ["MTCNN", "MTCNNConfig"]
@@ -37,13 +38,18 @@ WINDOW, STRIDE = 12, 2
 PYRAMID_STEP = 0.709
 """Size of a pyramid level relative to the one before: about half the area."""
 
-IMAGES_PER_CALL, RNET_PER_CALL, ONET_PER_CALL = 4, 64, 16
-IMAGES_AT_ONCE = 32
-"""Images whose patches share calls; bounds the memory, changes no value."""
+RNET_MULTIPLE, ONET_MULTIPLE, PATCHES_PER_CALL = 8, 4, 256
+"""Patches of a call, padded to a multiple: libraries prepare a convolution anew for every shape."""
+
+NEAR_TIMES, NEAR_SIDE = 2.0, 144
+"""The search around a box: a square of twice its longer side, scaled to 144 pixels, so that the face has 72."""
+
+NEAR_SCALES = tuple(WINDOW / (72 * part) for part in (0.5, 0.7, 1.0, 1.4))
+"""Its pyramid: windows of half to 1.4 times the longer side of the box, as faces hardly grow within 0.4 s."""
 
 
 class MTCNNConfig(DetectorConfig):
-    """Config of MTCNN; the thresholds are the wheel's."""
+    """Config of MTCNN; the first three thresholds are the wheel's."""
 
     min_face_fraction: float = Field(default=0.1, gt=0, le=1)
     """Smallest face to look for, as a part of the frame's shorter side. So the work hardly grows with the
@@ -54,6 +60,10 @@ class MTCNNConfig(DetectorConfig):
 
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
     """Scores that a face needs to pass the proposal, the refinement and the output network."""
+
+    second_look_threshold: float | None = Field(default=0.9, gt=0, le=1)
+    """Where a frame shows no face, it is searched again for faces twice as large, turned by 18 degrees to either
+    side and with its contrast evened; this is the score that a face needs then. None looks once."""
 
 
 class MTCNN(Detector):
@@ -95,77 +105,71 @@ class MTCNN(Detector):
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """The faces of each image, best score first."""
-        found: list[list[Detection]] = [[] for _ in images]
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for number, image in enumerate(images):
-            by_shape.setdefault(image.shape, []).append(number)
-        for numbers in by_shape.values():
-            for start in range(0, len(numbers), IMAGES_AT_ONCE):
-                part = numbers[start : start + IMAGES_AT_ONCE]
-                for number, detections in zip(part, self._detect([images[n] for n in part]), strict=True):
-                    found[number] = detections
-        return found
+        return [self._looked_twice(image) for image in images]
 
-    def _detect(self, images: list[Image]) -> list[list[Detection]]:
-        """The faces of images of one shape."""
-        proposals: list[Floats] = []
-        for start in range(0, len(images), IMAGES_PER_CALL):
-            proposals += self._propose(images[start : start + IMAGES_PER_CALL])
-        owners = np.repeat(np.arange(len(images)), [len(boxes) for boxes in proposals])
-        boxes = np.concatenate(proposals)
-        packed = _packed(images)
+    def detect_near(self, image: Image, box: Box) -> list[Detection]:
+        """The faces in a square of twice the box, of half to one and a half times its size, best score first."""
+        view = around(image, box, NEAR_TIMES, NEAR_SIDE)
+        return [view.placed(face) for face in self._search(view.image, NEAR_SCALES, self.config.thresholds[2])]
 
-        offsets, scores = _calls(self._rnet, packed, owners, boxes, 24, RNET_PER_CALL, self.device)
+    def _looked_twice(self, image: Image) -> list[Detection]:
+        found = self._search(image, _scales(image, self.config), self.config.thresholds[2])
+        threshold = self.config.second_look_threshold
+        if found or threshold is None:
+            return found
+        large = partial(self._search, scales=_scales(image, self.config, times=2), threshold=threshold)
+        return second_looks(image, large, with_contrast=True)
+
+    def _search(self, image: Image, scales: Sequence[float], threshold: float) -> list[Detection]:
+        """The faces of an image at the levels of a pyramid, best score first."""
+        boxes = self._propose(image, scales)
+        packed = _packed(image)
+        if not len(boxes):
+            return []
+        offsets, scores = _calls(self._rnet, packed, boxes, 24, RNET_MULTIPLE, self.device)
         boxes = _moved(boxes, offsets)
-        keep = _survivors(owners, boxes, scores, self.config.thresholds[1], 0.7, "union")
-        owners, boxes = owners[keep], _squares(boxes[keep])
-
-        offsets, scores, relative = _calls(self._onet, packed, owners, boxes, 48, ONET_PER_CALL, self.device)
+        keep = _survivors(boxes, scores, self.config.thresholds[1], 0.7, "union")
+        if not len(keep):
+            return []
+        boxes = _squares(boxes[keep])
+        offsets, scores, relative = _calls(self._onet, packed, boxes, 48, ONET_MULTIPLE, self.device)
         points = _placed_landmarks(boxes, relative)
         boxes = _moved(boxes, offsets)
-        keep = _survivors(owners, boxes, scores, self.config.thresholds[2], 0.7, "smaller")
-        found: list[list[Detection]] = [[] for _ in images]
-        for n in keep:
+        faces = []
+        for n in _survivors(boxes, scores, threshold, 0.7, "smaller"):
             left, top, right, bottom = boxes[n].tolist()
             landmarks = tuple((x, y) for x, y in points[n].tolist())
-            found[owners[n]].append(Detection((left, top, right - left, bottom - top), float(scores[n]), landmarks))
-        return found
+            faces.append(Detection((left, top, right - left, bottom - top), float(scores[n]), landmarks))
+        return faces
 
     @torch.inference_mode()
-    def _propose(self, images: list[Image]) -> list[Floats]:
-        """Squares that the proposal network takes for faces, in at most 4 images of one shape."""
-        height, width = images[0].shape[:2]
-        threshold = self.config.thresholds[0]
-        scales = _scales(height, width, self.config)
-        pixels = [_reduced(image, scales[0] if scales else 1.0) for image in images]
-        levels: list[list[tuple[Floats, npt.NDArray[np.float32]]]] = [[] for _ in images]
+    def _propose(self, image: Image, scales: Sequence[float]) -> Floats:
+        """Squares that the proposal network takes for faces."""
+        height, width = image.shape[:2]
+        pixels = _reduced(image, scales[0] if scales else 1.0)
+        found, certain = [np.empty((0, 4))], [np.empty(0, np.float32)]
         for scale in scales:
-            level = np.zeros((IMAGES_PER_CALL, int(height * scale), int(width * scale), 3), np.float32)
-            for number, image in enumerate(pixels):
-                cv2.resize(image, level.shape[2:0:-1], dst=level[number], interpolation=cv2.INTER_AREA)
-            offsets_B4PP, scores_BPP = (t.cpu().numpy() for t in self._pnet(_tensor(level, self.device)))
-            for number in range(len(images)):
-                rows, columns = np.nonzero(scores_BPP[number] > threshold)
-                if len(rows):
-                    scores = scores_BPP[number, rows, columns]
-                    corner = np.stack([columns, rows], 1) * STRIDE + 1.0
-                    side = WINDOW - 1.0
-                    boxes = np.hstack([corner, corner + side]) + offsets_B4PP[number][:, rows, columns].T * side
-                    keep = _suppress(boxes, scores, 0.5, "union")
-                    levels[number].append((boxes[keep] / scale, scores[keep]))
-        proposals = []
-        for found in levels:
-            boxes = np.concatenate([boxes for boxes, _ in found]) if found else np.empty((0, 4))
-            scores = np.concatenate([scores for _, scores in found]) if found else np.empty(0, np.float32)
-            proposals.append(_squares(boxes[_suppress(boxes, scores, 0.7, "union")]))
-        return proposals
+            size = int(width * scale), int(height * scale)
+            level = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+            offsets_4PP, scores_PP = (t[0].cpu().numpy() for t in self._pnet(_tensor(level[None], self.device)))
+            rows, columns = np.nonzero(scores_PP > self.config.thresholds[0])
+            if len(rows):
+                scores = scores_PP[rows, columns]
+                corner = np.stack([columns, rows], 1) * STRIDE + 1.0
+                side = WINDOW - 1.0
+                boxes = np.hstack([corner, corner + side]) + offsets_4PP[:, rows, columns].T * side
+                keep = _suppress(boxes, scores, 0.5, "union")
+                found.append(boxes[keep] / scale)
+                certain.append(scores[keep])
+        boxes, scores = np.concatenate(found), np.concatenate(certain)
+        return _squares(boxes[_suppress(boxes, scores, 0.7, "union")])
 
 
-def _scales(height: int, width: int, config: MTCNNConfig) -> list[float]:
-    """Sizes of the pyramid's levels, relative to the image."""
-    smallest = max(config.min_face_pixels, config.min_face_fraction * min(height, width))
-    scale, scales = WINDOW / smallest, []
-    while int(min(height, width) * scale) >= WINDOW:
+def _scales(image: Image, config: MTCNNConfig, times: float = 1) -> list[float]:
+    """Sizes of the pyramid's levels, relative to the image, for faces of `times` the smallest size and larger."""
+    shorter = min(image.shape[:2])
+    scale, scales = WINDOW / (times * max(config.min_face_pixels, config.min_face_fraction * shorter)), []
+    while int(shorter * scale) >= WINDOW:
         scales.append(scale)
         scale *= PYRAMID_STEP
     return scales
@@ -188,19 +192,14 @@ def _tensor(pixels_BHW3: npt.NDArray[Any], device: str) -> Tensor:
     return (torch.from_numpy(pixels_BHW3).to(device).permute(0, 3, 1, 2).float() - 127.5) / 128
 
 
-def _packed(images: list[Image]) -> npt.NDArray[np.uint32]:
-    """RGB images as one array [B, H, W] of four bytes a pixel, so that patches are gathered by pixels."""
-    packed = np.zeros((len(images), *images[0].shape[:2], 4), np.uint8)
-    for number, image in enumerate(images):
-        packed[number, ..., :3] = image
-    return packed.view(np.uint32)[..., 0]
+def _packed(image: Image) -> npt.NDArray[np.uint32]:
+    """An RGB image as one array [H, W] of four bytes a pixel, so that patches are gathered by pixels."""
+    return cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]
 
 
-def _patches(
-    packed_BHW: npt.NDArray[np.uint32], owners_N: npt.NDArray[np.intp], boxes: Floats, side: int
-) -> npt.NDArray[np.float32]:
+def _patches(packed_HW: npt.NDArray[np.uint32], boxes: Floats, side: int) -> npt.NDArray[np.float32]:
     """The pixels in the boxes, sampled bilinearly to [N, S, S, 3]; 127.5 beyond the image."""
-    _, height, width = packed_BHW.shape
+    height, width = packed_HW.shape
     steps = np.arange(side) / (side - 1)
 
     def axis(first: Floats, last: Floats, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32], Any]:
@@ -210,8 +209,8 @@ def _patches(
 
     x, part_x, inside_x = axis(boxes[:, 0], boxes[:, 2], width)
     y, part_y, inside_y = axis(boxes[:, 1], boxes[:, 3], height)
-    corner = ((owners_N[:, None] * height + y) * width)[:, :, None] + x[:, None, :]
-    flat = packed_BHW.reshape(-1)
+    corner = (y * width)[:, :, None] + x[:, None, :]
+    flat = packed_HW.reshape(-1)
 
     def pixels(offset: int) -> npt.NDArray[np.float32]:
         colours: npt.NDArray[np.uint8] = flat[corner + offset].view(np.uint8).reshape(*corner.shape, 4)[..., :3]
@@ -228,20 +227,18 @@ def _patches(
 def _calls(
     network: Callable[[Tensor], tuple[Tensor, ...]],
     packed: npt.NDArray[np.uint32],
-    owners: npt.NDArray[np.intp],
     boxes: Floats,
     side: int,
-    size: int,
+    multiple: int,
     device: str,
 ) -> list[npt.NDArray[np.float32]]:
-    """The network's outputs for all boxes, from calls of `size` patches, the last one padded with black."""
+    """The network's outputs for all boxes; calls are padded with black to a multiple of patches."""
     outputs: list[list[npt.NDArray[np.float32]]] = []
-    for start in range(0, max(1, len(boxes)), size):
-        part = slice(start, start + size)
-        count = len(boxes[part])
-        batch = np.zeros((size, side, side, 3), np.float32)
-        batch[:count] = _patches(packed, owners[part], boxes[part], side)
-        outputs.append([output[:count].cpu().numpy() for output in network(_tensor(batch, device))])
+    for start in range(0, len(boxes), PATCHES_PER_CALL):
+        part = boxes[start : start + PATCHES_PER_CALL]
+        batch = np.zeros((-(-len(part) // multiple) * multiple, side, side, 3), np.float32)
+        batch[: len(part)] = _patches(packed, part, side)
+        outputs.append([output[: len(part)].cpu().numpy() for output in network(_tensor(batch, device))])
     return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
@@ -266,19 +263,11 @@ def _placed_landmarks(boxes: Floats, landmarks_N10: npt.NDArray[np.float32]) -> 
 
 
 def _survivors(
-    owners: npt.NDArray[np.intp],
-    boxes: Floats,
-    scores: npt.NDArray[np.float32],
-    threshold: float,
-    overlap: float,
-    relative_to: str,
+    boxes: Floats, scores: npt.NDArray[np.float32], threshold: float, overlap: float, relative_to: str
 ) -> npt.NDArray[np.intp]:
-    """Numbers of the boxes above the threshold that no better box of their image covers, by image."""
-    kept = [np.empty(0, np.intp)]
-    for owner in np.unique(owners):
-        mine = np.flatnonzero((owners == owner) & (scores > threshold))
-        kept.append(mine[_suppress(boxes[mine], scores[mine], overlap, relative_to)])
-    return np.concatenate(kept)
+    """Numbers of the boxes above the threshold that no better box covers, best first."""
+    good = np.flatnonzero(scores > threshold)
+    return good[_suppress(boxes[good], scores[good], overlap, relative_to)]
 
 
 def _suppress(boxes: Floats, scores: npt.NDArray[np.float32], overlap: float, relative_to: str) -> npt.NDArray[np.intp]:

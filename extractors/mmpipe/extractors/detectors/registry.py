@@ -13,6 +13,7 @@ __all__ = ["DETECTORS", "ENTRY_POINTS", "load", "names"]
 
 DETECTORS: dict[str, str] = {
     "mtcnn": "mmpipe.extractors.detectors.mtcnn:MTCNN",
+    "yunet": "mmpipe.extractors.detectors.yunet:YuNet",
     "full-frame": "mmpipe.extractors.detectors.full_frame:FullFrame",
 }
 

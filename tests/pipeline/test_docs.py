@@ -1,0 +1,94 @@
+"""The pages of docs/ that show code are run as they are printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmpipe.pipeline.config import Settings
+from mmpipe.pipeline.stages import resolve_stages
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and text of every code block of a page, in order."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", (DOCS / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def run(command: list[str], folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+MMPIPE = [sys.executable, "-c", "from mmpipe.pipeline.cli import main; main()"]
+
+
+def test_every_block_of_reading_a_store_runs(sample_store: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample_store, tmp_path / "features" / "iemocap")
+    script = []
+    for language, text in blocks("reading-a-store.md"):
+        if language == "console":
+            for line in text.splitlines():
+                run([*MMPIPE, *shlex.split(line.removeprefix("$ mmpipe "))], tmp_path)
+        else:
+            assert language == "python"
+            script.append(text)
+    assert len(script) >= 8
+    printed = run([sys.executable, "-c", "\n".join(script)], tmp_path, HF_HUB_OFFLINE="1")
+    assert "(4, 1582)" in printed  # pandas: four good utterances
+    assert "no_audio" in printed  # and the one without media
+    assert "(64, 64)" in printed  # a crop, by OpenCV and by datasets
+    assert "(1582,)" in printed
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's package, installed as it says, but into a folder of its own."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "my-lab").mkdir()
+    by_language: dict[str, list[str]] = {}
+    for language, text in blocks("new-extractor.md"):
+        by_language.setdefault(language, []).append(text)
+    (folder / "my-lab" / "my_loudness.py").write_text(by_language["python"][0])
+    (folder / "my-lab" / "pyproject.toml").write_text(by_language["toml"][0])
+    install, _ = by_language["console"][0].splitlines()
+    assert install == "$ pip install my-lab/"
+    offline = ["--target", "site", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    run([sys.executable, "-m", "pip", *shlex.split(install)[2:], *offline], folder)
+    return folder
+
+
+def test_the_new_extractor_is_thirty_lines_and_its_page_runs(lab: Path) -> None:
+    module = (lab / "my-lab" / "my_loudness.py").read_text()
+    code = [line for line in module.splitlines() if line.strip() and not line.startswith(('"""', "import", "from"))]
+    assert len(code) <= 30
+    path = os.pathsep.join([str(lab / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    extract = shlex.split(next(text for kind, text in blocks("new-extractor.md") if kind == "console"))
+    command = [*MMPIPE, *extract[extract.index("mmpipe") + 1 :], "--workers", "1"]
+    run(command, lab, PYTHONPATH=path)
+    assert "Nothing to do" in run(command, lab, PYTHONPATH=path)
+    read = [text for kind, text in blocks("new-extractor.md") if kind == "python"][1]
+    assert "[" in run([sys.executable, "-c", read], lab)
+    loudness = pd.read_parquet(lab / "features" / "sample" / "loudness")
+    assert set(loudness.status) == {"ok"}
+    assert loudness.features.map(lambda level: -90 < level[0] < 0 and level[0] < level[2]).all()
+
+
+def test_the_stages_that_the_new_extractor_page_configures_exist() -> None:
+    configured = [text for kind, text in blocks("new-extractor.md") if kind == "toml"][1]
+    stages = Settings.model_validate(tomllib.loads(configured)).stages
+    for spec in resolve_stages(list(stages), stages):
+        assert spec.build().input == "audio"

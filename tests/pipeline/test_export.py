@@ -1,0 +1,119 @@
+"""An export holds the whole store, joined, for every reader; it appears whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from mmpipe.extractors.faces import decode_crops
+from mmpipe.manifests.errors import StoreError, UsageError
+from mmpipe.pipeline.cli import app
+from mmpipe.pipeline.export import export
+from mmpipe.pipeline.store import FeatureStore
+
+STAGES = ("audio", "faces", "expression", "text")
+
+
+@pytest.fixture
+def store(sample_store: Path) -> FeatureStore:
+    return FeatureStore(sample_store)
+
+
+def test_the_parquet_form_holds_every_column_of_the_manifest_and_the_stages(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    done = export(store, tmp_path / "joined")
+    joined = pq.read_table(tmp_path / "joined")
+    assert (done.rows, done.files) == (5, 1)
+    assert joined.select(store.manifest().column_names).equals(store.manifest())
+    for stage in STAGES:
+        for name in store.read(stage).column_names[1:]:
+            assert joined.column(f"{stage}_{name}").equals(store.read(stage).column(name)), (stage, name)
+
+
+def test_equal_stores_give_equal_exports_that_name_their_fingerprints(store: FeatureStore, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        export(store, tmp_path / name)
+    assert (tmp_path / "a" / "00000.parquet").read_bytes() == (tmp_path / "b" / "00000.parquet").read_bytes()
+    footer = pq.read_metadata(tmp_path / "a" / "00000.parquet").metadata[b"mmpipe"].decode()
+    assert all(store.footer(stage, 0)["fingerprint"] in footer for stage in STAGES)
+
+
+def test_datasets_loads_the_folder_with_crops_as_images(store: FeatureStore, tmp_path: Path) -> None:
+    import datasets
+
+    done = export(store, tmp_path / "folder", "datasets")
+    assert done.splits == {"train": 5}
+    loaded = datasets.load_dataset(str(tmp_path / "folder"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded["utterance_id"][:] == store.manifest().column("utterance_id").to_pylist()
+    faces = store.read("faces").to_pylist()
+    for row, expected in zip(loaded, faces, strict=True):
+        assert row["faces_status"] == expected["status"]
+        if expected["status"] != "ok":
+            assert row["faces_crops"] is None
+            continue
+        assert len(row["faces_crops"]) == len(expected["crops"])
+        for image, png in zip(row["faces_crops"], expected["crops"], strict=True):
+            assert np.array_equal(np.asarray(image), decode_crops([png])[0])
+    stored = store.read("text").column("features").to_pylist()
+    for row, pieces in zip(loaded, stored, strict=True):
+        assert row["text_features"] == pieces
+    assert loaded["audio_features"][:] == store.read("audio").column("features").to_pylist()
+    nothing = loaded[loaded["utterance_id"][:].index("iemocap/nothing")]
+    assert nothing["audio_features"] is None
+    assert nothing["audio_error"] == "the manifest names no audio for this utterance"
+
+
+def test_rows_go_to_the_splits_of_their_corpus(store: FeatureStore, sample_store: Path, tmp_path: Path) -> None:
+    import datasets
+
+    shutil.copytree(sample_store, tmp_path / "store")
+    manifest = store.manifest()
+    splits = pa.array(["train", "dev", "test", "train", "dev"])
+    split = manifest.set_column(manifest.column_names.index("split"), "split", splits)
+    pq.write_table(split, tmp_path / "store" / "manifest.parquet")
+    done = export(FeatureStore(tmp_path / "store"), tmp_path / "folder", "datasets", ["audio"])
+    assert done.splits == {"dev": 2, "test": 1, "train": 2}
+    loaded = datasets.load_dataset(str(tmp_path / "folder"), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(part) for name, part in loaded.items()} == done.splits
+    assert loaded["test"][0]["utterance_id"] == manifest.column("utterance_id")[2].as_py()
+
+
+def test_an_existing_folder_an_unknown_stage_and_an_incomplete_store_are_refused(
+    store: FeatureStore, sample_store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="has no stage 'speech'; stages: audio, faces, expression, text"):
+        export(store, tmp_path / "out", stages=["speech"])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match="out exists: name another folder, or remove it"):
+        export(store, tmp_path / "out")
+    shutil.copytree(sample_store, tmp_path / "store")
+    (tmp_path / "store" / "text" / "00000.parquet").rename(tmp_path / "store" / "text" / "00001.parquet")
+    with pytest.raises(StoreError, match=r"shard 0 of stage 'text'|text/00000\.parquet cannot be read"):
+        export(FeatureStore(tmp_path / "store"), tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store"]
+
+
+def test_a_shard_of_other_rows_is_refused(sample_store: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample_store, tmp_path / "store")
+    path = tmp_path / "store" / "audio" / "00000.parquet"
+    pq.write_table(pq.read_table(path).take([1, 0, 2, 3, 4]), path)
+    with pytest.raises(StoreError, match="stage 'audio' does not hold the manifest's rows in their order"):
+        export(FeatureStore(tmp_path / "store"), tmp_path / "out", stages=["audio"])
+
+
+def test_the_command_says_what_it_wrote_and_how_to_read_it(sample_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "joined"
+    done = CliRunner().invoke(app, ["export", str(sample_store), "--out", str(out), "--stages", "audio,text"])
+    assert done.exit_code == 0, done.output
+    assert "5 utterances, 23 columns in 1 files" in done.output
+    assert f'pandas.read_parquet("{out}")' in done.output
+    wrong = CliRunner().invoke(app, ["export", str(sample_store), "--format", "csv"])
+    assert isinstance(wrong.exception, UsageError)
+    assert "valid values are parquet, datasets" in str(wrong.exception)

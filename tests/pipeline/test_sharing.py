@@ -1,0 +1,177 @@
+"""Jobs that share a store, runs that meet on one, and runs that only say what they would do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from mmpipe.manifests.errors import UsageError
+from mmpipe.manifests.io import write_manifest
+from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
+from mmpipe.pipeline.commands.extract import parse_slice, run_extract
+from mmpipe.pipeline.extract import extract, plan_extraction
+from mmpipe.pipeline.heartbeat import heartbeat
+from mmpipe.pipeline.stages import StageSpec
+from mmpipe.pipeline.store import FeatureStore
+
+from .conftest import SerialEngine, clip_utterance, tone, write_video, write_wav
+from .runs import contents, start
+from .toys import ROOT, Counting, toy
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find the toys."""
+    monkeypatch.syspath_prepend(ROOT)
+
+
+AUDIO = StageSpec("audio", "is10")
+
+
+def sentences(count: int) -> list[Utterance]:
+    return [Utterance(f"test/{number:06d}", "test", text=f"sentence {number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_slices_make_every_shard_once_and_the_store_of_one_run(tmp_path: Path, count: int) -> None:
+    manifest, stages = to_table(sentences(90)), [toy(Counting, "one"), toy(Counting, "two")]
+    extract(plan_extraction(manifest, "test", tmp_path, tmp_path / "whole", stages), SerialEngine())
+    made: list[tuple[str, int]] = []
+    for number in range(1, count + 1):
+        planned = plan_extraction(manifest, "test", tmp_path, tmp_path / "sliced", stages, part=(number, count))
+        result = extract(planned, SerialEngine(), lambda done: made.append((done.stage, done.shard)))
+        assert sum(result.statuses["one"].values()) == sum(task.rows.num_rows for task in planned.tasks) / 2
+    assert sorted(made) == [(stage, shard) for stage in ("one", "two") for shard in range(6)]
+    assert contents(tmp_path / "sliced") == contents(tmp_path / "whole")
+
+
+def test_a_slice_hashes_its_own_media_only(corpus_root: Path, tmp_path: Path) -> None:
+    manifest = to_table(clip_utterance(number) for number in range(20))
+    planned = plan_extraction(manifest, "test", corpus_root, tmp_path, [AUDIO], part=(2, 2))
+    hashed = json.loads((tmp_path / "logs" / "media_hashes.json").read_text())
+    uris = {row["audio"]["uri"] for task in planned.tasks for row in task.rows.to_pylist()}
+    assert set(hashed) == uris
+    assert len(uris) == 4
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/2", "1/2/3", ""])
+def test_a_slice_that_cannot_be_is_refused_with_the_form(text: str) -> None:
+    with pytest.raises(UsageError, match="expected I/N"):
+        parse_slice(text)
+
+
+def test_a_second_run_says_that_another_seems_alive_and_works_on(
+    corpus_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = start_slowly(tmp_path)
+    sign = tmp_path / "store" / "logs" / f"heartbeat.{socket.gethostname()}.{process.pid}.json"
+    deadline = time.monotonic() + 60
+    while not sign.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run_extract(
+        "folder",
+        root=tmp_path,
+        out=tmp_path / "store",
+        manifest=tmp_path / "manifest.parquet",
+        stages=["text"],
+        assignments=["text.extractor=tests.pipeline.toys:Slow", "text.seconds=0.02"],
+        workers=2,
+        device="cpu",
+    )
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Another extraction into this store seems alive: process {process.pid} on {socket.gethostname()}" in shown
+    assert "Going on is safe" in shown
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert FeatureStore(tmp_path / "store").statuses("text") == {"ok": 90}
+    assert not list((tmp_path / "store" / "logs").glob("heartbeat*"))
+
+
+def start_slowly(tmp_path: Path):  # type: ignore[no-untyped-def]
+    write_manifest(to_table(sentences(90)), tmp_path / "manifest.parquet", {})
+    stage = ["--stages", "text", "--set", "text.extractor=tests.pipeline.toys:Slow", "--set", "text.seconds=0.02"]
+    where = ["--root", tmp_path, "--manifest", tmp_path / "manifest.parquet", "--out", tmp_path / "store"]
+    return start("extract", "--dataset", "folder", *where, *stage, "--workers", 1, "--device", "cpu")
+
+
+def test_runs_that_ended_or_work_on_other_slices_are_not_reported(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+
+    def sign(name: str, host: str, pid: int, part: tuple[int, int], age: float = 0.0) -> None:
+        path = logs / f"heartbeat.{name}.json"
+        path.write_text(json.dumps({"host": host, "pid": pid, "started": 0.0, "slice": part}))
+        os.utime(path, (time.time() - age,) * 2)
+
+    sign("dead", socket.gethostname(), 2**22 + 1, (1, 1))
+    sign("silent", "elsewhere", 1, (1, 1), age=300)
+    sign("other-slice", "elsewhere", 2, (2, 8))
+    sign("same-slice", "elsewhere", 3, (1, 8), age=20)
+    (logs / "heartbeat.torn.json").write_text("{")
+    with heartbeat(tmp_path, (1, 8)) as others:
+        assert [run["pid"] for run in others] == [3]
+        assert others[0]["seconds_ago"] == pytest.approx(20, abs=5)
+    assert not (logs / "heartbeat.dead.json").exists()
+
+
+def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for number in range(24):
+        write_video(root / f"clip{number:02d}.mp4", 12, audio=tone(0.48, seed=number))
+    options = ["faces.detector=full-frame"]
+    stages = ["audio", "faces", "expression"]
+
+    def go(dry: bool) -> None:
+        run_extract(
+            "folder",
+            root=root,
+            out=tmp_path / "store",
+            stages=stages,
+            assignments=options,
+            workers=1,
+            device="cpu",
+            dry_run=dry,
+        )
+
+    go(True)
+    shown = capsys.readouterr().out
+    assert not (tmp_path / "store").exists()
+    assert "Estimate, from 8 utterances of each stage" in shown
+    estimated = float(shown.split("workers and ")[1].split(" MB")[0])
+    go(False)
+    size = sum(path.stat().st_size for stage in stages for path in (tmp_path / "store" / stage).iterdir()) / 1e6
+    assert estimated == pytest.approx(size, rel=0.25)
+    before = contents(tmp_path / "store")
+    capsys.readouterr()
+    go(True)
+    assert "Nothing to do" in capsys.readouterr().out
+    assert contents(tmp_path / "store") == before
+
+
+def test_ctrl_c_does_not_wait_for_large_media_to_be_hashed(tmp_path: Path) -> None:
+    write_wav(tmp_path / "clip.wav", tone(0.5))
+    with (tmp_path / "huge.wav").open("wb") as stream:
+        stream.truncate(60 << 30)  # sparse: takes no disk, and minutes to hash
+    manifest = to_table([Utterance(n, "folder", audio=MediaSpan(n)) for n in ("clip.wav", "huge.wav")])
+    write_manifest(manifest, tmp_path / "manifest.parquet", {})
+    where = ["--root", tmp_path, "--manifest", tmp_path / "manifest.parquet", "--out", tmp_path / "store"]
+    process = start("extract", "--dataset", "folder", *where, "--stages", "audio", "--device", "cpu")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "store" / "store.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130
+    assert "run the same command again" in errors
