@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from mmpipe.manifests.corpus import CATEGORIES
 from mmpipe.manifests.errors import ManifestError, UsageError
 from mmpipe.manifests.files import read_metadata
 from mmpipe.manifests.io import read_manifest, refuse_links, write_manifest
+from mmpipe.manifests.registry import load
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.check import check_headers, media_uses, read_headers
+from mmpipe.pipeline.cli import app
 from mmpipe.pipeline.commands.extract import run_extract
 from mmpipe.pipeline.commands.manifest import run_manifest
 
@@ -173,3 +178,32 @@ def test_links_that_stay_inside_the_root_and_a_linked_root_are_fine(tmp_path: Pa
     (real / "b.wav").symlink_to(real / "a.wav")
     (tmp_path / "root").symlink_to(real)
     refuse_links(to_table([heard("b.wav"), heard("gone.wav")]), tmp_path / "root")
+
+
+def test_the_command_takes_the_options_of_crops(tmp_path: Path) -> None:
+    out = tmp_path / "m.parquet"
+    root = str(sample_root("ami"))
+    options = ["--crop", "3.5", "--num-crops", "15", "--seed", "2", "--max-overlap", "0.9", "--spread", "uniform"]
+    run = CliRunner().invoke(app, ["manifest", "ami", "--root", root, "--out", str(out), *options])
+    assert run.exit_code == 0, run.output
+    assert read_manifest(out).num_rows == 15
+    assert read_metadata(out)["options"] == {
+        "crop_seconds": 3.5, "num_crops": 15, "seed": 2, "max_overlap": 0.9, "spread": "uniform",
+    }  # fmt: skip
+    assert "171" in run.output  # meetings of the release
+
+
+def test_the_page_of_the_corpora_names_options_categories_and_counts_that_exist() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text("utf-8")
+    command = typer.main.get_command(app).commands["manifest"]  # type: ignore[attr-defined]
+    flags = {flag for parameter in command.params for flag in parameter.opts}
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= flags
+    assert {f"--{name}" for name in ("crop", "num-crops", "labels", "table", "tier", "exclude", "check")} <= flags
+    told = re.findall(r"`([a-z]+_[a-z_]+)`", page[page.index("| category |") : page.index("Refused outright")])
+    assert {"length_differs", "count_differs", "cut_off"} <= set(told) <= CATEGORIES.keys() | {"utterances_lost"}
+    for name in ("iemocap", "meld"):
+        corpus = load(name)
+        for counts in corpus(corpus.Options()).expected().values():
+            for value, number in counts.items():
+                if not value.startswith(("dialogs", "happiness")):
+                    assert f"{number:,}" in page, f"{name} {value}"
