@@ -169,13 +169,16 @@ def inspect(
     utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
     strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
     clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
+    faces: Annotated[
+        Path | None, typer.Option(help="Save a contact sheet as this PNG: crops, boxes on frames, missing ones marked.")
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file anew; exit with 1 if one changed.")] = False,
     root: Root = None,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
     """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
-    from mmpipe.pipeline.commands.inspect import cut_clip, run_inspect, run_verify
+    from mmpipe.pipeline.commands.inspect import cut_clip, run_inspect, run_verify, write_contact_sheet
 
     if verify:
         if not run_verify(path):
@@ -183,6 +186,9 @@ def inspect(
         return
     if utterance is None and (strip or clip):
         raise UsageError("--strip and --clip go with --utterance: name the utterance")
+    if faces is not None:
+        write_contact_sheet(path, faces, root, sample=sample, config=config)
+        return
     run_inspect(path, utterance, strip)
     if utterance is not None and clip is not None:
         cut_clip(path, utterance, clip, root, sample=sample, config=config)
