@@ -48,7 +48,9 @@ def read_manifest(path: Path) -> pa.Table:
     """
     try:
         manifest = pq.read_table(path).replace_schema_metadata(None)
-    except (OSError, pa.ArrowInvalid) as error:
+        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise wherever they are first looked at
+        _ = manifest.column_names
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"the manifest {path} cannot be read: {error}") from error
     validate(manifest, path)
     return manifest
@@ -145,7 +147,8 @@ def unsafe_uri(uri: str | None) -> str | None:
         >>> unsafe_uri("a/b.wav"), unsafe_uri("concat:a.wav|b.wav")
         (None, 'a URL or protocol string')
     """
-    return next((reason for pattern, reason in _UNSAFE if re.search(pattern, uri or "")), None)
+    # Python's `$` also matches before a newline at the end, Arrow's does not.
+    return next((why for pattern, why in _UNSAFE if re.search(pattern.replace("$", r"\Z"), uri or "")), None)
 
 
 def refuse_links(manifest: pa.Table, root: Path) -> None:

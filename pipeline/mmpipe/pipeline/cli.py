@@ -263,7 +263,7 @@ def train(
 
 @app.command(epilog="Example: mmpipe report features/iemocap features/ami --run runs/iemocap-semi --out report.html")
 def report(
-    stores: Annotated[list[Path], typer.Argument(help="Feature stores.")],
+    stores: Annotated[list[Path], typer.Argument(help="Feature stores, or manifests.")],
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
     balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),

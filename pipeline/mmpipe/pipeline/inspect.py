@@ -142,12 +142,17 @@ class UtteranceView:
 
 
 def durations_seconds(manifest: pa.Table) -> pa.ChunkedArray:
-    """Length of each utterance's audio span, else of its video span, in seconds; null where no end is known."""
+    """Length of each utterance's audio span, else of its video span, in seconds; null where no end is known.
+
+    A clip that is a file of its own has no end in the manifest: there the length that the corpus gives counts
+    (annotation `duration_seconds`, as MELD has it).
+    """
     lengths = []
     for column in ("audio", "video"):
         spans = manifest.column(column)
         lengths.append(pc.subtract(pc.struct_field(spans, "end_seconds"), pc.struct_field(spans, "start_seconds")))
-    return pc.coalesce(*lengths)
+    told = pc.extract_regex(manifest.column("annotations"), r'"duration_seconds": (?P<seconds>\d+(?:\.\d+)?)[,}]')
+    return pc.coalesce(*lengths, pc.struct_field(told, "seconds").cast(pa.float64()))
 
 
 def summarise_manifest(manifest: pa.Table) -> ManifestSummary:
