@@ -31,8 +31,21 @@ INTERRUPTED = 130
 CROPS, FOLDER, IEMOCAP = "Word-centred crops (ami, folder)", "Options of folder", "Options of iemocap"
 """Headings in the help of `mmpipe manifest`."""
 
+
+def located(text: str) -> Path:
+    """A local path, or a URL such as s3://bucket/folder."""
+    from mmpipe.manifests.files import location
+
+    return location(text)
+
+
 Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
-Root = Annotated[Path | None, typer.Option(help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        parser=located, metavar="PATH", help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml."
+    ),
+]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
 Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
@@ -112,9 +125,14 @@ def manifest(
 def extract(
     dataset: Dataset,
     root: Root = None,
-    out: Annotated[Path | None, typer.Option(help="The feature store. Default: features/DATASET.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=located, metavar="PATH", help="The feature store. Default: features/DATASET."),
+    ] = None,
     sample: Sample = False,
-    manifest: Annotated[Path | None, typer.Option(help="A manifest made before. Default: made anew.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="A manifest made before. Default: made anew.")
+    ] = None,
     stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")] = "",
     set_: Annotated[
         list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")
@@ -165,7 +183,7 @@ def extract(
 
 @app.command(epilog="Example: mmpipe inspect features/ami --utterance ami/ES2002a.A.words123@7.2")
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A feature store, or a manifest.")],
+    path: Annotated[Path, typer.Argument(parser=located, metavar="PATH", help="A feature store, or a manifest.")],
     utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
     strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
     clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
