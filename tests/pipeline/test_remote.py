@@ -129,3 +129,10 @@ def test_a_bucket_that_cannot_be_written_is_named(bucket: str, corpus: Path) -> 
     assert done.returncode == 1
     assert "s3://nowhere/store" in done.stderr and "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_manifest_a_remote_corpus_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    done = run("extract", "--dataset", "ami", "--root", "s3://speech/ami", "--out", tmp_path / "store")
+    assert done.returncode == 2
+    assert "--manifest FILE --root s3://speech/ami" in done.stderr
+    assert not (tmp_path / "store").exists()

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mmpipe.manifests.corpus import CATEGORIES, Prepared, Problem
 from mmpipe.manifests.errors import UsageError
-from mmpipe.manifests.files import sweep_parts
+from mmpipe.manifests.files import is_local, sweep_parts
 from mmpipe.manifests.registry import load as load_corpus
 from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
 from mmpipe.pipeline.console import console, progress, table
@@ -48,12 +48,17 @@ def prepare(dataset: str, root: Path, options: dict[str, Any]) -> Prepared:
     """The manifest of a corpus.
 
     Raises:
-        UsageError: an option is unknown or out of range.
+        UsageError: an option is unknown or out of range, or the corpus lies on an object store.
         CorpusError: the folder does not look like the corpus.
     """
     from pydantic import ValidationError
 
     corpus = load_corpus(dataset)
+    if not is_local(root):
+        raise UsageError(
+            f"{root}: a manifest is made where the annotations lie on a disk: make it there with `mmpipe manifest "
+            f"{dataset} --root FOLDER`, then extract with --manifest FILE --root {root}"
+        )
     try:
         checked = corpus.Options.model_validate(options)
     except ValidationError as error:
