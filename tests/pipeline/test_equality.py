@@ -45,7 +45,7 @@ def test_crops_are_cut_from_the_frames_of_the_file_that_they_name(rows: dict[str
     for utterance, row in zip(rows["manifest"], rows["faces"], strict=True):
         span = utterance["video"]
         with av.open(str(sample_root("iemocap") / span["uri"])) as film:
-            rate = float(film.streams.video[0].average_rate)
+            rate: Any = film.streams.video[0].average_rate
             frames = {round(frame.time * rate): frame for frame in film.decode(video=0)}  # frames may be missing
         assert all(index % 10 == 0 for index in row["frame_index"])
         for place in (0, -1):
@@ -60,7 +60,7 @@ def test_crops_are_cut_from_the_frames_of_the_file_that_they_name(rows: dict[str
             method = cv2.INTER_AREA if side > 64 else cv2.INTER_LINEAR
             gray = cv2.cvtColor(half[y : y + side, x : x + side].copy(), cv2.COLOR_RGB2GRAY)
             expected = cv2.resize(gray, (64, 64), interpolation=method)
-            stored = cv2.imdecode(np.frombuffer(row["crops"][place], np.uint8), cv2.IMREAD_UNCHANGED)
+            stored: Any = cv2.imdecode(np.frombuffer(row["crops"][place], np.uint8), cv2.IMREAD_UNCHANGED)
             assert np.array_equal(stored, expected)
 
 
