@@ -9,9 +9,11 @@ largest face is cropped (or the last box where none is found), the network and B
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,11 @@ def crop_faces(detector: MTCNN, frames: list[Any]) -> list[Any]:
     return crops
 
 
+def processor_seconds() -> float:
+    """What this process and its children took of the processors so far."""
+    return sum(os.times()[:4])
+
+
 @torch.inference_mode()
 def main() -> None:
     """Extract and pickle."""
@@ -88,6 +95,7 @@ def main() -> None:
     if options.clips:
         clips = clips.iloc[np.linspace(0, len(clips) - 1, options.clips).astype(int)]
     features = {}
+    began, processor = time.perf_counter(), processor_seconds()
     clip: Any
     for clip in clips.itertuples():
         with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +114,8 @@ def main() -> None:
         features[clip.utterance_id] = row
     with options.out.open("wb") as file:
         pickle.dump(features, file)
-    print(f"{len(features)} clips")
+    seconds = time.perf_counter() - began
+    print(f"{len(features)} clips after loading: {seconds:.3f} s, processor {processor_seconds() - processor:.3f} s")
 
 
 if __name__ == "__main__":
