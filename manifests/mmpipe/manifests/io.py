@@ -10,10 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmpipe.manifests.errors import ManifestError, Rejected
-from mmpipe.manifests.files import write_parquet
+from mmpipe.manifests.files import read_parquet, write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
 __all__ = ["read_manifest", "refuse_links", "resolve_media", "unsafe_uri", "validate", "write_manifest"]
@@ -47,7 +46,7 @@ def read_manifest(path: Path) -> pa.Table:
         ManifestError: the file cannot be read, or see `validate`.
     """
     try:
-        manifest = pq.read_table(path).replace_schema_metadata(None)
+        manifest = read_parquet(path).replace_schema_metadata(None)
         manifest.validate(full=True)  # texts and names that are not UTF-8 would raise wherever they are first looked at
         _ = manifest.column_names
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -22,8 +22,8 @@ from mmpipe.manifests.files import write_parquet
 from mmpipe.pipeline.store import FeatureStore
 from mmpipe.pipeline.train.config import MODALITIES, TrainConfig
 from mmpipe.pipeline.train.data import Rows, fit_norms
+from mmpipe.pipeline.train.inputs import TrainInput, load_input
 from mmpipe.pipeline.train.loop import EpochReport, Pool, Trained, fit, predict
-from mmpipe.pipeline.train.run import TrainInput, load_input
 
 __all__ = ["PAPER_LIMIT", "PAPER_PER_CLASS", "Balanced", "balance"]
 

@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmpipe.manifests.errors import StoreError, UsageError
 from mmpipe.manifests.io import read_manifest
 from mmpipe.manifests.schema import MANIFEST_SCHEMA, Utterance, to_utterances
-from mmpipe.pipeline.store import FeatureStore, shard_path
+from mmpipe.pipeline.store import FeatureStore, read_table, shard_path
 
 __all__ = [
     "Failure",
@@ -207,7 +206,7 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
         if not file.exists():
             continue
         try:
-            rows = pq.read_table(file, columns=["utterance_id", "status", "error"])
+            rows = read_table(file, ["utterance_id", "status", "error"])
             made = store.footer(name, shard)["provenance"]
         except (OSError, KeyError, ValueError, StoreError):
             stage.damaged.append(file.name)

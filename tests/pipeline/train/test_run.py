@@ -22,7 +22,7 @@ from mmpipe.pipeline.train.run import train
 
 from .conftest import make_store
 
-TINY = {"size": "small", "batch_size": 16, "epochs": 4, "faces": 8, "words": 8}
+TINY = {"size": "small", "batch_size": 16, "epochs": 6, "faces": 8, "words": 8}
 
 
 def tiny(**values: object) -> TrainConfig:
@@ -95,7 +95,7 @@ def test_a_changed_hyper_parameter_trains_again_and_is_named(labeled: Path, tmp_
 def test_history_has_a_line_for_every_epoch_and_fold(semi: Path) -> None:
     with (semi / "history.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 5 * 4
+    assert len(rows) == 5 * 6
     assert {"train_loss", "cls", "rec", "pair", "unpaired", "unlabeled_rec", "valid_ua"} <= rows[0].keys()
 
 

@@ -118,7 +118,7 @@ def run_section(path: Path) -> RunSection:
 
 def _curves(history: pd.DataFrame) -> str:
     """Means over folds; terms that a run does not have are left out, with panels that would be empty."""
-    means = history.drop(columns="fold").groupby("epoch").mean()
+    means = history.drop(columns=["seed", "fold"], errors="ignore").groupby("epoch").mean()
     panels = [
         (title, [(column, name) for column, name in lines.items() if column in means.columns])
         for title, lines in _PANELS.items()

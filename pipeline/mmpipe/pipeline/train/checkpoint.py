@@ -24,7 +24,7 @@ from mmpipe.manifests.files import write_atomic, write_json
 from mmpipe.pipeline.train.config import TrainConfig
 from mmpipe.pipeline.train.data import Dataset, Norm, Rows
 from mmpipe.pipeline.train.loop import Pool, predict
-from mmpipe.pipeline.train.model import EmotionModel
+from mmpipe.pipeline.train.model import EmotionModel, Network
 
 __all__ = ["SavedModel", "check_features", "load_model", "save_model"]
 
@@ -39,6 +39,7 @@ class SavedModel:
         labels: label names in the order of the classes.
         norms: normalisation by modality.
         provenance: by stage, what made the features that it was trained on.
+        fingerprint: of those features.
     """
 
     model: EmotionModel
@@ -46,6 +47,7 @@ class SavedModel:
     labels: tuple[str, ...]
     norms: dict[str, Norm]
     provenance: dict[str, Any]
+    fingerprint: str
 
     def predict(self, dataset: Dataset, rows: Rows) -> npt.NDArray[np.float32]:
         """Class probabilities float32 [N, K] of rows of a dataset that was loaded with the model's config.
@@ -99,7 +101,7 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def save_model(
     folder: Path,
-    model: EmotionModel,
+    model: Network,
     config: TrainConfig,
     labels: Sequence[str],
     norms: Mapping[str, Norm],
@@ -130,7 +132,7 @@ def load_model(folder: Path) -> SavedModel:
         tensors = load_file(folder / "model.safetensors")
         config = TrainConfig.model_validate(card["config"])
         norms = {m: Norm(tensors[f"norm.{m}.mean"], tensors[f"norm.{m}.scale"]) for m in config.modalities}
-        labels, features = tuple(card["labels"]), card["features"]
+        labels, features, made = tuple(card["labels"]), card["features"], card["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(
             f"{folder} holds no trained model that can be read ({type(error).__name__}: {error}); "
@@ -141,4 +143,4 @@ def load_model(folder: Path) -> SavedModel:
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     except RuntimeError as error:
         raise WeightsError(f"{folder / 'model.safetensors'} does not fit its config: {error}") from error
-    return SavedModel(model.eval(), config, labels, norms, features)
+    return SavedModel(model.eval(), config, labels, norms, features, made)

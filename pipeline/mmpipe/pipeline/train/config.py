@@ -48,10 +48,25 @@ class TrainConfig(BaseModel):
     two modalities)."""
     bandwidth: float | None = Field(default=None, gt=0)
     """Sigma of the Gaussian kernel; None takes the median of the pooled distances."""
+    kernels: tuple[float, ...] = (1.0,)
+    """The kernel is the mean of Gaussians of these multiples of the bandwidth."""
+    class_weights: bool = False
+    """Weigh the cross-entropy of a class by the inverse of its frequency in the training part."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """In the Transformers: after the input and after every sub-layer."""
     classifier_dropout: float = Field(default=0.3, ge=0, lt=1)
     """Between the classifier's two layers."""
+    normalise: Literal["corpus", "speaker"] = "corpus"
+    """Whose mean and deviation z-normalise a row: those of the training rows of its corpus, or of its own
+    speaker's rows (features alone, no labels; speakers that the training part lacks by their own rows)."""
+    select: Literal["ua", "wap", "weighted_f1", "macro_f1"] = "ua"
+    """The validation metric that chooses the epoch."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many epochs without a better one; None trains all epochs."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16 runs matrix products in bfloat16 (autocast); losses and parameters stay float32."""
+    unlabeled_rows: int | None = Field(default=None, ge=4)
+    """Draw from this many first rows of the balanced list only; a smaller number's rows are part of a larger's."""
     protocol: str = "auto"
     """How folds are made: auto, iemocap-5, iemocap-10, corpus or groups-5."""
     seed: int = Field(default=0, ge=0)
@@ -63,6 +78,13 @@ class TrainConfig(BaseModel):
         if not value or len(set(value)) != len(value) or not set(value) <= set(MODALITIES):
             raise ValueError(f"valid modalities are {', '.join(MODALITIES)}, each at most once")
         return tuple(name for name in MODALITIES if name in value)
+
+    @field_validator("kernels")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or min(value) <= 0:
+            raise ValueError("kernels are one or more multiples above 0 of the bandwidth")
+        return value
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from mmpipe.manifests.errors import StoreError, TrainingError
+from mmpipe.pipeline.stages import FACES
 from mmpipe.pipeline.store import FeatureStore
-from mmpipe.pipeline.train.config import MODALITIES, TrainConfig
+from mmpipe.pipeline.train.arrays import Selection, load_arrays
+from mmpipe.pipeline.train.config import TrainConfig
 
 __all__ = ["Dataset", "Norm", "Rows", "fit_norms", "load_dataset"]
 
@@ -50,7 +51,7 @@ class Dataset:
     Attributes:
         ids: utterance ids.
         labels: label names, None where unlabelled.
-        features: [N, D] acoustic, [N, T, D] visual and lexical; zero on padding.
+        features: [N, D] acoustic, [N, T, D] visual and lexical, mapped from files; zero on padding.
         keep: bool [N, T] of visual and lexical, false on padding.
         excluded: utterances left out, by reason.
         provenance: by stage, what made the features: extractor, config, weights, versions.
@@ -116,18 +117,20 @@ def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
             f"{','.join(config.modalities)} need; it has {', '.join(store.stages) or 'none'}: "
             "extract them, or choose other modalities"
         )
-    manifest = store.manifest().select(["utterance_id", "label"])
+    manifest = store.manifest().select(["utterance_id", "label", "speaker"])
     usable, excluded = _usable(store, config, manifest.column("utterance_id"))
     if not usable.any():
         reasons = ", ".join(f"{reason} {n}" for reason, n in excluded.items()) or "the store is empty"
         raise TrainingError(f"{store.path}: no utterance has all of {', '.join(config.stages)} ({reasons})")
     rows = manifest.filter(pa.array(usable))
     ids = tuple(rows.column("utterance_id").to_pylist())
+    speakers = tuple(s or "" for s in rows.column("speaker").to_pylist()) if config.normalise == "speaker" else None
+    selection = Selection(usable, ids, speakers)
     features: dict[str, Array] = {}
     keep: dict[str, npt.NDArray[np.bool_]] = {}
     for name in config.modalities:
         steps = {"a": 1, "v": config.faces, "l": config.words}[name]
-        features[name], keep[name] = _load(store, name, usable, ids, steps)
+        features[name], keep[name] = load_arrays(store, name, selection, steps)
     if "a" in features:
         features["a"] = features["a"][:, 0]
         del keep["a"]
@@ -137,9 +140,16 @@ def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
         features,
         keep,
         excluded,
-        {stage: store.info["stages"][stage] for stage in config.stages},
+        _provenance(store, config),
         store.fingerprint(config.stages),
     )
+
+
+def _provenance(store: FeatureStore, config: TrainConfig) -> dict[str, Any]:
+    """What made the features, the stage that their crops came from included."""
+    described = store.info["stages"]
+    crops = [FACES] if "v" in config.modalities and FACES in described else []
+    return {stage: described[stage] for stage in [*crops, *config.stages]}
 
 
 def _usable(
@@ -159,83 +169,3 @@ def _usable(
                 reasons[row] = f"{stage}: {status}"
     counts = Counter(reason for reason in reasons if reason is not None)
     return np.array([reason is None for reason in reasons], np.bool_), dict(counts.most_common())
-
-
-def _load(
-    store: FeatureStore, modality: str, usable: npt.NDArray[np.bool_], ids: Sequence[str], steps: int
-) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Features [N, T, D] and mask [N, T] of the usable rows, read shard by shard."""
-    stage = MODALITIES[modality]
-    columns = ["word_index", "features"] if modality == "l" else ["features"]
-    features: Array = np.empty((0, steps, 0))
-    keep = np.zeros((len(ids), steps), np.bool_)
-    first = filled = 0
-    for shard in range(store.num_shards):
-        table = store.read_shard(stage, shard, columns)
-        chosen = usable[first : first + table.num_rows]
-        first += table.num_rows
-        if not chosen.any():
-            continue
-        values_SD, lengths = _steps(table.filter(pa.array(chosen)), modality)
-        owner = filled + np.repeat(np.arange(len(lengths)), lengths)
-        _check(store, stage, ids, values_SD, lengths, owner, filled)
-        if filled == 0:
-            features = np.zeros((len(ids), steps, values_SD.shape[1]), values_SD.dtype)
-        if features.shape[2] != values_SD.shape[1]:
-            raise StoreError(
-                f"stage {stage!r} of {store.path} has features of width {features.shape[2]} and, in "
-                f"shard {shard}, of {values_SD.shape[1]}: run `mmpipe extract` again to make it uniform"
-            )
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        kept = place < steps
-        features[owner[kept], place[kept]] = values_SD[kept]
-        keep[owner[kept], place[kept]] = True
-        filled += len(lengths)
-    return features, keep
-
-
-def _check(
-    store: FeatureStore,
-    stage: str,
-    ids: Sequence[str],
-    values_SD: Array,
-    lengths: Array,
-    owner: Array,
-    first: int,
-) -> None:
-    if (finite := np.isfinite(values_SD)).all() and lengths.min() > 0:
-        return
-    if lengths.min() > 0:
-        step, dimension = np.argwhere(~finite)[0]
-        what = f"value {values_SD[step, dimension]} in dimension {dimension}"
-        bad = ids[owner[step]]
-    else:
-        what, bad = "status ok and no rows of features", ids[first + int(np.argmin(lengths))]
-    raise TrainingError(
-        f"{store.path}, stage {stage!r}: utterance {bad} has {what}; "
-        "delete the stage's folder and run `mmpipe extract` again to make it anew"
-    )
-
-
-def _steps(table: pa.Table, modality: str) -> tuple[Array, Array]:
-    """Features of all steps of all rows [S, D], and the number of steps of each row [N]; text by word."""
-    column = table.column("features").combine_chunks()
-    lengths = np.ones(len(column), np.int64)
-    if modality != "a":
-        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
-        column = column.flatten()
-    values_SD: Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
-    if modality == "l" and len(values_SD):
-        index = table.column("word_index").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return _words(values_SD, index, lengths)
-    return values_SD, lengths
-
-
-def _words(pieces_SD: Array, word_index: Array, lengths: Array) -> tuple[Array, Array]:
-    """The mean of the pieces of each word, and the number of words of each row."""
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    new = (np.diff(owner) != 0) | (np.diff(word_index) != 0)
-    starts = np.flatnonzero(np.concatenate([[True], new]))
-    sizes = np.diff(np.append(starts, len(owner)))
-    sums_WD = np.add.reduceat(pieces_SD.astype(np.float32), starts, axis=0)
-    return (sums_WD / sizes[:, None]).astype(pieces_SD.dtype), np.bincount(owner[starts], minlength=len(lengths))

@@ -8,8 +8,10 @@ unlabelled batch of the same size from an endlessly reshuffled pool.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +24,10 @@ from mmpipe.pipeline.train.config import TrainConfig
 from mmpipe.pipeline.train.data import Dataset, Norm, Rows
 from mmpipe.pipeline.train.losses import MIN_ROWS, matching, reconstruction
 from mmpipe.pipeline.train.metrics import score
-from mmpipe.pipeline.train.model import EmotionModel, Output
+from mmpipe.pipeline.train.model import EmotionModel, Network, Output
+from mmpipe.pipeline.train.state import Draws, Progress, epoch_order, load_progress, save_progress, seed_torch
 
-__all__ = ["DivergedError", "EpochReport", "Pool", "Trained", "fit", "predict"]
+__all__ = ["DivergedError", "EpochReport", "Pool", "Resume", "Trained", "fit", "predict"]
 
 EpochReport = Callable[[dict[str, float]], None]
 """Called with the figures of every epoch, the columns of history.csv."""
@@ -38,16 +41,20 @@ class Pool:
     rows: Rows
     norms: Mapping[str, Norm]
 
-    def batch(self, rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def batch(self, rows: Rows, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Normalised features and masks of some of the rows."""
-        return self.dataset.batch(rows, self.norms)
+        features, keep = self.dataset.batch(rows, self.norms)
+        return (
+            {name: x.to(device) for name, x in features.items()},
+            {name: mask.to(device) for name, mask in keep.items()},
+        )
 
 
 @dataclass
 class Trained:
     """The model of the best epoch (0: none was finished), and the figures of every epoch."""
 
-    model: EmotionModel
+    model: Network
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -58,17 +65,6 @@ class DivergedError(TrainingError):
     def __init__(self, message: str, trained: Trained) -> None:
         super().__init__(message)
         self.trained = trained
-
-
-def _batches(rows: Rows, size: int, generator: np.random.Generator) -> list[Rows]:
-    """A shuffled pass over the rows in batches of at most `size`, all of nearly the same size."""
-    return list(np.array_split(generator.permutation(rows), -(-len(rows) // size)))
-
-
-def _endless(rows: Rows, generator: np.random.Generator) -> Iterator[int]:
-    """Rows of a pool that is reshuffled whenever it is empty."""
-    while True:
-        yield from generator.permutation(rows)
 
 
 def _unsupervised(
@@ -94,17 +90,25 @@ def _weighted(terms: Mapping[str, Tensor], config: TrainConfig) -> Tensor:
 class _Step:
     """The loss of a step and its terms."""
 
-    def __init__(self, config: TrainConfig, model: EmotionModel, train: Pool, unlabeled: Pool | None) -> None:
+    def __init__(
+        self, config: TrainConfig, model: Network, targets: Tensor, train: Pool, unlabeled: Pool | None
+    ) -> None:
         self.config, self.model, self.train, self.unlabeled = config, model, train, unlabeled
+        self.targets, self.device = targets, next(model.parameters()).device
+        self.weights = None
+        if config.class_weights:
+            counts_K = torch.bincount(targets[train.rows], minlength=model.num_classes)
+            self.weights = (len(train.rows) / (counts_K.count_nonzero() * counts_K.clamp(min=1))).to(self.device)
 
     def _side(self, pool: Pool, rows: Rows) -> tuple[Output, dict[str, Tensor]]:
-        features, keep = pool.batch(rows)
-        output = self.model(features, keep, reconstruct=self.config.alpha > 0)
+        features, keep = pool.batch(rows, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            output = self.model(features, keep, reconstruct=self.config.alpha > 0)
         return output, _unsupervised(output, features, keep, self.config)
 
-    def __call__(self, rows: Rows, targets_B: Tensor, other: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, rows: Rows, other: Rows) -> tuple[Tensor, dict[str, Tensor]]:
         output, terms = self._side(self.train, rows)
-        cls = F.cross_entropy(output.logits, targets_B)
+        cls = F.cross_entropy(output.logits, self.targets[rows].to(self.device), self.weights)
         loss = cls + _weighted(terms, self.config)
         with torch.no_grad():
             spread = torch.stack([z.std(dim=0).mean() for z in output.latents.values()]).mean()
@@ -115,6 +119,21 @@ class _Step:
         return loss, {"train_loss": loss, "cls": cls, **terms, "latent_std": spread}
 
 
+@dataclass(frozen=True)
+class Resume:
+    """Where an unfinished training keeps its state.
+
+    Attributes:
+        path: the file; it is gone when the training is done.
+        identity: a hash of what the training follows from; a state of another is not used.
+        seconds: between two states.
+    """
+
+    path: Path
+    identity: str
+    seconds: float = 30.0
+
+
 def fit(
     config: TrainConfig,
     labels: Sequence[str],
@@ -122,10 +141,15 @@ def fit(
     valid: Pool,
     unlabeled: Pool | None = None,
     report: EpochReport = lambda row: None,
+    *,
+    resume: Resume | None = None,
+    device: str = "cpu",
+    build: Callable[[TrainConfig, Mapping[str, int], int], Network] = EmotionModel,
 ) -> Trained:
     """Train a model and keep the best epoch.
 
-    The best is the one of highest validation UA, of equal ones that of lowest validation cross-entropy.
+    The best is the one of the highest validation metric (`config.select`), of equal ones that of lowest validation
+    cross-entropy.
 
     Args:
         config: hyper-parameters.
@@ -135,58 +159,99 @@ def fit(
         unlabeled: rows of the unlabelled side; None trains supervised.
         report: called with the figures of every epoch: the loss and its terms, the mean deviation of the
             latents over the rows of a batch (`latent_std`: near 0 they have collapsed), validation
-            cross-entropy and UA.
+            cross-entropy and metrics.
+        resume: where to keep the state; a training that was stopped ends with the same numbers.
+        device: `cpu` or `cuda`.
+        build: makes the network of config, widths and number of classes.
 
     Raises:
-        TrainingError: too few rows for the estimators, or one class only.
+        TrainingError: too few rows for the estimators, one class only, or a label outside the label set.
         DivergedError: the loss is no longer finite; the best epoch so far comes with it.
     """
+    _check(train, valid, unlabeled, labels)
     number = {label: place for place, label in enumerate(labels)}
     targets = torch.tensor([number.get(label or "", -1) for label in train.dataset.labels])
-    _check(train, unlabeled)
-    generator = np.random.default_rng(config.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = EmotionModel(config, train.dataset.widths, len(labels))
+    with torch.random.fork_rng():
+        seed_torch(config.seed, 0)
+        model = build(config, train.dataset.widths, len(labels)).to(device)
         optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-        trained, step = Trained(model), _Step(config, model, train, unlabeled)
-        stream = iter(()) if unlabeled is None else _endless(unlabeled.rows, generator)
-        best, state = (-1.0, 0.0), copy.deepcopy(model.state_dict())
-        for epoch in range(1, config.epochs + 1):
-            model.train()
-            sums: dict[str, float] = {}
-            for rows in _batches(train.rows, config.batch_size, generator):
-                taken = min(len(rows), 0 if unlabeled is None else len(unlabeled.rows))
-                other = np.array([next(stream) for _ in range(taken)], np.int64)
-                loss, terms = step(rows, targets[rows], other)
-                if not torch.isfinite(loss):
-                    model.load_state_dict(state)
-                    raise _diverged(epoch, terms, config, trained)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value.item() * len(rows) / len(train.rows)
-            row = {"epoch": epoch, **sums, **_validate(model, labels, valid)}
-            trained.history.append(row)
-            if (row["valid_ua"], -row["valid_loss"]) > best:
-                best, trained.best_epoch = (row["valid_ua"], -row["valid_loss"]), epoch
-                state = copy.deepcopy(model.state_dict())
+        step = _Step(config, model, targets, train, unlabeled)
+        done = None if resume is None else load_progress(resume.path, resume.identity)
+        if done is None:
+            start = copy.deepcopy(model.state_dict())
+            done = Progress(start, {}, start, [-1.0, 0.0])
+        else:
+            model.load_state_dict(done.model)
+            optimiser.load_state_dict(done.optimiser)
+            for row in done.history:
+                report(row)
+        saved = time.monotonic()
+        while not _finished(done, config):
+            row = _epoch(step, optimiser, done, labels, valid)
             report(row)
-        model.load_state_dict(state)
-    return trained
+            if resume is not None and time.monotonic() - saved >= resume.seconds and not _finished(done, config):
+                done.model, done.optimiser = model.state_dict(), optimiser.state_dict()
+                save_progress(resume.path, done, resume.identity)
+                saved = time.monotonic()
+    if resume is not None:
+        resume.path.unlink(missing_ok=True)
+    model.load_state_dict(done.best)
+    return Trained(model, done.best_epoch, done.history)
 
 
-def _check(train: Pool, unlabeled: Pool | None) -> None:
-    if len(classes := {str(train.dataset.labels[row]) for row in train.rows}) < 2:
-        raise TrainingError(
-            f"the training part holds one class only ({', '.join(classes) or 'none'}), "
-            "a classifier needs two: choose another protocol, or label more data"
-        )
-    for pool, name in ((train, "training part"), (unlabeled, "unlabelled pool")):
-        if pool is not None and len(pool.rows) < MIN_ROWS:
+def _finished(done: Progress, config: TrainConfig) -> bool:
+    epochs = len(done.history)
+    return epochs >= config.epochs or (config.patience is not None and epochs - done.best_epoch >= config.patience)
+
+
+def _epoch(
+    step: _Step, optimiser: torch.optim.Optimizer, done: Progress, labels: Sequence[str], valid: Pool
+) -> dict[str, float]:
+    """Train one epoch, validate, and note both in `done`."""
+    config, model, train, unlabeled = step.config, step.model, step.train, step.unlabeled
+    epoch = len(done.history) + 1
+    draws = None if unlabeled is None else Draws(unlabeled.rows, config.seed)
+    seed_torch(config.seed, epoch)
+    model.train()
+    sums: dict[str, float] = {}
+    for rows in epoch_order(train.rows, config.seed, epoch, config.batch_size):
+        other = rows[:0] if draws is None else draws.take(done.drawn, len(rows))
+        done.drawn += len(other)
+        loss, terms = step(rows, other)
+        if not torch.isfinite(loss):
+            model.load_state_dict(done.best)
+            raise _diverged(epoch, terms, config, Trained(model, done.best_epoch, done.history))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value.item() * len(rows) / len(train.rows)
+    row = {"epoch": epoch, **sums, **_validate(model, labels, valid, config.select)}
+    done.history.append(row)
+    figures = [row[f"valid_{config.select}"], -row["valid_loss"]]
+    if figures > done.best_figures:
+        done.best_figures, done.best_epoch = figures, epoch
+        done.best = copy.deepcopy(model.state_dict())
+    return row
+
+
+def _check(train: Pool, valid: Pool, unlabeled: Pool | None, labels: Sequence[str]) -> None:
+    for pool, name in ((train, "training part"), (valid, "validation part")):
+        held = {str(pool.dataset.labels[row]) for row in pool.rows}
+        if unknown := sorted(held - set(labels)):
             raise TrainingError(
-                f"the {name} holds {len(pool.rows)} usable utterances, expected {MIN_ROWS} or more: "
+                f"the {name} holds the label {unknown[0]!r}, which the label set {', '.join(labels)} lacks: "
+                "relabel or leave out its utterances"
+            )
+        if len(held) < 2 and pool is train:
+            raise TrainingError(
+                f"the training part holds one class only ({', '.join(held) or 'none'}), "
+                "a classifier needs two: choose another protocol, or label more data"
+            )
+    for side, name in ((train, "training part"), (unlabeled, "unlabelled pool")):
+        if side is not None and len(side.rows) < MIN_ROWS:
+            raise TrainingError(
+                f"the {name} holds {len(side.rows)} usable utterances, expected {MIN_ROWS} or more: "
                 "add data, or use fewer modalities so that fewer utterances are left out"
             )
 
@@ -199,20 +264,22 @@ def _diverged(epoch: int, terms: Mapping[str, Tensor], config: TrainConfig, trai
     )
 
 
-def _validate(model: EmotionModel, labels: Sequence[str], valid: Pool) -> dict[str, float]:
+def _validate(model: Network, labels: Sequence[str], valid: Pool, select: str) -> dict[str, float]:
     probabilities = predict(model, valid)
     truth = [str(valid.dataset.labels[row]) for row in valid.rows]
     chosen = probabilities[np.arange(len(truth)), [labels.index(label) for label in truth]]
     figures = score(truth, [labels[k] for k in probabilities.argmax(axis=1)], labels)
-    return {"valid_loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()), "valid_ua": figures["ua"]}
+    loss = float(-np.log(np.maximum(chosen, 1e-12)).mean())
+    return {"valid_loss": loss, **{f"valid_{name}": figures[name] for name in dict.fromkeys(("ua", select))}}
 
 
 @torch.no_grad()
-def predict(model: EmotionModel, pool: Pool, batch_size: int = 256) -> npt.NDArray[np.float32]:
+def predict(model: Network, pool: Pool, batch_size: int = 256) -> npt.NDArray[np.float32]:
     """Class probabilities float32 [N, K] of the pool's rows, in their order."""
     model.eval()
+    device = next(model.parameters()).device
     parts: list[npt.NDArray[np.float32]] = [
-        model(*pool.batch(pool.rows[start : start + batch_size])).logits.softmax(dim=1).numpy()
+        model(*pool.batch(pool.rows[start : start + batch_size], device)).logits.softmax(dim=1).cpu().numpy()
         for start in range(0, len(pool.rows), batch_size)
     ]
     return np.concatenate(parts)

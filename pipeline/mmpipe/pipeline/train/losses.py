@@ -17,7 +17,7 @@ unpaired samples from elsewhere:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -67,6 +67,8 @@ def reconstruction(decoded: Mapping[str, Tensor], features: Mapping[str, Tensor]
 
 
 def _squared_distances(p_PZ: Tensor, q_QZ: Tensor) -> Tensor:
+    centre_Z = p_PZ.detach().mean(dim=0)  # distances far from the origin would lose the digits of the squares
+    p_PZ, q_QZ = p_PZ - centre_Z, q_QZ - centre_Z
     products_PQ = p_PZ @ q_QZ.T
     return (p_PZ.square().sum(1)[:, None] + q_QZ.square().sum(1) - 2 * products_PQ).clamp(min=0)
 
@@ -76,9 +78,10 @@ def median_distance(x_BZ: Tensor) -> Tensor:
     return torch.pdist(x_BZ.detach()).quantile(0.5).clamp(min=1e-6)
 
 
-def gaussian(p_PZ: Tensor, q_QZ: Tensor, sigma: Tensor | float) -> Tensor:
-    """Gaussian kernel of all pairs [P, Q] (equation 4)."""
-    return torch.exp(-_squared_distances(p_PZ, q_QZ) / (2 * sigma**2))
+def gaussian(p_PZ: Tensor, q_QZ: Tensor, sigma: Tensor | float, scales: Sequence[float] = (1.0,)) -> Tensor:
+    """Gaussian kernel of all pairs [P, Q] (equation 4); of several `scales` the mean over sigma times each."""
+    exponents_PQ = -_squared_distances(p_PZ, q_QZ) / (2 * sigma**2)
+    return torch.stack([torch.exp(exponents_PQ / scale**2) for scale in scales]).mean(dim=0)
 
 
 def _mean_off_diagonal(kernel_BB: Tensor) -> Tensor:
@@ -86,31 +89,33 @@ def _mean_off_diagonal(kernel_BB: Tensor) -> Tensor:
     return (kernel_BB.sum() - kernel_BB.diagonal().sum()) / (rows * (rows - 1))
 
 
-def mmd(p_PZ: Tensor, q_QZ: Tensor, sigma: Tensor | float | None = None) -> Tensor:
+def mmd(p_PZ: Tensor, q_QZ: Tensor, sigma: Tensor | float | None = None, scales: Sequence[float] = (1.0,)) -> Tensor:
     """Maximum mean discrepancy by the unbiased estimator of equation 3; it may be slightly negative.
 
     Args:
         p_PZ: latents of one modality, two rows or more.
         q_QZ: latents of another modality, two rows or more.
         sigma: bandwidth; None takes the median of the pooled distances.
+        scales: multiples of the bandwidth, whose kernels are averaged.
     """
     if sigma is None:
         sigma = median_distance(torch.cat([p_PZ, q_QZ]))
-    within = _mean_off_diagonal(gaussian(p_PZ, p_PZ, sigma)) + _mean_off_diagonal(gaussian(q_QZ, q_QZ, sigma))
-    return within - 2 * gaussian(p_PZ, q_QZ, sigma).mean()
+    within = [_mean_off_diagonal(gaussian(x, x, sigma, scales)) for x in (p_PZ, q_QZ)]
+    return within[0] + within[1] - 2 * gaussian(p_PZ, q_QZ, sigma, scales).mean()
 
 
-def hsic(p_BZ: Tensor, q_BZ: Tensor, sigma: float | None = None) -> Tensor:
+def hsic(p_BZ: Tensor, q_BZ: Tensor, sigma: float | None = None, scales: Sequence[float] = (1.0,)) -> Tensor:
     """Hilbert-Schmidt independence criterion of paired rows, unbiased (Song et al. 2012, theorem 2).
 
     Args:
         p_BZ: latents of one modality, four rows or more.
         q_BZ: latents of another modality of the same utterances.
         sigma: bandwidth; None takes for each side the median of its distances.
+        scales: multiples of the bandwidth, whose kernels are averaged.
     """
     rows = len(p_BZ)
     others = 1 - torch.eye(rows, dtype=p_BZ.dtype, device=p_BZ.device)
-    k_BB, l_BB = (gaussian(x, x, sigma or median_distance(x)) * others for x in (p_BZ, q_BZ))
+    k_BB, l_BB = (gaussian(x, x, sigma or median_distance(x), scales) * others for x in (p_BZ, q_BZ))
     trace = (k_BB * l_BB).sum()
     sums = k_BB.sum() * l_BB.sum() / ((rows - 1) * (rows - 2))
     cross = k_BB.sum(0) @ l_BB.sum(0) * 2 / (rows - 2)
@@ -134,13 +139,13 @@ def matching(latents: Mapping[str, Tensor], config: TrainConfig) -> tuple[Tensor
 
 
 def _match(p_BZ: Tensor, q_BZ: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    sigma = config.bandwidth or median_distance(torch.cat([p_BZ, q_BZ]))
+    sigma, scales = config.bandwidth or median_distance(torch.cat([p_BZ, q_BZ])), config.kernels
     if config.matching == "sample":
-        kernel_BB = gaussian(p_BZ, q_BZ, sigma)
+        kernel_BB = gaussian(p_BZ, q_BZ, sigma, scales)
         return 2 - 2 * kernel_BB.diagonal().mean(), 2 * _mean_off_diagonal(kernel_BB) - 2
-    pair = mmd(p_BZ, q_BZ, sigma)
+    pair = mmd(p_BZ, q_BZ, sigma, scales)
     if config.matching == "hsic":
-        return pair, -hsic(p_BZ, q_BZ, config.bandwidth)
+        return pair, -hsic(p_BZ, q_BZ, config.bandwidth, scales)
     half = len(p_BZ) // 2
-    crossed = mmd(p_BZ[:half], q_BZ[half:], sigma) + mmd(p_BZ[half:], q_BZ[:half], sigma)
+    crossed = mmd(p_BZ[:half], q_BZ[half:], sigma, scales) + mmd(p_BZ[half:], q_BZ[:half], sigma, scales)
     return pair, -crossed / 2

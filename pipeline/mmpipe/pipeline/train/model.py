@@ -20,7 +20,7 @@ from mmpipe.manifests.errors import TrainingError
 from mmpipe.pipeline.train.autoencoders import SIZES, SequenceAutoEncoder, VectorAutoEncoder
 from mmpipe.pipeline.train.config import TrainConfig
 
-__all__ = ["EmotionModel", "Output"]
+__all__ = ["EmotionModel", "Network", "Output"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,23 @@ class Output:
     reconstructions: dict[str, Tensor]
 
 
-class EmotionModel(nn.Module):
+class Network(nn.Module):
+    """What can be trained: the paper's model and the baselines.
+
+    Attributes:
+        num_classes: K.
+    """
+
+    num_classes: int
+
+    def forward(
+        self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor], *, reconstruct: bool = False
+    ) -> Output:
+        """Latents and logits of a batch, and its reconstructions if asked for."""
+        raise NotImplementedError
+
+
+class EmotionModel(Network):
     """Auto-encoders of the configured modalities and a classifier on their concatenated latents.
 
     Decoders are built only where the config gives the reconstruction a weight.
@@ -66,6 +82,7 @@ class EmotionModel(nn.Module):
                 encoders[name] = SequenceAutoEncoder(
                     steps[name], width, layers, size.latent, config.dropout, decoder=decoder
                 )
+        self.num_classes = num_classes
         self.auto_encoders = nn.ModuleDict(encoders)
         self.classifier = nn.Sequential(
             nn.Linear(len(encoders) * size.latent, size.classifier),
@@ -95,12 +112,12 @@ class EmotionModel(nn.Module):
                 raise TrainingError(f"modality {name}: expected rows of shape {expected}, got {tuple(x.shape[1:])}")
             if isinstance(coder, SequenceAutoEncoder):
                 lengths_B = keep[name].sum(dim=1)
-                latents[name] = coder.encode(x, lengths_B)
+                latents[name] = coder.encode(x, lengths_B).float()  # under autocast it comes in bfloat16
                 if reconstruct:
-                    reconstructions[name] = coder.decode(latents[name], lengths_B)
+                    reconstructions[name] = coder.decode(latents[name], lengths_B).float()
             elif isinstance(coder, VectorAutoEncoder):
-                latents[name] = coder.encode(x)
+                latents[name] = coder.encode(x).float()
                 if reconstruct:
-                    reconstructions[name] = coder.decode(latents[name])
-        logits_BK: Tensor = self.classifier(torch.cat(list(latents.values()), dim=1))
+                    reconstructions[name] = coder.decode(latents[name]).float()
+        logits_BK: Tensor = self.classifier(torch.cat(list(latents.values()), dim=1)).float()
         return Output(logits_BK, latents, reconstructions)

@@ -46,6 +46,13 @@ def load_unlabeled(path: Path, balanced: Path | None, config: TrainConfig, label
     check_features(labeled.provenance, dataset.provenance, f"{path}: the labelled store has")
     everything = np.arange(len(dataset.ids))
     rows = everything if balanced is None else _listed(balanced, store, dataset)
+    if config.unlabeled_rows is not None:
+        if config.unlabeled_rows > len(rows):
+            raise TrainingError(
+                f"unlabeled_rows = {config.unlabeled_rows} asks for more rows than {balanced or path} has: "
+                f"expected {len(rows)} or fewer"
+            )
+        rows = rows[: config.unlabeled_rows]
     return Pool(dataset, rows, fit_norms(dataset, everything))
 
 
