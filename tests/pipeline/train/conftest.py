@@ -35,9 +35,16 @@ def features_of(label: int, row: int, stage: str) -> Any:
 
 
 def make_store(
-    path: Path, *, labeled: bool = True, rows: int = 48, missing: tuple[int, ...] = (), config: str = "x"
+    path: Path,
+    *,
+    labeled: bool = True,
+    rows: int = 48,
+    missing: tuple[int, ...] = (),
+    config: str = "x",
+    labels: tuple[str, str] = ("anger", "sadness"),
+    spoilt: int | None = None,
 ) -> Path:
-    """Two labels, six speakers in three sessions; rows in `missing` have no face."""
+    """Two labels, six speakers in three sessions; rows in `missing` have no face, `spoilt` has a NaN in its audio."""
     manifest = to_table(
         Utterance(
             f"made/{row:03d}",
@@ -45,7 +52,7 @@ def make_store(
             session=f"s{row % 6 // 2}",
             speaker=f"p{row % 6}",
             text="so it is",
-            label=("anger", "sadness")[row // 6 % 2] if labeled else None,
+            label=labels[row // 6 % 2] if labeled else None,
         )
         for row in range(rows)
     )
@@ -64,6 +71,8 @@ def make_store(
                 row = int(name.rsplit("/")[-1])
                 bad = stage == "expression" and row in missing
                 values = None if bad else features_of(row // 6 % 2, row, stage)
+                if stage == "audio" and row == spoilt and values is not None:
+                    values[3] = float("nan")
                 record = {"utterance_id": name, "status": "no_face" if bad else "ok", "features": values}
                 if stage == "text" and values is not None:
                     record["word_index"] = list(range(len(values)))

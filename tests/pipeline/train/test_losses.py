@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -81,3 +83,44 @@ def test_a_sequence_is_compared_with_its_reverse() -> None:
     x = torch.tensor([[[1.0], [2.0], [0.0]]])
     keep = {"v": torch.tensor([[True, True, False]])}
     assert reconstruction({"v": torch.tensor([[[2.0], [1.0], [7.0]]])}, {"v": x}, keep).item() == 0
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_in_single_precision_mmd_and_hsic_agree_to_a_millionth_wherever_the_latents_lie(offset: float) -> None:
+    p, q = (x.astype(np.float32).astype(np.float64) + offset for x in pair(rows=64, shift=0.5))
+    m, k, l_, c = len(p), kernel(p, p, 1.3), kernel(q, q, 1.3), kernel(p, q, 1.3)
+    expected = (k.sum() - np.trace(k) + l_.sum() - np.trace(l_)) / (m * (m - 1)) - 2 * c.mean()
+    single = [torch.tensor(x, dtype=torch.float32) for x in (p, q)]
+    off = 0 if offset == 0 else 1e-5  # float32 holds numbers near 30 to 2e-6
+    assert mmd(single[0], single[1], 1.3).item() == pytest.approx(expected, abs=1e-6 + off)
+    k, l_ = k - np.diag(np.diag(k)), l_ - np.diag(np.diag(l_))
+    cross = 2 / (m - 2) * k.sum(0) @ l_.sum(0)
+    unbiased = (np.sum(k * l_) + k.sum() * l_.sum() / ((m - 1) * (m - 2)) - cross) / (m * (m - 3))
+    assert hsic(single[0], single[1], 1.3).item() == pytest.approx(unbiased, abs=1e-6 + off)
+
+
+def test_several_kernels_are_the_mean_of_their_mmds() -> None:
+    p, q = map(torch.tensor, pair())
+    each = [mmd(p, q, sigma).item() for sigma in (0.5, 1.0, 2.0)]
+    assert mmd(p, q, 1.0, (0.5, 1.0, 2.0)).item() == pytest.approx(np.mean(each), abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [mmd, hsic])
+def test_gradients_equal_finite_differences(loss: Callable[..., torch.Tensor]) -> None:
+    p, q = (torch.tensor(x, requires_grad=True) for x in pair(rows=6, width=3))
+    assert torch.autograd.gradcheck(lambda x, y: loss(x, y, 1.2), (p, q))
+
+
+@pytest.mark.parametrize("variant", ["batch", "sample", "hsic"])
+def test_every_variant_sees_the_pairing_that_shuffling_within_the_batch_hides_from_equation_3(variant: str) -> None:
+    """Equation 3 read literally gives pair + unpaired = 0 and no gradient; every variant gives another value."""
+    p, _ = map(torch.tensor, pair(rows=64))
+    latents = p.clone().requires_grad_(), (p + 0.1).requires_grad_()
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(2))
+    literal = mmd(*latents, 1.0) - mmd(latents[0], latents[1][order], 1.0)
+    gradients = torch.autograd.grad(literal, latents)
+    assert abs(literal.item()) < 1e-12 and max(g.abs().max().item() for g in gradients) < 1e-12
+    config = make_config(matching=variant, bandwidth=1.0)
+    paired = sum(matching({"a": p, "v": p + 0.1}, config)).item()  # type: ignore[union-attr]
+    shuffled = sum(matching({"a": p, "v": (p + 0.1)[order]}, config)).item()  # type: ignore[union-attr]
+    assert paired < shuffled - 1e-4

@@ -165,3 +165,59 @@ def test_metrics_equal_hand_counts() -> None:
     assert figures["wap"] == pytest.approx(3 / 4 * 2 / 3)
     assert figures["weighted_f1"] == pytest.approx(3 / 4 * 2 / 3)
     assert figures["confusion"] == [[2, 1], [1, 0]]
+
+
+def test_features_are_decoded_once_and_mapped_from_files(labeled: Path) -> None:
+    first = load_dataset(FeatureStore(labeled), tiny())
+    made = sorted((labeled / "logs" / "arrays").glob("*/features.npy"))
+    times = [path.stat().st_mtime_ns for path in made]
+    again = load_dataset(FeatureStore(labeled), tiny())
+    assert isinstance(again.features["v"], np.memmap) and len(made) >= 3
+    assert [path.stat().st_mtime_ns for path in made] == times
+    assert all(np.array_equal(first.features[name], again.features[name]) for name in "avl")
+    shorter = load_dataset(FeatureStore(labeled), tiny(faces=6))
+    assert np.array_equal(shorter.features["v"], first.features["v"][:, :6])
+
+
+def test_a_speaker_is_normalised_by_the_speakers_own_rows(labeled: Path) -> None:
+    store = FeatureStore(labeled)
+    dataset = load_dataset(store, tiny(normalise="speaker"))
+    speaker = np.array(store.manifest().column("speaker").to_pylist())
+    for name in set(speaker):
+        rows = speaker == name
+        spoken = dataset.features["v"][rows][dataset.keep["v"][rows]]
+        assert np.abs(spoken.mean(axis=0)).max() < 1e-5 and np.allclose(spoken.std(axis=0), 1, atol=1e-4)
+        assert not dataset.features["v"][rows][~dataset.keep["v"][rows]].any()
+
+
+def test_features_that_are_nan_are_named_with_the_utterance(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", spoilt=7)
+    with pytest.raises(TrainingError, match=r"stage 'audio': utterance made/007 has value nan in dimension 3"):
+        train(tiny(), store, tmp_path / "run")
+
+
+def test_a_fold_that_is_left_empty_is_named_with_what_was_left_out(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", missing=tuple(range(0, 48, 6)))
+    with pytest.raises(
+        TrainingError, match=r"has no usable utterance in its part .*expression: no_face 8.*fewer modal"
+    ):
+        train(tiny(), store, tmp_path / "run")
+
+
+def test_fewer_utterances_than_a_batch_are_said_and_trained_in_one_step(labeled: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    train(tiny(epochs=1, batch_size=128), labeled, tmp_path, note=notes.append)
+    assert "smaller than a batch of 128" in notes[0] and "--set batch_size=" in notes[0]
+
+
+def test_tensorboard_gets_the_figures_of_every_epoch(labeled: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tiny(epochs=2), labeled, tmp_path, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "seed-0" / "groups-1"))
+    events.Reload()
+    with (tmp_path / "history.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["fold"] == "groups-1"]
+    assert [e.value for e in events.Scalars("valid_ua")] == pytest.approx(
+        [float(r["valid_ua"]) for r in rows], rel=1e-5
+    )

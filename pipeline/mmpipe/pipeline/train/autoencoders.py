@@ -109,14 +109,17 @@ class VectorAutoEncoder(nn.Module):
         width: values in a vector.
         hidden: widths of the hidden layers.
         latent: width of the latent.
-        decoder: whether to build the decoder.
     """
 
-    def __init__(self, width: int, hidden: Sequence[int], latent: int, *, decoder: bool = True) -> None:
+    def __init__(self, width: int, hidden: Sequence[int], latent: int) -> None:
         super().__init__()
         widths = (width, *hidden, latent)
         self.encoder = mlp(widths)
-        self.decoder = mlp(widths[::-1]) if decoder else None
+        self.decoder: nn.Sequential | None = mlp(widths[::-1])
+
+    def drop_decoder(self) -> None:
+        """Forget the decoder, which a run without reconstruction has no use for."""
+        self.decoder = None
 
     def encode(self, x_BD: Tensor) -> Tensor:
         """Vectors [B, D] to latents [B, Z]."""
@@ -139,7 +142,6 @@ class SequenceAutoEncoder(nn.Module):
         size: its layers.
         latent: width of the latent.
         dropout: after each sub-layer of the Transformer and after its input.
-        decoder: whether to build the decoder.
 
     Raises:
         TrainingError: the sequence is too short or too narrow for the convolutions.
@@ -147,9 +149,7 @@ class SequenceAutoEncoder(nn.Module):
 
     encoding: Tensor
 
-    def __init__(
-        self, steps: int, width: int, size: SequenceSize, latent: int, dropout: float, *, decoder: bool = True
-    ) -> None:
+    def __init__(self, steps: int, width: int, size: SequenceSize, latent: int, dropout: float) -> None:
         super().__init__()
         inner = size.width or width
         self.steps = steps
@@ -164,17 +164,19 @@ class SequenceAutoEncoder(nn.Module):
         )
         widths = (math.prod(self.shapes[-1]), *size.hidden, latent)
         self.to_latent = mlp(widths)
-        self.has_decoder = decoder
-        if decoder:
-            self.from_latent = mlp(widths[::-1])
-            self.deconvs = nn.ModuleList(
-                _mirror(conv, before, after)
-                for conv, before, after in zip(size.convs[::-1], self.shapes[:0:-1], self.shapes[-2::-1], strict=True)
-            )
-            self.decoder_blocks = nn.ModuleList(
-                Block(inner, size.heads, dropout, memory=True) for _ in range(size.blocks)
-            )
-            self.output = nn.Linear(inner, width)
+        self.has_decoder = True
+        self.from_latent = mlp(widths[::-1])
+        self.deconvs = nn.ModuleList(
+            _mirror(conv, before, after)
+            for conv, before, after in zip(size.convs[::-1], self.shapes[:0:-1], self.shapes[-2::-1], strict=True)
+        )
+        self.decoder_blocks = nn.ModuleList(Block(inner, size.heads, dropout, memory=True) for _ in range(size.blocks))
+        self.output = nn.Linear(inner, width)
+
+    def drop_decoder(self) -> None:
+        """Forget the decoder, which a run without reconstruction has no use for."""
+        self.has_decoder = False
+        del self.from_latent, self.deconvs, self.decoder_blocks, self.output
 
     def encode(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         """Sequences [B, T, D] of `lengths_B` steps to latents [B, Z]; the padding has no effect."""

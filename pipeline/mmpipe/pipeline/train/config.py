@@ -36,6 +36,8 @@ class TrainConfig(BaseModel):
     """Passes over the labelled rows; the paper's best epochs are 10 to 15."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Of Adam."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled from the gradient (AdamW); the paper names none."""
     alpha: float = Field(default=0.2, ge=0)
     """Weight of the reconstruction; 0 builds no decoders."""
     beta: float = Field(default=0.1, ge=0)

@@ -174,7 +174,8 @@ def fit(
     with torch.random.fork_rng():
         seed_torch(config.seed, 0)
         model = build(config, train.dataset.widths, len(labels)).to(device)
-        optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        decay = config.weight_decay  # without decay AdamW is Adam
+        optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=decay, fused=True)
         step = _Step(config, model, targets, train, unlabeled)
         done = None if resume is None else load_progress(resume.path, resume.identity)
         if done is None:

@@ -57,7 +57,8 @@ class Network(nn.Module):
 class EmotionModel(Network):
     """Auto-encoders of the configured modalities and a classifier on their concatenated latents.
 
-    Decoders are built only where the config gives the reconstruction a weight.
+    Decoders are kept only where the config gives the reconstruction a weight; the other initial weights are the same
+    with and without them, so that ablations start alike.
 
     Args:
         config: modalities, lengths of the sequences, size, dropout.
@@ -70,18 +71,16 @@ class EmotionModel(Network):
 
     def __init__(self, config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
-        size, decoder = SIZES[config.size], config.alpha > 0
+        size = SIZES[config.size]
         self.widths = {name: widths[name] for name in config.modalities}
         steps = {"v": config.faces, "l": config.words}
         encoders: dict[str, VectorAutoEncoder | SequenceAutoEncoder] = {}
         for name, width in self.widths.items():
             if name == "a":
-                encoders[name] = VectorAutoEncoder(width, size.acoustic, size.latent, decoder=decoder)
+                encoders[name] = VectorAutoEncoder(width, size.acoustic, size.latent)
             else:
                 layers = size.visual if name == "v" else size.lexical
-                encoders[name] = SequenceAutoEncoder(
-                    steps[name], width, layers, size.latent, config.dropout, decoder=decoder
-                )
+                encoders[name] = SequenceAutoEncoder(steps[name], width, layers, size.latent, config.dropout)
         self.num_classes = num_classes
         self.auto_encoders = nn.ModuleDict(encoders)
         self.classifier = nn.Sequential(
@@ -90,6 +89,9 @@ class EmotionModel(Network):
             nn.Dropout(config.classifier_dropout),
             nn.Linear(size.classifier, num_classes),
         )
+        if config.alpha == 0:
+            for coder in encoders.values():
+                coder.drop_decoder()
 
     def forward(
         self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor], *, reconstruct: bool = False

@@ -1,0 +1,139 @@
+"""Speed and memory of training on one machine.
+
+    python -m benchmarks.train_speed step        a step of A+V+L at batch 128 against the machine's matrix products
+    python -m benchmarks.train_speed acoustic    acoustic-only five-fold training of 5,531 utterances
+    python -m benchmarks.train_speed memory      5,531 labelled and 20,000 unlabelled utterances: peak memory
+
+Features are random numbers of the paper's shapes (1,582; 18 x 342; 22 x 1,024), words as many as speech has: 22 is the
+longest, `--words` and `--faces` say how many steps an utterance has on average. FLOPs are what torch's counter counts
+of forward and backward pass; the matrix-product rate is that of 2,048 x 2,048 float32 matrices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmpipe.pipeline.engines.local import available_cores
+from mmpipe.pipeline.train.config import TrainConfig, make_config
+from mmpipe.pipeline.train.data import Dataset, fit_norms
+from mmpipe.pipeline.train.loop import Pool, fit
+from mmpipe.pipeline.train.losses import matching, reconstruction
+from mmpipe.pipeline.train.model import EmotionModel
+
+WIDTHS, LABELS = {"a": 1582, "v": 342, "l": 1024}, ("anger", "happiness", "neutral", "sadness")
+
+
+def made(number: int, modalities: str, faces: int = 18, words: int = 22) -> Dataset:
+    """Utterances of random features in the types that stores have; `faces` and `words` unpadded steps."""
+    generator = np.random.default_rng(0)
+    features: dict[str, Any] = {}
+    keep: dict[str, Any] = {}
+    for name in modalities:
+        steps, length = {"a": (1, 1), "v": (18, faces), "l": (22, words)}[name]
+        shape = (number, WIDTHS[name]) if name == "a" else (number, steps, WIDTHS[name])
+        features[name] = np.empty(shape, np.float16 if name == "l" else np.float32)
+        for start in range(0, number, 512):
+            part = features[name][start : start + 512]
+            part[:] = generator.standard_normal(part.shape, np.float32)
+        if name != "a":
+            keep[name] = np.broadcast_to(np.arange(steps) < length, (number, steps)).copy()
+            features[name] *= keep[name][..., None]
+    labels = tuple(LABELS[n % 4] for n in range(number))
+    return Dataset(tuple(map(str, range(number))), labels, features, keep, {}, {}, "made")
+
+
+def best(call: Callable[[], Any], times: int) -> float:
+    """The shortest of several times in seconds, after one call to warm up."""
+    call()
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def step(config: TrainConfig, faces: int, words: int) -> None:
+    """A training step: FLOPs, time, share of the matrix-product rate; data loading."""
+    data = made(512, "avl", faces, words)
+    pool = Pool(data, np.arange(512), fit_norms(data, np.arange(512)))
+    model = EmotionModel(config, WIDTHS, 4)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    targets = torch.arange(128) % 4
+    features, keep = pool.batch(np.arange(128))
+
+    def once() -> None:
+        output = model(features, keep, reconstruct=True)
+        pair, unpaired = matching(output.latents, config)
+        loss = torch.nn.functional.cross_entropy(output.logits, targets)
+        loss = loss + config.alpha * reconstruction(output.reconstructions, features, keep)
+        optimiser.zero_grad(set_to_none=True)
+        (loss + config.beta * (pair + unpaired)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    with FlopCounterMode(display=False) as counter:
+        once()
+    flops = counter.get_total_flops()
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    rate = 2 * 2048**3 / best(lambda: a @ b, 10)
+    seconds = best(once, 5)
+    rows = np.random.default_rng(1).permutation(512)[:128]
+    loading = best(lambda: pool.batch(rows), 20)
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"parameters: {parameters:.1f} million; threads: {torch.get_num_threads()}")
+    print(f"matrix products (2048, float32): {rate / 1e9:.0f} GFLOP/s")
+    print(
+        f"step of 128, {faces} faces, {words} words: {seconds:.2f} s, {flops / 1e9:.0f} GFLOP, "
+        f"{flops / seconds / 1e9:.0f} GFLOP/s = {100 * flops / seconds / rate:.0f} % of the matrix-product rate"
+    )
+    print(f"loading of a batch: {1000 * loading:.1f} ms = {100 * loading / seconds:.2f} % of the step")
+
+
+def acoustic(config: TrainConfig) -> None:
+    """Five folds of acoustic-only training on 5,531 utterances: four fifths train, a tenth validates."""
+    data = made(5531, "a")
+    norms = fit_norms(data, np.arange(5531))
+    began = time.perf_counter()
+    for fold in range(5):
+        order = np.roll(np.arange(5531), fold * 1106)
+        fit(config, LABELS, Pool(data, order[:4425], norms), Pool(data, order[4425:4978], norms))
+    print(f"acoustic-only, 5 folds, {config.epochs} epochs: {time.perf_counter() - began:.0f} s")
+
+
+def memory(config: TrainConfig) -> None:
+    """Labelled and unlabelled utterances of IEMOCAP's and the paper's number, two steps."""
+    data, other = made(5531, "avl"), made(20_000, "avl")
+    pools = [Pool(d, np.arange(len(d.ids)), fit_norms(d, np.arange(len(d.ids)))) for d in (data, other)]
+    few = Pool(data, np.arange(256), pools[0].norms)
+    fit(config.model_copy(update={"epochs": 1}), LABELS, few, few, pools[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"5,531 labelled and 20,000 unlabelled utterances, all in memory: peak {peak:.2f} GiB")
+
+
+def main() -> None:
+    """Run one of the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("step", "acoustic", "memory"))
+    parser.add_argument("--faces", type=int, default=18, help="unpadded faces of an utterance")
+    parser.add_argument("--words", type=int, default=22, help="unpadded words of an utterance")
+    parser.add_argument("--threads", type=int, default=available_cores())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.what == "step":
+        step(make_config(), options.faces, options.words)
+    elif options.what == "acoustic":
+        acoustic(make_config(modalities=("a",)))
+    else:
+        memory(make_config())
+
+
+if __name__ == "__main__":
+    main()

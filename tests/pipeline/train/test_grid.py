@@ -1,0 +1,108 @@
+"""A table of the paper is one command: equal runs are shared, a stopped grid ends with the same figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mmpipe.manifests.errors import UsageError
+from mmpipe.pipeline.balance import balance
+from mmpipe.pipeline.train.baselines import BASELINES, score_baselines
+from mmpipe.pipeline.train.config import TrainConfig, make_config
+from mmpipe.pipeline.train.estimate import estimate_seconds
+from mmpipe.pipeline.train.experiments import EXPERIMENTS
+from mmpipe.pipeline.train.grid import Grid, find_experiment, run_grid
+from mmpipe.pipeline.train.inputs import load_input
+
+from .conftest import make_store
+
+
+def tiny(**values: object) -> TrainConfig:
+    return make_config(**({"size": "small", "batch_size": 16, "epochs": 2, "faces": 8, "words": 8} | values))
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A labelled store, an unlabelled one and its balanced list."""
+    folder = tmp_path_factory.mktemp("grid")
+    labeled, unlabeled = make_store(folder / "labeled"), make_store(folder / "unlabeled", labeled=False)
+    return labeled, unlabeled, balance(labeled, unlabeled, folder / "list.parquet", tiny(), per_class=16).path
+
+
+def grid(name: str, stores: tuple[Path, Path, Path], out: Path) -> Grid:
+    return Grid(name, tiny(), *stores, out)
+
+
+def tables(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
+def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(
+    stores: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    whole = run_grid(grid("table-7", stores, tmp_path / "whole"))
+    assert len(whole) == 6
+    seen = 0
+
+    def stop(fold: str, row: dict[str, float]) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 35:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(grid("table-7", stores, tmp_path / "again"), stop, save_seconds=0)
+    assert not tables(tmp_path / "again")
+    notes: list[str] = []
+    run_grid(grid("table-7", stores, tmp_path / "again"), note=notes.append)
+    assert sum("taken over" in note for note in notes) == 17  # three cells of five folds, and two folds of the fourth
+    assert tables(tmp_path / "again") == tables(tmp_path / "whole")
+    page = tables(tmp_path / "whole")["table-7.md"].decode()
+    assert "| semi-supervised | ✓ | ✓ |" in page and "| 75.6 |" in page and "| 74.5 |" in page
+    assert tables(tmp_path / "whole")["table-7.png"].startswith(b"\x89PNG")
+
+
+def test_experiments_share_equal_runs_and_draw_nested_parts_of_the_list(
+    stores: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    results = run_grid(grid("figure-7a", stores, tmp_path))
+    drawn = [0 if r["unlabeled"] is None else r["unlabeled"]["rows"] for r in results]
+    assert drawn == [0, 8, 16, 24, 32]
+    notes: list[str] = []
+    run_grid(grid("figure-7b", stores, tmp_path), note=notes.append)
+    run_grid(grid("figure-6", stores, tmp_path), note=notes.append)
+    assert sum("taken over" in note for note in notes) == 15  # semi twice, supervised A+V+L once
+    assert {p.suffix for p in tmp_path.glob("figure-*")} == {".md", ".csv", ".png"}
+
+
+def test_every_experiment_names_figures_of_the_paper_in_range() -> None:
+    assert set(EXPERIMENTS) == {f"table-{n}" for n in "4567"} | {"figure-6", "figure-7a", "figure-7b"}
+    for experiment in EXPERIMENTS.values():
+        assert all(len(cell.labels) == len(experiment.columns) for cell in experiment.cells)
+        assert all(40 <= value <= 76 for cell in experiment.cells for value in cell.paper.values())
+        assert all(len(cell.modalities) > 1 for cell in experiment.cells if cell.semi)
+    with pytest.raises(UsageError, match="--table '8' does not exist; valid: 4, 5, 6, 7"):
+        find_experiment("table-8")
+
+
+def test_baselines_answer_on_the_same_folds(stores: tuple[Path, Path, Path]) -> None:
+    data = load_input(tiny(), stores[0])
+    scores = score_baselines(tiny(epochs=4), data)
+    assert set(scores) == set(BASELINES)
+    assert scores["majority"]["ua"]["mean"] == pytest.approx(0.5, abs=0.01)
+    assert all(scores[name]["ua"]["mean"] > 0.9 for name in ("logistic", "concat-mlp", "gru-attention"))
+    assert all(s["ua"]["low"] <= s["ua"]["mean"] <= s["ua"]["high"] for s in scores.values())
+
+
+def test_an_estimate_is_proportional_to_the_epochs(stores: tuple[Path, Path, Path]) -> None:
+    data = load_input(tiny(), stores[0])
+    assert 0 < estimate_seconds(tiny(epochs=2), data) < estimate_seconds(tiny(epochs=200), data)
+
+
+def test_a_share_of_the_list_is_its_beginning(stores: tuple[Path, Path, Path]) -> None:
+    labeled, unlabeled, listed = stores
+    pools = [load_input(tiny(unlabeled_rows=n), labeled, unlabeled, listed).unlabeled for n in (8, 16)]
+    ids = [[pool.dataset.ids[row] for row in pool.rows] for pool in pools if pool is not None]
+    assert ids[0] == ids[1][:8] == pq.read_table(listed).column("utterance_id").to_pylist()[:8]
