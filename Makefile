@@ -25,6 +25,8 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.stages
+	$(BIN)/python -m benchmarks.rates
+	$(BIN)/python -m benchmarks.whole
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

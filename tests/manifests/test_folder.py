@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mmpipe.manifests.corpus import Prepared
 from mmpipe.manifests.errors import CorpusError
@@ -169,3 +172,122 @@ def test_a_table_without_the_needed_columns_or_outside_the_root_is_refused(tmp_p
         prepare(tmp_path, table="../t.csv")
     with pytest.raises(CorpusError, match="does not exist"):
         prepare(tmp_path, table="gone.csv")
+
+
+def test_a_table_gives_labels_and_speakers_to_clips_with_transcripts_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.vtt").write_text(VTT.replace("<v Ann>", ""))
+    (tmp_path / "t.csv").write_text("file,label,speaker,mood\na.mp4,joy,Bea,7\n")
+    (clip,) = prepare(tmp_path, table="t.csv").utterances
+    assert (clip.text, clip.label, clip.speaker) == ("one two three four five six seven", "joy", "Bea")
+    cues = prepare(tmp_path, table="t.csv", utterances="cue").utterances
+    assert [(c.text, c.label, c.speaker) for c in cues] == [
+        ("one two three four", "joy", "Bea"),
+        ("five six seven", "joy", "Bea"),
+    ]
+    crops = prepare(tmp_path, table="t.csv", utterances="crop", crop_seconds=4.0, num_crops=9).utterances
+    assert crops and {(c.label, c.speaker, c.annotations["mood"]) for c in crops} == {("joy", "Bea", "7")}
+
+
+def test_a_part_of_a_file_takes_the_cues_inside_it(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.vtt").write_text(VTT)
+    (tmp_path / "t.csv").write_text("file,start_seconds,end_seconds\na.mp4,3.5,9\n")
+    assert only(tmp_path, table="t.csv").text == "five six seven"
+    prepared = Prepared()
+    with pytest.raises(CorpusError, match="is no whole file"):
+        prepared = prepare(tmp_path, table="t.csv", utterances="cue")
+    assert not prepared.utterances
+
+
+def test_a_table_of_texts_needs_no_media(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("text\tlabel\nso good\tjoy\noh no\tsadness\n")
+    rows = prepare(tmp_path, table="t.tsv").utterances
+    assert [(r.text, r.label, r.audio, r.video) for r in rows] == [
+        ("so good", "joy", None, None),
+        ("oh no", "sadness", None, None),
+    ]
+    assert len({r.utterance_id for r in rows}) == 2
+
+
+CUES = st.lists(
+    st.tuples(
+        st.integers(1, 5000),
+        st.integers(1, 5000),
+        st.lists(
+            st.text(st.characters(categories=["L", "N"]) | st.sampled_from("'\"&<>.,!?é’"), min_size=1, max_size=9),
+            min_size=1,
+            max_size=6,
+        ),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cues=CUES)
+def test_webvtt_subrip_and_textgrid_of_the_same_cues_give_the_same_utterances(
+    cues: list[tuple[int, int, list[str]]], tmp_path: Path
+) -> None:
+    (tmp_path / "a.mp4").touch()
+    clock, timed = 0, []
+    for gap, length, words in cues:
+        text = " ".join(words)
+        if text.replace(" ", "").isdigit() or "<" in text or ">" in text:  # a number line, a tag: no text in SubRip
+            text = f"said {text.replace('<', '(').replace('>', ')')}"
+        timed.append((clock + gap, clock + gap + length, text))
+        clock += gap + length
+    found = {}
+    for name, write in (("a.vtt", as_vtt), ("a.srt", as_srt), ("a.TextGrid", as_textgrid)):
+        (tmp_path / name).write_text(write(timed), encoding="utf-8")
+        prepared = prepare(tmp_path, utterances="cue")
+        assert prepared.problems == []
+        found[name] = prepared.utterances
+        (tmp_path / name).unlink()
+    assert found["a.vtt"] == found["a.srt"] == found["a.TextGrid"]
+    spans = [(r.audio.start_seconds, r.audio.end_seconds, r.text) for r in found["a.vtt"] if r.audio]
+    assert spans == [(start / 1000, end / 1000, text) for start, end, text in timed]
+
+
+def clock(millis: int, mark: str) -> str:
+    seconds, millis = divmod(millis, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{mark}{millis:03d}"
+
+
+def as_vtt(cues: list[tuple[int, int, str]]) -> str:
+    blocks = [f"{clock(a, '.')} --> {clock(b, '.')}\n{html.escape(text, quote=False)}\n" for a, b, text in cues]
+    return "WEBVTT\n\n" + "\n".join(blocks)
+
+
+def as_srt(cues: list[tuple[int, int, str]]) -> str:
+    blocks = [f"{n}\n{clock(a, ',')} --> {clock(b, ',')}\n{text}\n" for n, (a, b, text) in enumerate(cues, 1)]
+    return "\n".join(blocks)
+
+
+def as_textgrid(cues: list[tuple[int, int, str]]) -> str:
+    end = cues[-1][1] / 1000
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {end}",
+        "tiers? <exists>",
+    ]
+    lines += ["size = 1", "item []:", "    item [1]:", '        class = "IntervalTier"', '        name = "speech"']
+    intervals, last = [], 0
+    for start, stop, text in cues:
+        if start > last:
+            intervals.append((last, start, ""))
+        intervals.append((start, stop, text.replace('"', '""')))
+        last = stop
+    lines += ["        xmin = 0", f"        xmax = {end}", f"        intervals: size = {len(intervals)}"]
+    for number, (start, stop, text) in enumerate(intervals, 1):
+        lines += [
+            f"        intervals [{number}]:",
+            f"            xmin = {start / 1000}",
+            f"            xmax = {stop / 1000}",
+        ]
+        lines.append(f'            text = "{text}"')
+    return "\n".join(lines) + "\n"

@@ -108,3 +108,29 @@ def test_iemocap_has_ten_folds_in_which_no_speaker_crosses_sides() -> None:
         check_leaks(made, dict.fromkeys(speaker, "one"))
     with pytest.raises(UsageError, match="valid names: auto, iemocap-5"):
         folds(manifest, "iemocap-7")
+
+
+def test_folds_over_groups_hold_every_row_once_and_no_speaker_twice() -> None:
+    rows = [Utterance(f"x/{n}", "x", speaker=f"s{n % 7}", label="joy") for n in range(70)]
+    made = folds(to_table(rows), "groups-5", seed=3)
+    assert len(made) == 5
+    check_leaks(made, {row.utterance_id: str(row.speaker) for row in rows})
+    assert sorted(i for fold in made for i in fold.test) == sorted(row.utterance_id for row in rows)
+    turned = folds(to_table(rows[::-1]), "groups-5", seed=3)
+    assert [set(fold.test) for fold in turned] == [set(fold.test) for fold in made]
+    with pytest.raises(TrainingError, match="need three speakers"):
+        folds(to_table([Utterance("x/1", "x", speaker="s", label="joy")]), "groups-5")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (Utterance("x/1", "x", video=MediaSpan("a.mp4", 0, 1, Region(0.5, 0, 0.6, 1))), "not inside the frame"),
+        (Utterance("x/1", "x", video=MediaSpan("a.mp4", 0, 1, Region(0, 0, math.nan, 1))), "not inside the frame"),
+        (Utterance("x/1", "x", video=MediaSpan("a.mp4", 0, math.inf)), "runs from 0"),
+        (Utterance("x/1", "x", text="a b", words=(Word("a"), Word("b", math.nan, 1.0))), "x/1: a word has the start"),
+    ],
+)
+def test_regions_outside_the_frame_and_times_without_end_are_refused(row: Utterance, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        validate(to_table([Utterance("x/0", "x", words=(Word("fine", 0.0, 1.0),)), row]))

@@ -7,10 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mmpipe.manifests.corpus import CATEGORIES, Prepared
+from mmpipe.manifests.corpus import Prepared
 from mmpipe.manifests.errors import CorpusError
 from mmpipe.manifests.io import validate
 from mmpipe.manifests.registry import CORPORA, load
@@ -99,28 +97,3 @@ def test_xml_with_entities_is_refused(corpus: str, copy: Path) -> None:
     prepared = prepare(corpus, copy / corpus)
     assert [p.where for p in prepared.problems if p.category == "file_refused"] == ["words/ES2099a.A.words.xml"]
     assert not [row for row in prepared.utterances if row.utterance_id.startswith("ami/ES2099a.A.")]
-
-
-@settings(max_examples=25, deadline=None)
-@given(data=st.binary(max_size=400), where=st.integers(0, 4))
-def test_no_bytes_make_a_reader_fail_otherwise_than_by_name(
-    data: bytes, where: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    name, file = (
-        ("ami", "words/ES2099a.A.words.xml"),
-        ("ami", "corpusResources/meetings.xml"),
-        ("meld", "train_sent_emo.csv"),
-        ("iemocap", "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"),
-        ("iemocap", "Session1/dialog/transcriptions/Ses01F_impro01.txt"),
-    )[where]
-    root = tmp_path_factory.mktemp("spoilt") / name
-    shutil.copytree(sample_root(name), root, ignore=shutil.ignore_patterns("*.avi", "*.mp4"))
-    (root / file).write_bytes(data)
-    try:
-        prepared = prepare(name, root)
-    except CorpusError as error:
-        assert str(root) in str(error) or name in str(error).lower()
-    else:
-        assert {p.category for p in prepared.problems} <= CATEGORIES.keys()
-        validate(to_table(prepared.utterances))
-    shutil.rmtree(root)

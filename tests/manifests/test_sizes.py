@@ -152,10 +152,10 @@ def check_ami(root: Path, prepared: Prepared) -> None:
     text = (root / "corpusResources" / "meetings.xml").read_text(encoding="iso-8859-1")
     listed = {}
     for block in re.split(r"<meeting ", text)[1:]:
-        named = re.search(r'observation="(\w+)"', block)
+        observation = re.findall(r'observation="(\w+)"', block)[0]
         for tag in re.findall(r"<speaker [^>]*>", block):
             found = dict(re.findall(r'([\w:]+)="([^"]*)"', tag))
-            listed[named[1] if named else "", found["nxt_agent"]] = (found["channel"], found.get("camera"))
+            listed[observation, found["nxt_agent"]] = (found["channel"], found.get("camera"))
     known = [path for path in files if (path.name.split(".")[0], path.name.split(".")[1]) in listed]
     assert prepared.counts["words"] == sum(map(independent_words, known))
     assert prepared.counts["words files"] == len(files)

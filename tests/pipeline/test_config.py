@@ -64,7 +64,7 @@ def test_an_unknown_stage_lists_the_valid_ones() -> None:
 
 def test_an_unknown_option_lists_the_valid_ones() -> None:
     (spec,) = resolve_stages(["expression"], {"expression": {"meen": 3.0}})
-    with pytest.raises(UsageError, match=r"expression\.meen.*options of expression: mean, std, weights"):
+    with pytest.raises(UsageError, match=r"expression\.meen.*options of expression: mean, statistics, std, weights"):
         spec.build()
 
 

@@ -15,7 +15,7 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.commands.inspect import run_inspect
 from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.inspect import inspect_store, inspect_utterance, summarise_manifest
+from mmpipe.pipeline.inspect import durations_seconds, inspect_store, inspect_utterance, summarise_manifest
 from mmpipe.pipeline.stages import StageSpec
 from mmpipe.pipeline.store import FeatureStore, shard_path
 
@@ -159,3 +159,13 @@ def test_a_million_rows_are_summarised_without_python_objects() -> None:
     rows = to_table(timed(n, 1.0 + n % 9, speaker=f"s{n % 7}") for n in range(1000))
     manifest = pa.concat_tables([rows] * 1000)
     assert summarise_manifest(manifest).counts["speaker"]["s0"] == 143_000
+
+
+def test_a_clip_without_an_end_lasts_as_long_as_its_corpus_says() -> None:
+    rows = [
+        Utterance("x/1", "x", audio=MediaSpan("a.mp4"), annotations={"duration_seconds": 2.5, "season": "4"}),
+        Utterance("x/2", "x", audio=MediaSpan("b.mp4", 1.0, 2.0), annotations={"duration_seconds": 9}),
+        Utterance("x/3", "x", audio=MediaSpan("c.mp4"), annotations={"note": "long"}),
+        Utterance("x/4", "x", audio=MediaSpan("d.mp4")),
+    ]
+    assert durations_seconds(to_table(rows)).to_pylist() == [2.5, 1.0, None, None]

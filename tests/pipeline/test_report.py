@@ -198,3 +198,20 @@ def test_what_is_not_there_is_named_with_the_command_that_makes_it(store: Path, 
     with pytest.raises(StoreError, match="mmpipe balance-unlabeled"):
         build_report([store], [run], tmp_path / "gone.parquet", None, tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_manifest_alone_has_its_counts_durations_and_words(tmp_path: Path) -> None:
+    from mmpipe.manifests.io import write_manifest
+    from mmpipe.manifests.registry import load as load_corpus
+    from mmpipe.manifests.samples import sample_root
+
+    corpus = load_corpus("meld")
+    rows = corpus(corpus.Options()).prepare(sample_root("meld")).utterances
+    write_manifest(to_table(rows), tmp_path / "m.parquet", {"corpus": "meld"})
+    html = build_report([tmp_path / "m.parquet"], [], None, None, tmp_path / "r.html").read_text()
+    text = " ".join(Page(html).texts)
+    for shown in ("MELD", "By label", "By split", "By speaker", "80 % are no longer than", "neutral", "train"):
+        assert shown in text
+    assert 'alt="Histogram of the durations of MELD, with the 80 % mark"' in html
+    assert 'alt="Histogram of words in an utterance of MELD"' in html
+    assert "<h3>Stages</h3>" not in html and "utterances in 0" not in text

@@ -4,13 +4,15 @@ Legend: M tokens of a call, T tokens of a row with [CLS] and [SEP], N pieces of 
 
 A row is one utterance, or one window of a long one. The rows of a call lie one behind the other, without padding
 between them: matrix products, norms and activations treat every token alike, and attention runs row by row, each in
-its own shape. So the bits of a row depend on its words alone as long as the shape of a matrix product does not change
-them. The shape is therefore fixed at 1,024 tokens; a smaller call (the last of a shard) is used only where the matrix
-products of this network were seen to give the same bits in both sizes on this machine, and is padded otherwise.
+its own shape. So the bits of a row depend on its words alone as long as neither the shape of a matrix product nor the
+place in it changes them, which each process proves before it relies on it: a call has 1,024 tokens; a smaller one is
+used where this network's products give the same bits in both sizes at every place, and is padded otherwise. Where even
+the full call gives different bits at different places, each row has a call of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -126,7 +128,8 @@ class Bert(Extractor):
                 "its weights are of another architecture than its config.json says"
             )
         self._network = network.float().eval().to(self.device)
-        self._sizes = {self._call_size: True}
+        self._sizes: dict[int, bool] = {}
+        self.__dict__.pop("_probes", None)
 
     def extract(self, items: Iterable[Sequence[str]]) -> Iterator[Row | Rejected]:
         """Embed the words of each item; rows share calls, answers keep the items' order."""
@@ -162,7 +165,9 @@ class Bert(Extractor):
     def _embed(self, rows: list[_Row]) -> dict[int, list[npt.NDArray[np.float32]]]:
         """The pieces' vectors float32 [N, W] of the windows of each item, by the item's number."""
         features: dict[int, list[npt.NDArray[np.float32]]] = {}
-        for call in calls([len(ids) for _, ids in rows], self._call_size):
+        lengths = [len(ids) for _, ids in rows]
+        shared = self._same_bits(self._call_size)
+        for call in calls(lengths, self._call_size) if shared else [slice(n, n + 1) for n in range(len(rows))]:
             hidden_MW = self._call([ids for _, ids in rows[call]])
             start = 0
             for number, ids in rows[call]:
@@ -181,7 +186,7 @@ class Bert(Extractor):
         lengths = [len(row) for row in rows]
         used = sum(lengths)
         size = -(-used // SIZE_STEP) * SIZE_STEP
-        if not self._same_bits(size):
+        if self._same_bits(self._call_size) and not self._same_bits(size):
             size = self._call_size
         ids_1M = torch.full((1, size), int(self._tokenizer.pad_token_id))
         places_1M = torch.zeros((1, size), dtype=torch.long)
@@ -198,21 +203,34 @@ class Bert(Extractor):
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _same_bits(self, size: int) -> bool:
-        """Whether the network's matrix products give a token the same bits in a call of `size` and in a full one.
+        """Whether a token gets the same bits at every place of a call of `size` tokens as it gets in a full call.
 
-        Matrix products of other shapes may add in another order, which shows in any random numbers.
+        Matrix products of other shapes, or at other places of one, may add in another order. One token of random
+        numbers at all places shows that in any of its thousands of sums.
         """
         if size not in self._sizes:
-            layer = self._network.encoder.layer[0]
-            products = [layer.attention.self.query, layer.intermediate.dense, layer.output.dense]
-            generator = torch.Generator().manual_seed(0)
-            with self._autocast():
-                for product in products:
-                    full_MW = torch.randn(self._call_size, product.in_features, generator=generator).to(self.device)
-                    self._sizes[size] = bool(torch.equal(product(full_MW[:size]), product(full_MW)[:size]))
-                    if not self._sizes[size]:
-                        break
+            self._sizes[size] = all(
+                torch.equal(self._product(product, token, size), expected.expand(size, -1))
+                for product, token, expected in self._probes
+            )
         return self._sizes[size]
+
+    @functools.cached_property
+    def _probes(self) -> list[tuple[Any, torch.Tensor, torch.Tensor]]:
+        """A layer's kinds of matrix products, a random token for each, and the answer at the start of a full call."""
+        layer = self._network.encoder.layer[0]
+        generator = torch.Generator().manual_seed(0)
+        probes = []
+        for product in (layer.attention.self.query, layer.intermediate.dense, layer.output.dense):
+            token_1W = torch.randn(1, product.in_features, generator=generator).to(self.device)
+            probes.append((product, token_1W, self._product(product, token_1W, self._call_size)[:1]))
+        return probes
+
+    def _product(self, product: Any, token_1W: torch.Tensor, size: int) -> torch.Tensor:
+        """The product of a call that holds one token `size` times."""
+        with torch.inference_mode(), self._autocast():
+            answer: torch.Tensor = product(token_1W.repeat(1, size, 1))[0]
+        return answer
 
     def _find(self) -> Path:
         if self._folder is None:

@@ -13,19 +13,19 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Row
 from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled, sha256
-from mmpipe.manifests.errors import Rejected, WeightsError
+from mmpipe.manifests.errors import Rejected, UsageError, WeightsError
 
 __all__ = [
     "CROP_SIZE",
@@ -116,11 +116,29 @@ class ExpressionConfig(ExtractorConfig):
     weights: Path | None = None
     """A safetensors file; None takes the weights that ship with mmpipe."""
 
-    mean: float = Field(default=FERPLUS_MEAN, ge=0, le=255)
+    statistics: Literal["ferplus", "corpus", "numbers"] = "ferplus"
+    """Where mean and deviation come from: `ferplus` are those of the training faces; `corpus` those of a seeded sample
+    of this corpus's crops, which `mmpipe extract` measures once, before the stage starts; `numbers` the given ones."""
+
+    mean: float | None = Field(default=None, ge=0, le=255)
     """Subtracted from the pixels (0..255 scale)."""
 
-    std: float = Field(default=FERPLUS_STD, gt=0)
+    std: float | None = Field(default=None, gt=0)
     """Divides the pixels after the mean is subtracted."""
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        given = self.mean is not None, self.std is not None
+        if any(given) != all(given):
+            raise ValueError("mean and std go together: give both, or neither")
+        if self.statistics == "numbers" and not all(given):
+            raise ValueError("statistics 'numbers' needs mean and std")
+        if self.statistics == "ferplus":
+            kind = "numbers" if all(given) and (self.mean, self.std) != (FERPLUS_MEAN, FERPLUS_STD) else "ferplus"
+            object.__setattr__(self, "statistics", kind)
+            object.__setattr__(self, "mean", self.mean if all(given) else FERPLUS_MEAN)
+            object.__setattr__(self, "std", self.std if all(given) else FERPLUS_STD)
+        return self
 
 
 class Expression(Extractor):
@@ -147,7 +165,17 @@ class Expression(Extractor):
         return {name: importlib.metadata.version(name) for name in ("torch", "torchvision")}
 
     def prepare(self) -> None:
-        """Load the network onto the device."""
+        """Load the network onto the device.
+
+        Raises:
+            WeightsError: the weights do not fit.
+            UsageError: the statistics of the corpus were not measured.
+        """
+        if self.config.mean is None or self.config.std is None:
+            raise UsageError(
+                "statistics 'corpus' are measured by `mmpipe extract`; elsewhere give mean and std as well"
+            )
+        self._mean, self._std = self.config.mean, self.config.std
         self._network = load_network(self._path).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def extract(self, items: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Row | Rejected]:
@@ -167,7 +195,7 @@ class Expression(Extractor):
         for start in range(0, len(faces_NHW), CALL_SIZE):
             part = faces_NHW[start : start + CALL_SIZE]
             batch = np.zeros((CALL_SIZE, 1, CROP_SIZE, CROP_SIZE), np.float32)
-            batch[: len(part), 0] = (part.astype(np.float32) - self.config.mean) / self.config.std
+            batch[: len(part), 0] = (part.astype(np.float32) - self._mean) / self._std
             batch_N1HW: Any = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
             with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
                 output = self._network.embed(batch_N1HW)

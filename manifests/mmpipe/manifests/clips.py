@@ -15,7 +15,17 @@ from mmpipe.manifests.tables import read_rows
 from mmpipe.manifests.textfiles import clean, parse_seconds
 from mmpipe.manifests.transcripts import TRANSCRIPT_ENDINGS
 
-__all__ = ["ATTRIBUTES", "AUDIO_ENDINGS", "VIDEO_ENDINGS", "Clip", "Listed", "find_clips", "table_clips"]
+__all__ = [
+    "ATTRIBUTES",
+    "AUDIO_ENDINGS",
+    "VIDEO_ENDINGS",
+    "Clip",
+    "Listed",
+    "find_clips",
+    "listed_clips",
+    "table_clips",
+    "transcript_beside",
+]
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".m4v")
 AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus")
@@ -34,12 +44,16 @@ class Clip:
         audio: the file to hear, relative to the root; the film itself where there is no sound file of its name.
         video: the file to see, relative to the root; None for sound alone.
         transcript: the transcript beside it; None where there is none.
+        attributes: values of `ATTRIBUTES` that a table gives.
+        annotations: what else a table gives.
     """
 
     name: str
     audio: str
     video: str | None
     transcript: Path | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,33 @@ def find_clips(root: Path, prepared: Prepared) -> list[Clip]:
         transcript = next((beside[e.lower()] for e in TRANSCRIPT_ENDINGS if e.lower() in beside), None)
         clips.append(Clip(name, sounds.get(name) or films[name], films.get(name), transcript))
     return clips
+
+
+def transcript_beside(root: Path, file: str) -> Path | None:
+    """The transcript of the same name as a media file, inside the root; None where there is none."""
+    stem = PurePosixPath(file).with_suffix("").as_posix()
+    for ending in TRANSCRIPT_ENDINGS:
+        path = root / f"{stem}{ending}"
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            return path
+    return None
+
+
+def listed_clips(root: Path, table: str, prepared: Prepared) -> list[Clip]:
+    """The files that a table names, with what it says of each; rows of texts and of parts of files are noted."""
+    clips: dict[str, Clip] = {}
+    for listed in table_clips(root, table, prepared):
+        if listed.file is None or listed.start_seconds or listed.end_seconds is not None:
+            message = f"{listed.name} is no whole file: its cues and words cannot be told from the others; skipped"
+            prepared.problem("malformed_line", table, message, lost=1)
+        elif listed.file in clips:
+            prepared.problem("duplicate_clip", table, f"{listed.file} stands twice: the first row counts", lost=1)
+        else:
+            name = PurePosixPath(listed.file).with_suffix("").as_posix()
+            video = listed.file if listed.has_video else None
+            transcript = transcript_beside(root, listed.file)
+            clips[listed.file] = Clip(name, listed.file, video, transcript, listed.attributes, listed.annotations)
+    return list(clips.values())
 
 
 def _files(root: Path, prepared: Prepared) -> Iterator[Path]:

@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +20,14 @@ from mmpipe.manifests.errors import StorageError
 __all__ = [
     "METADATA_KEY",
     "SEAL_KEY",
+    "append_line",
     "canonical_json",
     "check_seal",
     "explained",
+    "is_local",
+    "location",
     "read_metadata",
+    "read_parquet",
     "sweep_parts",
     "write_atomic",
     "write_bytes",
@@ -46,6 +50,25 @@ def canonical_json(value: Any) -> str:
         '{"a":[1.5,null],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def location(text: str | Path) -> Path:
+    """A local path, or the same kind of object for a URL that fsspec knows (s3://, gs://, ...).
+
+    Example:
+        >>> location("memory://corpus/a.wav").name, location("corpus/a.wav").name
+        ('a.wav', 'a.wav')
+    """
+    if isinstance(text, str) and "://" in text:
+        from upath import UPath
+
+        return cast(Path, UPath(text))
+    return Path(text) if isinstance(text, str) else text
+
+
+def is_local(path: Path) -> bool:
+    """Whether a path lies on a file system of this machine."""
+    return isinstance(path, PurePath)
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -88,7 +111,11 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
+    """Write a file atomically; on an object store, by one PUT."""
+    if not is_local(path):
+        with explained(path):
+            path.write_bytes(data)
+        return
 
     def write(part: Path) -> None:
         part.write_bytes(data)
@@ -96,8 +123,26 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_atomic(path, write)
 
 
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a log; object stores know no appending, so there the log is written anew.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with explained(path):
+        if is_local(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(text + "\n")
+        else:
+            before = path.read_bytes() if path.exists() else b""
+            path.write_bytes(before + text.encode() + b"\n")
+
+
 def sweep_parts(folder: Path) -> None:
     """Remove the temporary files below `folder` that processes of this host left when they were killed."""
+    if not is_local(folder):
+        return
     for part in folder.glob(f"**/.*.{socket.gethostname()}.*.part"):
         pid = part.name.split(".")[-2]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
@@ -155,6 +200,18 @@ def check_seal(path: Path) -> str | None:
     return None if place >= 0 and whole == seal else "its bytes do not give the hash that its footer holds"
 
 
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: it is no Parquet file.
+    """
+    source = path if is_local(path) else pa.BufferReader(path.read_bytes())
+    with pq.ParquetFile(source) as file:
+        return file.read(None if columns is None else list(columns))
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """The JSON that `write_parquet` left in the footer; empty where there is none.
 
@@ -162,5 +219,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
         OSError: the file cannot be read.
         pyarrow.ArrowInvalid: it is no Parquet file.
     """
-    metadata = pq.read_metadata(path).metadata or {}
+    if is_local(path):
+        metadata = pq.read_metadata(path).metadata or {}
+    else:
+        with path.open("rb") as stream:
+            metadata = pq.read_metadata(stream).metadata or {}
     return dict(json.loads(metadata.get(METADATA_KEY, b"{}")))

@@ -3,18 +3,28 @@
 A clip's transcript is the file of the same name that ends in .vtt (WebVTT), .srt (SubRip), .TextGrid (Praat) or .txt.
 Its sound and its picture may be two files of one name, such as talk.wav and talk.mp4. Or `table` names a CSV, TSV or
 JSONL file with a column `file` and any of start_seconds, end_seconds, duration_seconds, text, label, speaker, split,
-session, dialogue, gender, utterance_id; other columns become annotations. Rows without `file` are text alone. Whether
-a clip has a picture follows from its ending: no media file is decoded.
+session, dialogue, gender, utterance_id; other columns become annotations. Rows without `file` are text alone; rows
+without `text` take that of the transcript beside their file. Whether a clip has a picture follows from its ending: no
+media file is decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from mmpipe.manifests.clips import AUDIO_ENDINGS, VIDEO_ENDINGS, Clip, Listed, find_clips, table_clips
+from mmpipe.manifests.clips import (
+    AUDIO_ENDINGS,
+    VIDEO_ENDINGS,
+    Clip,
+    Listed,
+    find_clips,
+    listed_clips,
+    table_clips,
+    transcript_beside,
+)
 from mmpipe.manifests.corpus import Corpus, CorpusOptions, Prepared, printable, require
 from mmpipe.manifests.crops import CropOptions, Recording, draw
 from mmpipe.manifests.errors import CorpusError
@@ -56,10 +66,12 @@ class Folder(Corpus):
         """
         require(root, "a folder of clips", (), "the clips")
         prepared = Prepared()
-        if self.options.table is not None:
-            prepared.utterances = self._listed(root, self.options.table, prepared)
+        if self.options.table is None:
+            self._found(root, find_clips(root, prepared), prepared)
+        elif self.options.utterances == "clip":
+            prepared.utterances = list(self._listed(root, self.options.table, prepared))
         else:
-            self._found(root, prepared)
+            self._found(root, listed_clips(root, self.options.table, prepared), prepared)
         if not prepared.utterances:
             endings = " ".join(VIDEO_ENDINGS + AUDIO_ENDINGS)
             raise CorpusError(
@@ -68,9 +80,9 @@ class Folder(Corpus):
             )
         return prepared
 
-    def _found(self, root: Path, prepared: Prepared) -> None:
+    def _found(self, root: Path, clips: Iterable[Clip], prepared: Prepared) -> None:
         recordings: dict[str, tuple[Clip, Recording]] = {}
-        for clip in find_clips(root, prepared):
+        for clip in clips:
             transcript = _transcript(root, clip, prepared, self.options.tier)
             if self.options.utterances == "crop":
                 speaker = self._folder_speaker(clip) or clip.name
@@ -114,35 +126,41 @@ class Folder(Corpus):
             yield replace(utterance, text=text, words=words, speaker=speaker or utterance.speaker)
 
     def _utterance(self, clip: Clip, name: str, start: float, end: float | None) -> Utterance:
-        label = PurePosixPath(clip.name).parent.name or None
+        attributes = self._attributes(clip.name, clip.attributes)
         return Utterance(
             f"folder/{name}",
             "folder",
-            speaker=self._folder_speaker(clip),
             audio=MediaSpan(clip.audio, start, end),
             video=MediaSpan(clip.video, start, end) if clip.video else None,
-            label=label if self.options.label == "folder" else None,
-            label_source=label if self.options.label == "folder" else None,
+            label_source=attributes.get("label"),
+            annotations=clip.annotations,
+            **attributes,
         )
 
-    def _folder_speaker(self, clip: Clip) -> str | None:
-        return (PurePosixPath(clip.name).parent.name or None) if self.options.speaker == "folder" else None
+    def _attributes(self, name: str, given: Mapping[str, str]) -> dict[str, Any]:
+        """What a table gives, and the folder's name as label or speaker where the options say so."""
+        folder = PurePosixPath(name).parent.name
+        wanted = {"label": self.options.label, "speaker": self.options.speaker}
+        return {key: folder for key, source in wanted.items() if folder and source == "folder"} | dict(given)
 
-    def _listed(self, root: Path, table: str, prepared: Prepared) -> list[Utterance]:
-        if self.options.utterances != "clip":
-            raise CorpusError(
-                f"a table lists the utterances itself: leave out utterances={self.options.utterances}, or table={table}"
-            )
-        return [self._row(listed) for listed in table_clips(root, table, prepared)]
+    def _folder_speaker(self, clip: Clip) -> str | None:
+        return self._attributes(clip.name, clip.attributes).get("speaker")
+
+    def _listed(self, root: Path, table: str, prepared: Prepared) -> Iterator[Utterance]:
+        transcripts: dict[Path, Transcript] = {}
+        for listed in table_clips(root, table, prepared):
+            row = self._row(listed)
+            path = transcript_beside(root, listed.file) if listed.file and not listed.text else None
+            if path is not None:
+                if path not in transcripts:
+                    transcripts[path] = read_transcript(root, path, prepared, self.options.tier)
+                text, words = _said(transcripts[path], listed.start_seconds, listed.end_seconds)
+                row = replace(row, text=text or None, words=words or None)
+            yield row
 
     def _row(self, listed: Listed) -> Utterance:
         span = listed.file and MediaSpan(listed.file, listed.start_seconds, listed.end_seconds)
-        folder = PurePosixPath(listed.file or "").parent.name or None
-        attributes: dict[str, Any] = dict(listed.attributes)
-        if folder and self.options.label == "folder":
-            attributes.setdefault("label", folder)
-        if folder and self.options.speaker == "folder":
-            attributes.setdefault("speaker", folder)
+        attributes = self._attributes(listed.file or "", listed.attributes)
         return Utterance(
             f"folder/{listed.name}",
             "folder",
@@ -153,6 +171,16 @@ class Folder(Corpus):
             annotations=listed.annotations,
             **attributes,
         )
+
+
+def _said(transcript: Transcript, start: float, end: float | None) -> tuple[str, tuple[Word, ...]]:
+    """Text and words of a part of a clip: the cues, or without cues the words, that lie inside it."""
+    if not start and end is None:
+        return transcript.text, transcript.words
+    last = float("inf") if end is None else end
+    words = tuple(_words_inside(transcript, start, last))
+    cues = [cue.text for cue in transcript.cues if start <= cue.start_seconds and cue.end_seconds <= last]
+    return " ".join(cues or [word.text for word in words]), words
 
 
 def _first_problem(prepared: Prepared) -> str:

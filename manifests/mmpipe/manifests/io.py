@@ -10,10 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmpipe.manifests.errors import ManifestError, Rejected
-from mmpipe.manifests.files import write_parquet
+from mmpipe.manifests.files import read_parquet, write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
 __all__ = ["read_manifest", "refuse_links", "resolve_media", "unsafe_uri", "validate", "write_manifest"]
@@ -47,8 +46,10 @@ def read_manifest(path: Path) -> pa.Table:
         ManifestError: the file cannot be read, or see `validate`.
     """
     try:
-        manifest = pq.read_table(path).replace_schema_metadata(None)
-    except (OSError, pa.ArrowInvalid) as error:
+        manifest = read_parquet(path).replace_schema_metadata(None)
+        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise wherever they are first looked at
+        _ = manifest.column_names
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"the manifest {path} cannot be read: {error}") from error
     validate(manifest, path)
     return manifest
@@ -145,7 +146,8 @@ def unsafe_uri(uri: str | None) -> str | None:
         >>> unsafe_uri("a/b.wav"), unsafe_uri("concat:a.wav|b.wav")
         (None, 'a URL or protocol string')
     """
-    return next((reason for pattern, reason in _UNSAFE if re.search(pattern, uri or "")), None)
+    # Python's `$` also matches before a newline at the end, Arrow's does not.
+    return next((why for pattern, why in _UNSAFE if re.search(pattern.replace("$", r"\Z"), uri or "")), None)
 
 
 def refuse_links(manifest: pa.Table, root: Path) -> None:

@@ -14,7 +14,9 @@ from mmpipe.manifests.textfiles import clean, parse_seconds
 
 __all__ = ["Interval", "TextGridError", "parse_textgrid"]
 
-_VALUE = re.compile(r'"((?:[^"]|"")*)"|<(\w+)>|(?<![^\s=])([+-]?[\d.][\w.+-]*)(?=\s|$)|\[[^\]\n]{0,40}\]|![^\n]*')
+# Praat writes `--undefined--` for a number that is none.
+_NUMBER = r"(?<![^\s=])([+-]?(?:[\d.][\w.+-]*|(?i:nan|inf(?:inity)?))|--undefined--)(?=\s|$)"
+_VALUE = re.compile(rf'"((?:[^"]|"")*)"|<(\w+)>|{_NUMBER}|\[[^\]\n]{{0,40}}\]|![^\n]*')
 
 
 class TextGridError(Exception):

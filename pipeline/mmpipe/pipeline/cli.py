@@ -31,8 +31,21 @@ INTERRUPTED = 130
 CROPS, FOLDER, IEMOCAP = "Word-centred crops (ami, folder)", "Options of folder", "Options of iemocap"
 """Headings in the help of `mmpipe manifest`."""
 
+
+def located(text: str) -> Path:
+    """A local path, or a URL such as s3://bucket/folder."""
+    from mmpipe.manifests.files import location
+
+    return location(text)
+
+
 Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
-Root = Annotated[Path | None, typer.Option(help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        parser=located, metavar="PATH", help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml."
+    ),
+]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
 Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
@@ -112,9 +125,14 @@ def manifest(
 def extract(
     dataset: Dataset,
     root: Root = None,
-    out: Annotated[Path | None, typer.Option(help="The feature store. Default: features/DATASET.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=located, metavar="PATH", help="The feature store. Default: features/DATASET."),
+    ] = None,
     sample: Sample = False,
-    manifest: Annotated[Path | None, typer.Option(help="A manifest made before. Default: made anew.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="A manifest made before. Default: made anew.")
+    ] = None,
     stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")] = "",
     set_: Annotated[
         list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")
@@ -165,17 +183,20 @@ def extract(
 
 @app.command(epilog="Example: mmpipe inspect features/ami --utterance ami/ES2002a.A.words123@7.2")
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A feature store, or a manifest.")],
+    path: Annotated[Path, typer.Argument(parser=located, metavar="PATH", help="A feature store, or a manifest.")],
     utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
     strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
     clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
+    faces: Annotated[
+        Path | None, typer.Option(help="Save a contact sheet as this PNG: crops, boxes on frames, missing ones marked.")
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file anew; exit with 1 if one changed.")] = False,
     root: Root = None,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
     """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
-    from mmpipe.pipeline.commands.inspect import cut_clip, run_inspect, run_verify
+    from mmpipe.pipeline.commands.inspect import cut_clip, run_inspect, run_verify, write_contact_sheet
 
     if verify:
         if not run_verify(path):
@@ -183,6 +204,9 @@ def inspect(
         return
     if utterance is None and (strip or clip):
         raise UsageError("--strip and --clip go with --utterance: name the utterance")
+    if faces is not None:
+        write_contact_sheet(path, faces, root, sample=sample, config=config)
+        return
     run_inspect(path, utterance, strip)
     if utterance is not None and clip is not None:
         cut_clip(path, utterance, clip, root, sample=sample, config=config)
@@ -311,7 +335,7 @@ def predict(
 
 @app.command(epilog="Example: mmpipe report features/iemocap features/ami --run runs/iemocap-semi --out report.html")
 def report(
-    stores: Annotated[list[Path], typer.Argument(help="Feature stores.")],
+    stores: Annotated[list[Path], typer.Argument(help="Feature stores, or manifests.")],
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
     balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.manifests.errors import UsageError
+from mmpipe.manifests.files import is_local, location
 
 __all__ = ["CONFIG_FILE", "Settings", "dataset_root", "load_settings", "parse_assignments", "root_variable"]
 
@@ -82,7 +83,8 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
         return sample_root(dataset)
     variable = root_variable(dataset)
     if named := given or os.environ.get(variable) or settings.datasets.get(dataset, {}).get("root"):
-        return Path(named).expanduser()
+        path = location(named)
+        return path.expanduser() if is_local(path) else path
     raise UsageError(
         f"where is the {dataset} corpus? Name its root in one of three ways:\n"
         f"  --root FOLDER\n"

@@ -18,6 +18,9 @@ SMOKE_TRAINING: dict[str, Any] = SAMPLE_TRAINING | {"epochs": 3}
 SMOKE_SESSIONS = ("Session1", "Session2")
 """The smoke run takes one utterance of each label and speaker of these sessions."""
 
+SMOKE_DRAWS = 4
+"""Draws of each class in the smoke run: enough to train on if its few utterances all get one pseudo-label."""
+
 SMOKE_ROWS = {"ami": 8, "meld": 4}
 
 
@@ -69,7 +72,7 @@ def run_demo(out: Path, *, smoke: bool = False, workers: int | None = None) -> P
         [out / "runs" / kind for kind in ("supervised", "semi")],
     )
     console.rule("4/6  Balance AMI", align="left")
-    run_balance(stores["iemocap"], stores["ami"], balanced, config=config)
+    run_balance(stores["iemocap"], stores["ami"], balanced, per_class=SMOKE_DRAWS if smoke else None, config=config)
     console.rule("5/6  Train on IEMOCAP, every speaker held out once", align="left")
     run_train(stores["iemocap"], None, None, runs[0], supervised=True, config=config)
     run_train(stores["iemocap"], stores["ami"], balanced, runs[1], config=config)

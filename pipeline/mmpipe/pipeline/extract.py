@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmpipe.manifests.errors import FAILURES, CorpusError, StoreError
-from mmpipe.manifests.files import explained, sweep_parts
+from mmpipe.manifests.files import append_line, explained, is_local, sweep_parts
 from mmpipe.pipeline.due import Due, find_due, media_of
 from mmpipe.pipeline.hashes import hash_media
 from mmpipe.pipeline.plan import plan
@@ -128,8 +128,9 @@ def plan_extraction(
     planned, known_stages = _existing(store, corpus)
     ordered = plan(manifest, planned)
     if not dry_run:
-        with explained(store):
-            store.mkdir(parents=True, exist_ok=True)
+        if is_local(store):
+            with explained(store):
+                store.mkdir(parents=True, exist_ok=True)
         sweep_parts(store)
         all_stages = known_stages | described
         flow = [*DEFAULT_STAGES, *sorted(all_stages.keys() - DEFAULT_STAGES.keys())]
@@ -177,11 +178,7 @@ def extract(planned: ExtractPlan, engine: Engine, on_result: Any = None) -> Extr
     if planned.tasks:
         log = planned.store / "logs" / f"tasks.{socket.gethostname()}.{os.getpid()}.jsonl"
         for done in engine.run(planned.tasks):
-            line = json.dumps({"time": time.time(), **asdict(done)}) + "\n"
-            with explained(log):
-                log.parent.mkdir(parents=True, exist_ok=True)
-                with log.open("a", encoding="utf-8") as stream:
-                    stream.write(line)
+            append_line(log, json.dumps({"time": time.time(), **asdict(done)}))
             made[done.stage] += 1
             if on_result:
                 on_result(done)

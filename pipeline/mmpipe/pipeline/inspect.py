@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmpipe.manifests.errors import StoreError, UsageError
 from mmpipe.manifests.io import read_manifest
 from mmpipe.manifests.schema import MANIFEST_SCHEMA, Utterance, to_utterances
-from mmpipe.pipeline.store import FeatureStore, shard_path
+from mmpipe.pipeline.store import FeatureStore, read_table, shard_path
 
 __all__ = [
     "Failure",
@@ -142,12 +141,17 @@ class UtteranceView:
 
 
 def durations_seconds(manifest: pa.Table) -> pa.ChunkedArray:
-    """Length of each utterance's audio span, else of its video span, in seconds; null where no end is known."""
+    """Length of each utterance's audio span, else of its video span, in seconds; null where no end is known.
+
+    A clip that is a file of its own has no end in the manifest: there the length that the corpus gives counts
+    (annotation `duration_seconds`, as MELD has it).
+    """
     lengths = []
     for column in ("audio", "video"):
         spans = manifest.column(column)
         lengths.append(pc.subtract(pc.struct_field(spans, "end_seconds"), pc.struct_field(spans, "start_seconds")))
-    return pc.coalesce(*lengths)
+    told = pc.extract_regex(manifest.column("annotations"), r'"duration_seconds": (?P<seconds>\d+(?:\.\d+)?)[,}]')
+    return pc.coalesce(*lengths, pc.struct_field(told, "seconds").cast(pa.float64()))
 
 
 def summarise_manifest(manifest: pa.Table) -> ManifestSummary:
@@ -202,7 +206,7 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
         if not file.exists():
             continue
         try:
-            rows = pq.read_table(file, columns=["utterance_id", "status", "error"])
+            rows = read_table(file, ["utterance_id", "status", "error"])
             made = store.footer(name, shard)["provenance"]
         except (OSError, KeyError, ValueError, StoreError):
             stage.damaged.append(file.name)

@@ -14,6 +14,7 @@ import weakref
 from pathlib import Path
 
 from mmpipe.manifests.errors import Rejected
+from mmpipe.manifests.files import is_local
 
 __all__ = ["Repair", "repair_versions"]
 
@@ -64,6 +65,10 @@ class Repair:
         shutil.rmtree(folder.with_name(str(self._count - 1)), ignore_errors=True)
         folder.mkdir()
         copy = folder / "repaired.nut"
+        if not is_local(path):
+            fetched = folder / "fetched"
+            fetched.write_bytes(path.read_bytes())
+            path = fetched
         source = ffmpeg.input(f"file:{path}", err_detect="ignore_err", fflags="+genpts+discardcorrupt")
         command = ffmpeg.output(
             source["v:0?"],

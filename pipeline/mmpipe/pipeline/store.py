@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmpipe.manifests.errors import StoreError
-from mmpipe.manifests.files import canonical_json, read_metadata, write_json, write_parquet
+from mmpipe.manifests.files import canonical_json, location, read_metadata, read_parquet, write_json, write_parquet
 
 __all__ = [
     "STORE_FORMAT",
@@ -81,8 +80,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         StoreError: it is not there or cannot be read.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            return file.read(None if columns is None else list(columns))
+        return read_parquet(path, columns)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error}): `mmpipe extract` again makes it anew") from error
 
@@ -142,7 +140,7 @@ class FeatureStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path = location(path)
         try:
             self.info: dict[str, Any] = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -165,7 +163,7 @@ class FeatureStore:
         """The manifest, rows in shard order, `shard` filled."""
         if self._manifest is None:
             try:
-                self._manifest = pq.read_table(self.path / "manifest.parquet")
+                self._manifest = read_parquet(self.path / "manifest.parquet")
             except (OSError, pa.ArrowInvalid) as error:
                 raise StoreError(f"{self.path / 'manifest.parquet'} cannot be read: {error}") from error
         return self._manifest

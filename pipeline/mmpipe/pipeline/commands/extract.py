@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from mmpipe.manifests.corpus import CATEGORIES, Prepared, Problem
 from mmpipe.manifests.errors import UsageError
-from mmpipe.manifests.files import sweep_parts
+from mmpipe.manifests.files import is_local, sweep_parts
 from mmpipe.manifests.registry import load as load_corpus
 from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
 from mmpipe.pipeline.console import console, progress, table
+from mmpipe.pipeline.crop_statistics import measure_crops, measured_before, needs_statistics, with_statistics
 from mmpipe.pipeline.due import MEDIA_COLUMNS
 from mmpipe.pipeline.engines.local import LocalEngine
 from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_extraction
@@ -47,12 +48,17 @@ def prepare(dataset: str, root: Path, options: dict[str, Any]) -> Prepared:
     """The manifest of a corpus.
 
     Raises:
-        UsageError: an option is unknown or out of range.
+        UsageError: an option is unknown or out of range, or the corpus lies on an object store.
         CorpusError: the folder does not look like the corpus.
     """
     from pydantic import ValidationError
 
     corpus = load_corpus(dataset)
+    if not is_local(root):
+        raise UsageError(
+            f"{root}: a manifest is made where the annotations lie on a disk: make it there with `mmpipe manifest "
+            f"{dataset} --root FOLDER`, then extract with --manifest FILE --root {root}"
+        )
     try:
         checked = corpus.Options.model_validate(options)
     except ValidationError as error:
@@ -117,9 +123,10 @@ def run_extract(
     rows = _rows(dataset, folder, manifest, options)
     if select is not None:
         rows = select(dataset, rows)
-    plan_for = partial(plan_extraction, rows, dataset, folder, store, specs, part=parse_slice(part))
+    specs = _with_known_statistics(store, specs)
+    plan_for = partial(plan_extraction, rows, dataset, folder, store, part=parse_slice(part), retry_failed=retry_failed)
     with swept(store), nullcontext(engine) if engine else LocalEngine(workers) as pool:
-        planned = plan_for(threads=pool.workers, retry_failed=retry_failed, dry_run=dry_run)
+        planned = plan_for([s for s in specs if not needs_statistics(s)], threads=pool.workers, dry_run=dry_run)
         _show_plan(planned, folder, pool.workers)
         if dry_run:
             _show_estimate(planned, pool.workers)
@@ -127,8 +134,24 @@ def run_extract(
         with heartbeat(store, planned.part) as others:
             _show_others(others)
             result = _run(planned, pool)
+            if any(map(needs_statistics, specs)):
+                mean, std = measure_crops(store)
+                console.print(f"The crops of this corpus: mean {mean:.2f}, deviation {std:.2f} (0..255)")
+                specs = [with_statistics(spec, mean, std) if needs_statistics(spec) else spec for spec in specs]
+                before, planned = result, plan_for(specs, threads=pool.workers)
+                _show_plan(planned, folder, pool.workers)
+                result = _run(planned, pool)
+                result.seconds += before.seconds
+                for name, made in before.shards.items():
+                    result.shards[name] += made
     _show_result(planned, result)
     return result
+
+
+def _with_known_statistics(store: Path, specs: Sequence[StageSpec]) -> list[StageSpec]:
+    """The stages, with the statistics of the corpus where an earlier run measured them."""
+    known = {s.name: measured_before(store, s, specs) for s in specs if needs_statistics(s)}
+    return [with_statistics(s, *numbers) if (numbers := known.get(s.name)) else s for s in specs]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from mmpipe.pipeline.console import console, progress, table
 from mmpipe.pipeline.inspect import ManifestSummary, Summary, UtteranceView, inspect_store, inspect_utterance
 from mmpipe.pipeline.store import FeatureStore
 
-__all__ = ["cut_clip", "run_inspect", "run_verify", "write_face_strip"]
+__all__ = ["cut_clip", "run_inspect", "run_verify", "write_contact_sheet", "write_face_strip"]
 
 SHOWN_VALUES = 12
 """Labels, speakers or reasons that a line or table shows before it says how many more there are."""
@@ -187,3 +187,30 @@ def cut_clip(
     folder = dataset_root(FeatureStore(store_path).corpus, root, load_settings(config), sample=sample)
     clip = write_clip(inspect_utterance(store_path, utterance).utterance, folder, out)
     console.print(f"Clip: {clip}", markup=False)
+
+
+def write_contact_sheet(store_path: Path, out: Path, root: Path | None, *, sample: bool, config: Path | None) -> None:
+    """Save a contact sheet of a store's faces and print how many were found.
+
+    Raises:
+        UsageError: `out` exists.
+        StoreError: the stage `faces` is incomplete, or holds no face.
+    """
+    from mmpipe.pipeline.contact_sheet import contact_sheet, count_faces
+
+    if out.exists():
+        raise UsageError(f"{out} exists: name another file, or remove it")
+    store = FeatureStore(store_path)
+    counts = count_faces(store)
+    try:
+        folder: Path | None = dataset_root(store.corpus, root, load_settings(config), sample=sample)
+    except UsageError as error:
+        folder = None
+        console.print(f"Without frames: {error}", markup=False)
+    write_bytes(out, cv2.imencode(".png", contact_sheet(store, folder))[1].tobytes())
+    share = counts.without_face / counts.utterances if counts.utterances else 0.0
+    console.print(
+        f"{counts.without_face} of {counts.utterances} utterances without a face ({share:.1%}); in the others it was "
+        f"found in {counts.detected} of {counts.frames} sampled frames"
+    )
+    console.print(f"Contact sheet: {out}", markup=False)

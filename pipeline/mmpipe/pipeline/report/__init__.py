@@ -26,7 +26,7 @@ def build_report(
     """Write the page.
 
     Args:
-        stores: feature stores.
+        stores: feature stores, or manifests.
         runs: run folders of `mmpipe train`; none leaves the section out.
         balanced: the list of `mmpipe balance-unlabeled`, or None.
         probes: JSON of linear probes of single modalities, or None.
@@ -37,6 +37,7 @@ def build_report(
 
     Raises:
         StoreError: a store or the balanced list cannot be read.
+        ManifestError: a file among the stores is no manifest.
         UsageError: a run folder holds no finished run, or the probes cannot be read.
     """
     trained = [run_section(run) for run in runs]

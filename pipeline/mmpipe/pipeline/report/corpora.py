@@ -1,4 +1,4 @@
-"""The report's section on one feature store."""
+"""The report's section on one feature store or manifest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpipe.extractors.faces import decode_crops
+from mmpipe.manifests.io import read_manifest
 from mmpipe.pipeline.inspect import Summary, durations_seconds, inspect_store
 from mmpipe.pipeline.report.figures import histogram, png_uri
 from mmpipe.pipeline.store import FeatureStore, shard_path
@@ -54,7 +55,7 @@ class FaceStrip:
 
 @dataclass(frozen=True)
 class CorpusSection:
-    """What the page shows of a store. `durations` and `words` are data URIs, None where nothing is known."""
+    """A store or manifest on the page. `durations` and `words` are data URIs, None where nothing is known."""
 
     title: str
     summary: Summary
@@ -64,23 +65,25 @@ class CorpusSection:
 
 
 def corpus_section(path: Path) -> CorpusSection:
-    """Read a store.
+    """Read a store, or a manifest alone: then there are no stages and no strips.
 
     Raises:
         StoreError: the folder is no feature store, or its manifest or a shard cannot be read.
+        ManifestError: the file is no manifest.
     """
-    store, summary = FeatureStore(path), inspect_store(path)
-    manifest = store.manifest()
+    summary = inspect_store(path)
+    store = None if path.is_file() else FeatureStore(path)
+    manifest = read_manifest(path) if store is None else store.manifest()
     seconds = durations_seconds(manifest).drop_null().to_numpy()
     words = _words(manifest)
     mark = summary.manifest.percentile_seconds
     is_varied = len(seconds) > 1 and np.ptp(seconds) > 0.01
     return CorpusSection(
-        path.name if store.corpus == "folder" else store.corpus.upper(),
+        path.stem if summary.corpus == "folder" else summary.corpus.upper(),
         summary,
         histogram(seconds, "duration in seconds", mark) if is_varied else None,
         histogram(words, "words in an utterance") if len(words) > 1 and np.ptp(words) > 0 else None,
-        list(_strips(store, manifest)),
+        [] if store is None else list(_strips(store, manifest)),
     )
 
 

@@ -42,7 +42,7 @@ from mmpipe.manifests.files import write_atomic, write_bytes
 from mmpipe.pipeline.train_face.dense import DensePasses
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
 
-__all__ = ["FaceTraining", "draw_weights", "epoch_order", "evaluate", "train_face"]
+__all__ = ["FaceTraining", "draw_weights", "epoch_order", "evaluate", "taught_by", "train_face"]
 
 
 class FaceTraining(BaseModel):
@@ -83,6 +83,10 @@ class FaceTraining(BaseModel):
     """Element-wise passes in C, about twice as fast."""
     start: Path | None = None
     """Weights to start from; None starts from random ones."""
+    teacher: Path | None = None
+    """Weights whose answers are mixed into the votes (Hinton et al. 2015); None learns from the votes alone."""
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the teacher's answers in the targets."""
     evaluate_epochs: int = Field(default=1, ge=1)
     """The valid part is evaluated after every so many epochs, and at the end."""
     seed: int = 0
@@ -128,6 +132,18 @@ def _erase(images_B1HW: Tensor, probability: float, generator: torch.Generator) 
 def resize(images_B1HW: Tensor) -> Tensor:
     """Bilinear resize to the network's 64x64."""
     return F.interpolate(images_B1HW, (CROP_SIZE, CROP_SIZE), mode="bilinear", align_corners=False)
+
+
+@torch.inference_mode()
+def taught_by(teacher: FerplusDenseNet, part: FerplusPart, batch_size: int = 32) -> Tensor:
+    """A network's class probabilities [N, 8] for the faces as they are, computed in bfloat16."""
+    answers = []
+    for start in range(0, len(part.faces), batch_size):
+        images = resize(normalise(torch.from_numpy(part.faces[start : start + batch_size])))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = teacher(images.to(memory_format=torch.channels_last))
+        answers.append(logits.float().softmax(dim=1))
+    return torch.cat(answers)
 
 
 @torch.inference_mode()
@@ -208,8 +224,9 @@ def train_face(
             tensors = {name: value.contiguous() for name, value in run.average.state_dict().items()}
             write_atomic(out, lambda part, tensors=tensors: save_file(tensors, part))  # type: ignore[misc]
     card = {"config": config.model_dump(mode="json"), "classes": FERPLUS_CLASSES, "valid": figures}
-    if config.start is not None:
-        card["start_sha256"] = sha256(config.start)
+    for name, path in (("start", config.start), ("teacher", config.teacher)):
+        if path is not None:
+            card[f"{name}_sha256"] = sha256(path)
     out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return figures
 
@@ -251,6 +268,9 @@ class _Run:
         torch.manual_seed(config.seed)
         self.config, self.checkpoint = config, checkpoint
         self.faces, self.targets = torch.from_numpy(train.faces), torch.from_numpy(train.targets)
+        if config.teacher is not None:
+            taught = taught_by(load_network(config.teacher), train)
+            self.targets = torch.lerp(self.targets, taught, config.teacher_weight)
         self.steps_an_epoch = len(self.faces) // config.batch_size
         self.steps = self.steps_an_epoch * config.epochs
         network = FerplusDenseNet() if config.start is None else load_network(config.start)
