@@ -62,14 +62,18 @@ class Layout:
         mask_BT = step_mask(lengths_B, steps)
         self.batch, self.steps = mask_BT.shape
         self.index_N = mask_BT.flatten().nonzero()[:, 0]
-        self.keys_B11T = mask_BT[:, None, None]
+        self.full = len(self.index_N) == mask_BT.numel()
+        self.keys_B11T = None if self.full else mask_BT[:, None, None]
 
     def pack(self, x_BTD: Tensor) -> Tensor:
         """Unpadded steps [N, D]."""
-        return x_BTD.flatten(0, 1).index_select(0, self.index_N)
+        flat = x_BTD.flatten(0, 1)
+        return flat if self.full else flat.index_select(0, self.index_N)
 
     def pad(self, x_ND: Tensor) -> Tensor:
         """Steps [B, T, D], zero where padded."""
+        if self.full:
+            return x_ND.view(self.batch, self.steps, -1)
         flat = x_ND.new_zeros(self.batch * self.steps, x_ND.shape[1]).index_copy(0, self.index_N, x_ND)
         return flat.view(self.batch, self.steps, -1)
 
