@@ -10,7 +10,15 @@ from typing import Any
 
 from .toys import ROOT
 
-CODE = "from mmpipe.pipeline.cli import main; main()"
+CODE = "\n".join(
+    [
+        "import signal",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
+        "from mmpipe.pipeline.cli import main",
+        "main()",
+    ]
+)
+"""Python leaves SIGINT ignored where it was, as in jobs that a shell starts in the background: a terminal does not."""
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
