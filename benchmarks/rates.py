@@ -27,7 +27,6 @@ from transformers import BertModel
 
 from benchmarks.ami_like import write_ami_like
 from benchmarks.stages import bare_audio, bare_expression, prepared, rows_of
-from mmpipe.extractors.bert import Bert, BertConfig
 from mmpipe.extractors.checkpoints import PACKAGED_MODEL, find_model
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.commands.extract import prepare
@@ -72,8 +71,8 @@ def audio_rates(root: Path, utterances: Sequence[Utterance], repeats: int) -> li
         return [*seconds, *in_turn([bare, lambda: rows_of(extractor, waveforms)], repeats)]
 
 
-def large_bert(folder: Path) -> Bert:
-    """BERT-large's size with random weights and the tokenizer of the packaged model."""
+def write_large_bert(folder: Path) -> Path:
+    """A checkpoint of BERT-large's size with random weights and the tokenizer of the packaged model."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(find_model(PACKAGED_MODEL, None))
@@ -86,9 +85,7 @@ def large_bert(folder: Path) -> Bert:
         "intermediate_size": 4096,
     }
     BertModel(Architecture(vocab_size=len(tokenizer), **size), add_pooling_layer=False).save_pretrained(folder)
-    extractor = Bert(BertConfig(model=str(folder)))
-    extractor.prepare()
-    return extractor
+    return folder
 
 
 def multiplications(lengths: Sequence[int], width: int = 1024, layers: int = 24) -> float:
@@ -101,7 +98,7 @@ def multiplications(lengths: Sequence[int], width: int = 1024, layers: int = 24)
 def text_rate(texts: Sequence[list[str]], repeats: int) -> tuple[float, float]:
     """Operations a second of the stage at BERT-large's size, and of a matrix product of 1,024 x 1,024 x 4,096."""
     with tempfile.TemporaryDirectory() as folder:
-        extractor = large_bert(Path(folder))
+        extractor = prepared(StageSpec("text", "bert", {"model": str(write_large_bert(Path(folder)))}))
         lengths = [len(row["tokens"]) + 2 for row in rows_of(extractor, texts)]
         tokens, weights = torch.randn(1024, 1024), torch.randn(4096, 1024)
         product = torch.inference_mode()(lambda: [torch.nn.functional.linear(tokens, weights) for _ in range(50)])
