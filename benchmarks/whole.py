@@ -1,7 +1,7 @@
 """A whole extraction against its bare parts and against a plain script: `python -m benchmarks.whole`.
 
 500 crops of 7.2 s (352x288, 25 frames/s) of a corpus like AMI in 32 shards, all four stages, by `mmpipe extract` with a
-process for each core.
+process for each core. The text model has BERT-large's size and random weights unless --text-model names another.
 
 - bare: the processor time of what the stages must call, on every fifth crop, times five, one thread: opensmile on the
   waveforms, PyAV through the films, the detector's own calls, the network on full batches of 32 faces, BERT on full
@@ -31,11 +31,11 @@ import torch
 import transformers
 
 from benchmarks.ami_like import write_ami_like
+from benchmarks.rates import write_large_bert
 from benchmarks.stages import bare_audio, bare_expression, prepared, rows_of
 from mmpipe.extractors.checkpoints import find_model
 from mmpipe.extractors.faces import FaceCrops, decode_crops
 from mmpipe.manifests.schema import Utterance, to_utterances
-from mmpipe.pipeline.commands.extract import EMBEDDED_TEXT_MODEL
 from mmpipe.pipeline.console import console, table
 from mmpipe.pipeline.engines.local import available_cores
 from mmpipe.pipeline.stages import Inputs, StageSpec
@@ -59,19 +59,19 @@ def processor_seconds(call: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
-def run_mmpipe(root: Path, store: Path, crops: int) -> Spent:
+def run_mmpipe(root: Path, store: Path, crops: int, model: str) -> Spent:
     """What it takes to run `mmpipe extract` from start to end."""
     config = store.with_suffix(".toml")
     config.write_text(f"[datasets.ami]\nnum_crops = {crops}\n", "utf-8")
     command = [str(Path(sys.executable).with_name("mmpipe")), "extract", "--dataset", "ami", "--root", str(root)]
-    options = ["--out", str(store), "--config", str(config), "--set", f"text.model={EMBEDDED_TEXT_MODEL}"]
+    options = ["--out", str(store), "--config", str(config), "--set", f"text.model={model}"]
     return _timed([*command, *options])[0]
 
 
-def run_plain(root: Path, store: Path, clips: int, threads: int) -> tuple[Spent, Spent]:
+def run_plain(root: Path, store: Path, clips: int, threads: int, model: str) -> tuple[Spent, Spent]:
     """What the plain script takes for so many clips of the store's manifest: to start and load, and for the clips."""
     command = [sys.executable, "-m", "benchmarks.plain_script", str(store / "manifest.parquet"), str(root)]
-    options = ["--clips", str(clips), "--threads", str(threads)]
+    options = ["--clips", str(clips), "--threads", str(threads), "--text-model", model]
     total, said = _timed([*command, str(store.with_suffix(".pkl")), *options])
     wall, processor = map(float, re.findall(r"([\d.]+) s\b", said))
     return Spent(total.wall - wall, total.processor - processor), Spent(wall, processor)
@@ -86,7 +86,7 @@ def _timed(command: Sequence[str]) -> tuple[Spent, str]:
     return Spent(time.perf_counter() - began, processor), said
 
 
-def bare_seconds(root: Path, utterances: Sequence[Utterance]) -> dict[str, float]:
+def bare_seconds(root: Path, utterances: Sequence[Utterance], model: str) -> dict[str, float]:
     """The processor time of the bare calls for these utterances, by stage."""
     torch.set_num_threads(1)
     inputs = Inputs(root, every=10)
@@ -101,7 +101,7 @@ def bare_seconds(root: Path, utterances: Sequence[Utterance]) -> dict[str, float
     crops = [decode_crops(row["crops"]) for row in rows_of(extractor, frames)]
     seconds["detection"] = sum(spent)
     seconds["expression"] = processor_seconds(bare_expression(crops))
-    seconds["text"] = processor_seconds(_bare_text([inputs.words(utterance) for utterance in utterances]))
+    seconds["text"] = processor_seconds(_bare_text([inputs.words(utterance) for utterance in utterances], model))
     return seconds
 
 
@@ -121,9 +121,9 @@ def _count_time(detector: Any, methods: Sequence[str]) -> list[float]:
     return spent
 
 
-def _bare_text(texts: Sequence[list[str]]) -> Callable[[], Any]:
+def _bare_text(texts: Sequence[list[str]], model: str) -> Callable[[], Any]:
     """Tokenizer and network of transformers on padded batches of texts of similar length."""
-    folder = find_model(EMBEDDED_TEXT_MODEL, None)
+    folder = find_model(model, None)
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
     network: Any = transformers.AutoModel.from_pretrained(folder).eval()
     ordered = sorted(texts, key=len)
@@ -145,18 +145,20 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="bare parts and plain script take every n-th (default: 5)")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmpipe-bench", help="to work in")
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the plain script (default: cores)")
+    parser.add_argument("--text-model", help="a folder or a model's name (default: BERT-large's size, random weights)")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    model = options.text_model or str(write_large_bert(options.folder / "bert-large"))
     root = write_ami_like(options.folder / "ami")
     store = options.folder / "store"
     shutil.rmtree(store, ignore_errors=True)
-    whole = run_mmpipe(root, store, options.crops)
+    whole = run_mmpipe(root, store, options.crops, model)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     manifest = pq.read_table(store / "manifest.parquet")
     utterances = to_utterances(manifest)[:: options.every]
     share = len(manifest) / len(utterances)
-    bare = bare_seconds(root, utterances)
-    loading, clips = run_plain(root, store, len(utterances), options.threads)
+    bare = bare_seconds(root, utterances, model)
+    loading, clips = run_plain(root, store, len(utterances), options.threads, model)
     plain = Spent(loading.wall + clips.wall * share, loading.processor + clips.processor * share)
     needed = sum(bare.values()) * share
     floor = needed / available_cores()

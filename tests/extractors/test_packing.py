@@ -134,4 +134,4 @@ def test_where_small_calls_differ_they_are_padded_to_the_full_size(tiny_bert: Pa
     rows_of(extractor, [["the", "cat"]])
     extractor._sizes[32] = False
     rows_of(extractor, [["the", "cat"]])
-    assert sizes == [32, 1_024]
+    assert sizes == [32, 2_048]

@@ -21,7 +21,6 @@ import pyarrow as pa
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torchvision.models import DenseNet
 
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Row
 from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled, sha256
@@ -58,6 +57,8 @@ class FerplusDenseNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        from torchvision.models import DenseNet  # takes a second to import, which planning need not wait for
+
         network = DenseNet(
             growth_rate=12,
             block_config=(16, 16, 16),
