@@ -88,7 +88,10 @@ def _weighted(terms: Mapping[str, Tensor], config: TrainConfig) -> Tensor:
 
 
 class _Step:
-    """The loss of a step and its terms."""
+    """A step up to the gradients: first the labelled side's, then the unlabelled side's are added.
+
+    One side after the other needs memory for the activations of one side only.
+    """
 
     def __init__(
         self, config: TrainConfig, model: Network, targets: Tensor, train: Pool, unlabeled: Pool | None
@@ -106,17 +109,24 @@ class _Step:
             output = self.model(features, keep, reconstruct=self.config.alpha > 0)
         return output, _unsupervised(output, features, keep, self.config)
 
-    def __call__(self, rows: Rows, other: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, rows: Rows, other: Rows) -> dict[str, Tensor]:
+        """Add to the gradients and give the terms of the loss."""
         output, terms = self._side(self.train, rows)
         cls = F.cross_entropy(output.logits, self.targets[rows].to(self.device), self.weights)
         loss = cls + _weighted(terms, self.config)
-        with torch.no_grad():
-            spread = torch.stack([z.std(dim=0).mean() for z in output.latents.values()]).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        terms = {name: term.detach() for name, term in terms.items()}
+        loss, cls = loss.detach(), cls.detach()
+        spread = torch.stack([z.detach().std(dim=0).mean() for z in output.latents.values()]).mean()
+        del output
         if self.unlabeled is not None:
             _, extra = self._side(self.unlabeled, other)
-            loss = loss + self.config.omega * _weighted(extra, self.config)
-            terms |= {f"unlabeled_{name}": term for name, term in extra.items()}
-        return loss, {"train_loss": loss, "cls": cls, **terms, "latent_std": spread}
+            unlabeled = self.config.omega * _weighted(extra, self.config)
+            if unlabeled.requires_grad:
+                unlabeled.backward()  # type: ignore[no-untyped-call]
+            loss = loss + unlabeled.detach()
+            terms |= {f"unlabeled_{name}": term.detach() for name, term in extra.items()}
+        return {"train_loss": loss, "cls": cls, **terms, "latent_std": spread}
 
 
 @dataclass(frozen=True)
@@ -220,12 +230,11 @@ def _epoch(
     for rows in epoch_order(train.rows, config.seed, epoch, config.batch_size):
         other = rows[:0] if draws is None else draws.take(done.drawn, len(rows))
         done.drawn += len(other)
-        loss, terms = step(rows, other)
-        if not torch.isfinite(loss):
+        optimiser.zero_grad(set_to_none=True)
+        terms = step(rows, other)
+        if not torch.isfinite(terms["train_loss"]):
             model.load_state_dict(done.best)
             raise _diverged(epoch, terms, config, Trained(model, done.best_epoch, done.history))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item() * len(rows) / len(train.rows)
