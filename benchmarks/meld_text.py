@@ -33,6 +33,7 @@ TRAINING = {
     "size": "small",
     "batch_size": 16,
     "epochs": 25,
+    "schedule": "linear",
 }
 """Hyper-parameters for a thousand utterances."""
 
