@@ -4,7 +4,7 @@
   (decoded beforehand), and the stage in one process against those calls.
 - text: a network of BERT-large's size with random weights; multiplications of real tokens only, against the float32
   rate of one large matrix product on the same threads.
-- expression: the stage against the bare network on full batches of 32 faces.
+- expression: the stage against the bare network on full batches of faces.
 
 The sides take turns, and the shortest time of each counts: seconds on the clock for two workers, processor seconds
 where one thread is compared with one thread, which holds on a busy machine too.
@@ -118,7 +118,7 @@ def expression_rates(faces: int, repeats: int) -> tuple[float, float]:
 def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=128, help="crops of 7.2 s for audio and text (default: 128)")
+    parser.add_argument("--clips", type=int, default=256, help="crops of 7.2 s for audio and text (default: 256)")
     parser.add_argument("--repeats", type=int, default=3, help="the shortest of so many runs counts (default: 3)")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmpipe-bench", help="to work in")
     options = parser.parse_args()
@@ -131,7 +131,7 @@ def main() -> None:
     worker = Worker()  # the stage's own surroundings: its threads, its memory allocation
     texts = [Inputs.words(utterance) for utterance in utterances]
     rate, product = worker.call(partial(text_rate, texts, options.repeats))
-    worker.stop()
+    worker.kill()
     table(
         "Stages against their libraries",
         ["what", "mmpipe", "bare", "ratio"],

@@ -1,8 +1,7 @@
 """Each stage on sample IEMOCAP against bare calls of what lies underneath: `python -m benchmarks.stages`.
 
 One process, one thread, the same decoded inputs, in turn. "stage" is the extractor as the pipeline calls it; "bare" is
-opensmile on each waveform, the MTCNN cascade on one frame at a time, the DenseNet on full batches of 32 equal-sized
-faces, transformers on one sentence at a time. A ratio below 1 means that the stage is faster than the bare calls.
+opensmile on each waveform, the MTCNN cascade on one frame at a time, the DenseNet on full batches of faces, transformers on one sentence at a time. A ratio below 1 means that the stage is faster than the bare calls.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import transformers
 from mmpipe.extractors.checkpoints import find_model
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ, Audio, Extractor, Frame, Row
 from mmpipe.extractors.detectors.registry import load as load_detector
-from mmpipe.extractors.expression import FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.expression import CALL_SIZE, FERPLUS_MEAN, FERPLUS_STD, load_network
 from mmpipe.extractors.faces import decode_crops
 from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled
 from mmpipe.manifests.errors import Rejected
@@ -68,11 +67,11 @@ def bare_faces(utterances: Sequence[Sequence[Frame]]) -> Callable[[], Any]:
 
 
 def bare_expression(crops: Sequence[Any]) -> Callable[[], Any]:
-    """The network on full batches of 32 faces, normalised beforehand."""
+    """The network on full batches of the stage's size, normalised beforehand."""
     network = load_network(bundled(FERPLUS_DENSENET)).to(memory_format=torch.channels_last)
     faces: torch.Tensor = torch.from_numpy(np.unique(np.concatenate(crops), axis=0)).float().unsqueeze(1)
     faces = ((faces - FERPLUS_MEAN) / FERPLUS_STD).to(memory_format=torch.channels_last)
-    batches = [faces[start : start + 32] for start in range(0, len(faces), 32)]
+    batches = [faces[start : start + CALL_SIZE] for start in range(0, len(faces), CALL_SIZE)]
     call = torch.inference_mode()(lambda: [network.embed(batch) for batch in batches])
     return call
 

@@ -4,7 +4,7 @@
 process for each core. The text model has BERT-large's size and random weights unless --text-model names another.
 
 - bare: the processor time of what the stages must call, on every fifth crop, times five, one thread: opensmile on the
-  waveforms, PyAV through the films, the detector's own calls, the network on full batches of 32 faces, BERT on full
+  waveforms, PyAV through the films, the detector's own calls, the network on full batches of faces, BERT on full
   batches of texts of similar length. Frames that crops share count for each, no model is loaded, nothing is written.
 - plain: `benchmarks/plain_script.py` on every fifth crop, with as many torch threads as there are cores; its time
   for the clips counts five times, its loading once.

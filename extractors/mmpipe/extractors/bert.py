@@ -63,6 +63,7 @@ class Bert(Extractor):
     """
 
     input: ClassVar[InputKind] = "words"
+    libraries: ClassVar[tuple[str, ...]] = ("transformers.models.bert.modeling_bert", "transformers.models.auto")
     Config: ClassVar[type[ExtractorConfig]] = BertConfig
     revision: ClassVar[int] = 3
     config: BertConfig

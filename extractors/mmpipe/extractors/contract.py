@@ -82,6 +82,8 @@ class Extractor(ABC):
     """
 
     input: ClassVar[InputKind]
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules that `prepare` imports: workers import them already while a run is planned."""
     Config: ClassVar[type[ExtractorConfig]]
     revision: ClassVar[int] = 1
     """Raised whenever the extractor's own code changes its values; it enters the shard's fingerprint."""

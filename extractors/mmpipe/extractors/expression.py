@@ -21,6 +21,7 @@ import pyarrow as pa
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Row
 from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled, sha256
@@ -46,8 +47,9 @@ FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disg
 FERPLUS_MEAN, FERPLUS_STD = 129.42, 64.86
 """Mean and deviation of the FER2013 training faces on the 0..255 scale."""
 
-CALL_SIZE = 32
-"""Faces in every call of the network; the last one is padded, so that a row does not depend on others."""
+CALL_SIZE = 8
+"""Faces in every call of the network; the last one is padded, so that a row does not depend on others. The maps of
+eight faces stay in a processor's cache, those of 32 do not."""
 
 
 class FerplusDenseNet(nn.Module):
@@ -111,6 +113,15 @@ def load_network(path: Path) -> FerplusDenseNet:
     return network.eval()
 
 
+def _fused(network: FerplusDenseNet) -> FerplusDenseNet:
+    """The same function with the norm inside each layer taken into the convolution before it."""
+    for number in (1, 2, 3):
+        layer: Any
+        for layer in cast(nn.ModuleDict, getattr(network.features, f"denseblock{number}")).values():
+            layer.conv1, layer.norm2 = fuse_conv_bn_eval(layer.conv1, layer.norm2), nn.Identity()
+    return network
+
+
 class ExpressionConfig(ExtractorConfig):
     """Config of the expression features."""
 
@@ -146,7 +157,9 @@ class Expression(Extractor):
     """Face crops uint8 [N, 64, 64] to features float32 [N, 342]."""
 
     input: ClassVar[InputKind] = "crops"
+    libraries: ClassVar[tuple[str, ...]] = ("torchvision.models",)
     Config: ClassVar[type[ExtractorConfig]] = ExpressionConfig
+    revision: ClassVar[int] = 2
     config: ExpressionConfig
 
     @property
@@ -177,7 +190,8 @@ class Expression(Extractor):
                 "statistics 'corpus' are measured by `mmpipe extract`; elsewhere give mean and std as well"
             )
         self._mean, self._std = self.config.mean, self.config.std
-        self._network = load_network(self._path).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = _fused(load_network(self._path))
+        self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def extract(self, items: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Row | Rejected]:
         """Embed the crops of each item; equal crops, which overlapping utterances share, once."""

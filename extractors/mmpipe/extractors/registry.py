@@ -6,13 +6,15 @@ The strings keep `import` cheap; classes load when asked for.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import cast
 
 from mmpipe.extractors.contract import Extractor
 from mmpipe.manifests.errors import UsageError
 
-__all__ = ["ENTRY_POINTS", "EXTRACTORS", "load", "names"]
+__all__ = ["ENTRY_POINTS", "EXTRACTORS", "load", "load_libraries", "names"]
 
 EXTRACTORS: dict[str, str] = {
     "is10": "mmpipe.extractors.opensmile:IS10",
@@ -31,6 +33,14 @@ ENTRY_POINTS = "mmpipe.extractors"
 def names() -> dict[str, str]:
     """Name -> "module:Class" of mmpipe's own extractors and those of installed packages; own names win."""
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | EXTRACTORS
+
+
+def load_libraries(extractors: Sequence[str]) -> None:
+    """Import what the extractors of these names will need; what fails will say so when it is used."""
+    for name in extractors:
+        with suppress(Exception):
+            for library in load(name).libraries:
+                importlib.import_module(library)
 
 
 def load(name: str) -> type[Extractor]:

@@ -69,10 +69,16 @@ def around(image: Image, box: Box, times: float, side: int) -> View:
 
 def square(image: npt.NDArray[np.uint8], left: int, top: int, side: int) -> npt.NDArray[np.uint8]:
     """A square of an image [H, W] or [H, W, 3]; beyond the image its border is repeated. Inside, it is a view."""
-    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
-    part = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return part if part.shape[:2] == (side, side) else part[np.ix_(rows - rows[0], columns - columns[0])]
+    height, width = image.shape[:2]
+    first_y, last_y = np.clip((top, top + side - 1), 0, height - 1)
+    first_x, last_x = np.clip((left, left + side - 1), 0, width - 1)
+    part = image[first_y : last_y + 1, first_x : last_x + 1]
+    if part.shape[:2] == (side, side):
+        return part
+    above, before = np.clip((-top, -left), 0, side - 1)
+    below, behind = side - above - part.shape[0], side - before - part.shape[1]
+    padded: npt.NDArray[Any] = cv2.copyMakeBorder(part, above, below, before, behind, cv2.BORDER_REPLICATE)
+    return padded
 
 
 def tilted(image: Image, degrees: float) -> View:

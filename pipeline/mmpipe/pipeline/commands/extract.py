@@ -117,15 +117,19 @@ def run_extract(
     corpus = load_corpus(dataset)
     folder = dataset_root(dataset, root, settings, sample=sample)
     store = out or store_path(dataset, folder, sample=sample)
-    specs = _specs(stages or corpus.stages, settings, assignments, sample, device, precision)
+    specs = _specs(stages or corpus.stages, settings, assignments, sample, precision)
     specs = [replace(spec, transcode_fallback=transcode_fallback and spec.input in MEDIA_COLUMNS) for spec in specs]
     options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | corpus_options(dataset, settings)
-    rows = _rows(dataset, folder, manifest, options)
-    if select is not None:
-        rows = select(dataset, rows)
-    specs = _with_known_statistics(store, specs)
-    plan_for = partial(plan_extraction, rows, dataset, folder, store, part=parse_slice(part), retry_failed=retry_failed)
-    with swept(store), nullcontext(engine) if engine else LocalEngine(workers) as pool:
+    own = LocalEngine(workers, [] if dry_run else [spec.extractor for spec in specs])
+    with swept(store), nullcontext(engine) if engine else own as pool:
+        rows = _rows(dataset, folder, manifest, options)
+        if select is not None:
+            rows = select(dataset, rows)
+        on = _device(device)
+        specs = _with_known_statistics(store, [replace(spec, device=on) for spec in specs])
+        plan_for = partial(
+            plan_extraction, rows, dataset, folder, store, part=parse_slice(part), retry_failed=retry_failed
+        )
         planned = plan_for([s for s in specs if not needs_statistics(s)], threads=pool.workers, dry_run=dry_run)
         _show_plan(planned, folder, pool.workers)
         if dry_run:
@@ -185,7 +189,6 @@ def _specs(
     settings: Settings,
     assignments: Sequence[str],
     sample: bool,
-    device: str,
     precision: str,
 ) -> list[StageSpec]:
     options: dict[str, dict[str, Any]] = {"text": {"model": EMBEDDED_TEXT_MODEL}} if sample else {}
@@ -193,7 +196,7 @@ def _specs(
         for stage, given in source.items():
             options[stage] = options.get(stage, {}) | given
     wanted = [*names, *(name for name in options if name not in DEFAULT_STAGES and name not in names)]
-    return resolve_stages(wanted, options, device=_device(device), precision=precision)
+    return resolve_stages(wanted, options, precision=precision)
 
 
 def _device(name: str) -> str:

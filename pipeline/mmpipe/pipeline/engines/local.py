@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mmpipe.extractors.registry import load_libraries
 from mmpipe.manifests.errors import StoreError
 from mmpipe.pipeline.engines.worker import Worker, WorkerDied
 from mmpipe.pipeline.tasks import Task, TaskResult, due_places, finish_task, lost_row, make_rows, prepare_task, run_task
@@ -36,14 +37,20 @@ class LocalEngine:
 
     Args:
         workers: number of processes; None takes the cores that this process may use.
+        extractors: names of the extractors that will be asked for. The processes start at once and import what these
+            need, so that they are ready when the tasks are.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, extractors: Sequence[str] = ()) -> None:
         self.workers = workers or available_cores()
+        self._extractors = extractors
         self._pool: dict[str, list[Worker]] = {"cpu": [], "cuda": []}
         self._lone: Worker | None = None
 
     def __enter__(self) -> LocalEngine:
+        if self._extractors:
+            first = partial(load_libraries, self._extractors)
+            self._pool["cpu"] = [Worker(first) for _ in range(self.workers)]
         return self
 
     def __exit__(
@@ -51,7 +58,7 @@ class LocalEngine:
     ) -> None:
         everyone = [*self._pool["cpu"], *self._pool["cuda"], *([self._lone] if self._lone else [])]
         for worker in everyone:
-            worker.kill() if error is not None else worker.stop()
+            worker.kill()
         self._pool, self._lone = {"cpu": [], "cuda": []}, None
 
     def run(self, tasks: Sequence[Task]) -> Iterator[TaskResult]:
@@ -118,7 +125,7 @@ class LocalEngine:
             ) from again
         finally:
             if self._lone:
-                self._lone.stop()
+                self._lone.kill()
                 self._lone = None
         return finish_task(task, places, tables, time.perf_counter() - began)
 

@@ -37,11 +37,15 @@ class WorkerDied(Exception):  # noqa: N818 - it is caught by the engine, which f
 
 
 class Worker:
-    """A process with one thread a library, started at once. It ends when `stop` is called or this process dies."""
+    """A process with one thread a library, started at once. It ends when `kill` is called or this process dies.
 
-    def __init__(self) -> None:
+    Args:
+        first: what the process calls before anything is sent to it.
+    """
+
+    def __init__(self, first: Callable[[], None] | None = None) -> None:
         self.connection, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, first), daemon=True)
         # Libraries read these variables when they are loaded. SIGINT stays blocked in the worker (the parent answers
         # Ctrl-C for all), if only the tracker runs already: starting it would unblock SIGINT.
         resource_tracker.ensure_running()
@@ -87,14 +91,8 @@ class Worker:
         self.send(call)
         return self.answer()
 
-    def stop(self) -> None:
-        """End the process after its present call, or kill it if that takes long."""
-        self.connection.close()
-        self._process.join(_FAREWELL_SECONDS)
-        self.kill()
-
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once: what it has answered is written, and freeing its models would take seconds."""
         self._process.kill()
         self._process.join(_FAREWELL_SECONDS)
         self.connection.close()
@@ -108,11 +106,13 @@ def _death(code: int | None) -> str:
     return f"exited with code {code}"
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, first: Callable[[], None] | None) -> None:
     """The worker's loop: receive a call, run it, send its answer."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    if first is not None:
+        first()
     while True:
         try:
             call = connection.recv()

@@ -41,6 +41,7 @@ from mmpipe.manifests.errors import UsageError
 from mmpipe.manifests.files import write_atomic, write_bytes
 from mmpipe.pipeline.train_face.dense import DensePasses
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
+from mmpipe.pipeline.train_face.processes import average_over_processes, joined, processes, rank
 
 __all__ = ["FaceTraining", "draw_weights", "epoch_order", "evaluate", "taught_by", "train_face"]
 
@@ -79,6 +80,8 @@ class FaceTraining(BaseModel):
     """Height and width of the images in the first part of the training (FER2013's own size)."""
     small_part: float = Field(default=0.75, ge=0, lt=1)
     """Share of the epochs in that part; the rest sees the network's 64 pixels."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that share a step's faces: one a core. Each normalises by the statistics of its own part."""
     native: bool = False
     """Element-wise passes in C, about twice as fast."""
     start: Path | None = None
@@ -136,14 +139,16 @@ def resize(images_B1HW: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def taught_by(teacher: FerplusDenseNet, part: FerplusPart, batch_size: int = 32) -> Tensor:
-    """A network's class probabilities [N, 8] for the faces as they are, computed in bfloat16."""
-    answers = []
-    for start in range(0, len(part.faces), batch_size):
+    """A network's class probabilities [N, 8], averaged over face and mirror image, computed in bfloat16."""
+    answers = torch.zeros(len(part.faces), len(FERPLUS_CLASSES))
+    for start in range(rank() * batch_size, len(part.faces), processes() * batch_size):
         images = resize(normalise(torch.from_numpy(part.faces[start : start + batch_size])))
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = teacher(images.to(memory_format=torch.channels_last))
-        answers.append(logits.float().softmax(dim=1))
-    return torch.cat(answers)
+        for side in (images, images.flip(3)):
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = teacher(side.to(memory_format=torch.channels_last))
+            answers[start : start + batch_size] += logits.float().softmax(dim=1) / 2
+    average_over_processes([answers])
+    return answers * processes()
 
 
 @torch.inference_mode()
@@ -208,9 +213,21 @@ def train_face(
         CorpusError: FERPlus is not there.
         UsageError: the checkpoint beside `out` belongs to another config.
     """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with joined(config.processes, _follow, data, out, config):
+        return _lead(data, out, config, report)
+
+
+def _follow(data: Path, out: Path, config: FaceTraining) -> None:
+    """Another process's part in a training."""
+    run = _Run(read_ferplus(data, "train"), config, out.with_suffix(".checkpoint"))
+    while run.step < run.steps:
+        run.advance()
+
+
+def _lead(data: Path, out: Path, config: FaceTraining, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     train, valid = read_ferplus(data, "train"), read_ferplus(data, "valid")
     run = _Run(train, config, out.with_suffix(".checkpoint"))
-    out.parent.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
     while run.step < run.steps or not figures:
         if run.step < run.steps and not run.epoch_is_due:
@@ -334,25 +351,29 @@ class _Run:
             if self.step % self.config.checkpoint_steps == 0 or self.step % self.steps_an_epoch == 0:
                 break
         self.loss = sum(losses) / len(losses)
-        self._save()
+        if rank() == 0:
+            self._save()
         rate = (self.step - first) * self.config.batch_size / (time.perf_counter() - began)
         return {"step": self.step, "steps": self.steps, "loss": self.loss, "faces_per_second": rate}
 
     def _train_step(self) -> float:
         config, (epoch, within) = self.config, divmod(self.step, self.steps_an_epoch)
         order = epoch_order(self.weights, torch.Generator().manual_seed(config.seed + 7919 * epoch))
-        rows = order[within * config.batch_size : (within + 1) * config.batch_size]
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        rows = order[within * config.batch_size : (within + 1) * config.batch_size][rank() :: config.processes]
+        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + self.step) * config.processes + rank())
         side = config.small_side if epoch < round(config.small_part * config.epochs) else CROP_SIZE
         images, targets = augment(normalise(self.faces[rows]), config, side, generator), self.targets[rows]
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         loss = F.cross_entropy(self.passes(images), targets)
-        for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
+        gradients = torch.autograd.grad(loss, self.parameters)
+        loss = loss.detach()
+        average_over_processes([loss, *gradients, *(b for b in self.network.buffers() if b.is_floating_point())])
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimiser.step()
         self._update_average()
-        return float(loss.detach())
+        return float(loss)
 
     @torch.no_grad()
     def _update_average(self) -> None:
