@@ -131,7 +131,7 @@ def main() -> None:
     worker = Worker()  # the stage's own surroundings: its threads, its memory allocation
     texts = [Inputs.words(utterance) for utterance in utterances]
     rate, product = worker.call(partial(text_rate, texts, options.repeats))
-    worker.kill()
+    worker.stop()
     table(
         "Stages against their libraries",
         ["what", "mmpipe", "bare", "ratio"],

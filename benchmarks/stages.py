@@ -1,7 +1,8 @@
 """Each stage on sample IEMOCAP against bare calls of what lies underneath: `python -m benchmarks.stages`.
 
 One process, one thread, the same decoded inputs, in turn. "stage" is the extractor as the pipeline calls it; "bare" is
-opensmile on each waveform, the MTCNN cascade on one frame at a time, the DenseNet on full batches of faces, transformers on one sentence at a time. A ratio below 1 means that the stage is faster than the bare calls.
+opensmile on each waveform, the MTCNN cascade on one frame at a time, the DenseNet on full batches of faces,
+transformers on one sentence at a time. A ratio below 1 means that the stage is faster than the bare calls.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_a_task_carries_its_own_rows_to_the_worker(tmp_path: Path) -> None:
 def test_a_worker_uses_one_thread_a_library() -> None:
     worker = Worker()
     assert worker.call(_threads) == (1, 1)
-    worker.kill()
+    worker.stop()
 
 
 def _threads() -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -58,9 +60,15 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the films of the store lie."""
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture(scope="module")
+def store(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six filmed utterances of two labels, the last one without a file."""
-    root = tmp_path_factory.mktemp("media")
+    root = media
     utterances = []
     for number in range(6):
         if number < 5:
@@ -157,6 +165,28 @@ def test_face_strips_hold_the_crops(store: Path, tmp_path: Path) -> None:
     assert out.count('class="strip"') == 2  # one of each label
     assert 'alt="3 face crops of folder/0"' in out
     assert 'width="192" height="64"' in out
+
+
+def test_the_share_of_utterances_without_a_face_is_shown(store: Path, tmp_path: Path) -> None:
+    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
+    assert "0 of 5 filmed utterances (0.0 %) without a face in any frame" in page.text
+    assert "found in 15 of 15 sampled frames (100.0 %)" in page.text
+
+
+def test_with_the_corpus_a_frame_with_its_box_stands_beside_the_crops(store: Path, media: Path, tmp_path: Path) -> None:
+    out = build_report([store], [], None, None, tmp_path / "r.html", {store: media}).read_text()
+    frames = re.findall(r'class="frame" src="data:image/png;base64,([^"]+)"', out)
+    assert len(frames) == 2
+    for data in frames:
+        image: Any = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape[0] <= 128 and image.shape[1] <= 228
+        green = (image[..., 1].astype(int) - image[..., 2] > 60) & (image[..., 1].astype(int) - image[..., 0] > 60)
+        assert green.any(axis=1).mean() > 0.9  # the box of the detector full-frame is the frame
+
+
+def test_media_that_are_gone_leave_the_strips(store: Path, tmp_path: Path) -> None:
+    out = build_report([store], [], None, None, tmp_path / "r.html", {store: tmp_path}).read_text()
+    assert out.count('class="strip"') == 2 and 'class="frame"' not in out
 
 
 def test_balancing_shows_counts_before_and_after(store: Path, balanced: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled, sha256
 from mmpipe.manifests.errors import CorpusError, UsageError
 from mmpipe.pipeline.commands.face import run_train_face
 from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
+from mmpipe.pipeline.train_face.processes import average_over_processes, joined, processes, rank
 from mmpipe.pipeline.train_face.recipe import FaceTraining, draw_weights, epoch_order, evaluate, train_face
 
 VOTES = [*FERPLUS_CLASSES, "unknown", "NF"]
@@ -130,6 +131,36 @@ def test_an_unknown_hyper_parameter_is_answered_with_the_known_ones(official: Pa
 def test_a_folder_without_ferplus_is_refused_with_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"fer2013new\.csv"):
         read_ferplus(tmp_path, "valid")
+
+
+def test_processes_share_a_step_and_a_stopped_run_of_them_goes_on(official: Path, tmp_path: Path) -> None:
+    config = TINY.model_copy(update={"processes": 2})
+    train_face(official, tmp_path / "whole.safetensors", config)
+
+    def report(row: dict[str, Any]) -> None:
+        if row["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_face(official, tmp_path / "parts.safetensors", config, report)
+    train_face(official, tmp_path / "parts.safetensors", config)
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "parts.safetensors").read_bytes()
+    train_face(official, tmp_path / "alone.safetensors", TINY)
+    assert (tmp_path / "alone.safetensors").read_bytes() != (tmp_path / "parts.safetensors").read_bytes()
+
+
+def _averaged(folder: Path) -> None:
+    values = [torch.tensor([1.0, 2.0]) * (1 + rank()), torch.tensor(float(rank()))]
+    average_over_processes(values)
+    (folder / f"{rank()}.txt").write_text(f"{values[0].tolist()} {values[1].item()}")
+
+
+def test_every_process_gets_the_mean(tmp_path: Path) -> None:
+    with joined(2, _averaged, tmp_path):
+        _averaged(tmp_path)
+        assert processes() == 2
+    assert processes() == 1
+    assert (tmp_path / "0.txt").read_text() == "[1.5, 3.0] 0.5"
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights_and_log(official: Path, tmp_path: Path) -> None:

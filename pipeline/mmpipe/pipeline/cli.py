@@ -339,12 +339,16 @@ def report(
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
     balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    sample: Sample = False,
+    config: Config = None,
 ) -> None:
-    """Write one self-contained HTML page about stores and runs."""
+    """Write one self-contained HTML page about stores and runs; with frames where the corpus's root is known."""
+    from mmpipe.pipeline.commands.inspect import corpus_roots
     from mmpipe.pipeline.console import console
     from mmpipe.pipeline.report import build_report
 
-    console.print(f"Report: {build_report(stores, run, balanced, None, out)}")
+    roots = corpus_roots(stores, sample=sample, config=config)
+    console.print(f"Report: {build_report(stores, run, balanced, None, out, roots)}")
 
 
 @app.command(

@@ -19,7 +19,7 @@ from mmpipe.pipeline.media import VideoReader
 from mmpipe.pipeline.stages import FACES
 from mmpipe.pipeline.store import FeatureStore
 
-__all__ = ["FaceCounts", "contact_sheet", "count_faces"]
+__all__ = ["FaceCounts", "boxed_frame", "contact_sheet", "count_faces", "frame_interval"]
 
 Image = npt.NDArray[np.uint8]
 
@@ -81,18 +81,19 @@ def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> Ima
     if not len(good):
         raise StoreError(f"{store.path} holds no face: see `mmpipe inspect {store.path}` for the reasons")
     chosen = good[np.unique(np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int))].tolist()
-    manifest, every = store.manifest(), _every(store)
+    manifest, every = store.manifest(), frame_interval(store)
     lines = []
     for place, row in _rows(store, chosen):
         utterance = to_utterances(manifest.slice(place, 1))[0]
         frame = None
         if root is not None and utterance.video is not None:
-            frame = _frame(root, utterance.video, row, every)
+            frame = boxed_frame(root, utterance.video, row, every, (FRAME_HEIGHT, FRAME_WIDTH))
         lines.append(_line(utterance.utterance_id, row, frame, with_frame=root is not None))
     return np.concatenate(lines)
 
 
-def _every(store: FeatureStore) -> int:
+def frame_interval(store: FeatureStore) -> int:
+    """Every how many frames of a film the stage `faces` took one."""
     return int(store.info["stages"][FACES]["config"]["every"])
 
 
@@ -109,8 +110,19 @@ def _rows(store: FeatureStore, places: list[int]) -> list[tuple[int, dict[str, A
     return found
 
 
-def _frame(root: Path, span: MediaSpan, row: dict[str, Any], every: int) -> Image | None:
-    """The first frame with a face, its box drawn in it; None where the media are not readable any more."""
+def boxed_frame(root: Path, span: MediaSpan, row: dict[str, Any], every: int, largest: tuple[int, int]) -> Image | None:
+    """The first frame with a face, its box drawn in it.
+
+    Args:
+        root: the corpus root.
+        span: the utterance's video.
+        row: `detected`, `box` and `frame_index` of the stage `faces`.
+        every: from `frame_interval`.
+        largest: height and width in pixels that the picture fits in.
+
+    Returns:
+        BGR uint8 [H, W, 3]; None where the media are not readable any more.
+    """
     number = int(np.argmax(row["detected"]))
     try:
         for frame in VideoReader(every).frames(resolve_media(root, span.uri), span):
@@ -119,7 +131,9 @@ def _frame(root: Path, span: MediaSpan, row: dict[str, Any], every: int) -> Imag
                 left, top, width, height = (round(value) for value in row["box"][number])
                 thickness = max(2, round(image.shape[0] / 100))
                 cv2.rectangle(image, (left, top), (left + width, top + height), FOUND, thickness)
-                return np.asarray(image, np.uint8)
+                scale = min(largest[0] / image.shape[0], largest[1] / image.shape[1])
+                small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                return np.asarray(small[: largest[0], : largest[1]], np.uint8)
     except Rejected:
         return None
     return None
@@ -131,9 +145,7 @@ def _line(name: str, row: dict[str, Any], frame: Image | None, *, with_frame: bo
     width = offset + SHOWN_CROPS * (CROP_SIZE + GAP)
     line = np.full((FRAME_HEIGHT + CAPTION + GAP, width, 3), PAPER, np.uint8)
     if frame is not None:
-        scale = min(FRAME_HEIGHT / frame.shape[0], FRAME_WIDTH / frame.shape[1])
-        small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        line[: small.shape[0], : small.shape[1]] = small[:FRAME_HEIGHT, :FRAME_WIDTH]
+        line[: frame.shape[0], : frame.shape[1]] = frame
     elif with_frame:
         _write(line, "frame unreadable", (4, FRAME_HEIGHT // 2))
     number = len(row["crops"])

@@ -52,6 +52,7 @@ def run_demo(out: Path, *, smoke: bool = False, workers: int | None = None) -> P
         The report's path.
     """
     from mmpipe.manifests.files import write_json
+    from mmpipe.manifests.samples import sample_root
     from mmpipe.pipeline.commands.extract import run_extract
     from mmpipe.pipeline.commands.train import run_balance, run_train, show_scores
     from mmpipe.pipeline.engines.local import LocalEngine
@@ -79,7 +80,8 @@ def run_demo(out: Path, *, smoke: bool = False, workers: int | None = None) -> P
     console.rule("6/6  Report", align="left")
     probes = linear_probes(FeatureStore(stores["iemocap"]))
     write_json(out / "probes.json", probes)
-    report = build_report(list(stores.values()), runs, balanced, out / "probes.json", out / "report.html")
+    roots = {store: sample_root(name) for name, store in stores.items()}
+    report = build_report(list(stores.values()), runs, balanced, out / "probes.json", out / "report.html", roots)
     show_scores(runs)
     table(
         "Linear probes of one modality (per cent)",

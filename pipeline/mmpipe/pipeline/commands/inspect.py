@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from mmpipe.pipeline.console import console, progress, table
 from mmpipe.pipeline.inspect import ManifestSummary, Summary, UtteranceView, inspect_store, inspect_utterance
 from mmpipe.pipeline.store import FeatureStore
 
-__all__ = ["cut_clip", "run_inspect", "run_verify", "write_contact_sheet", "write_face_strip"]
+__all__ = ["corpus_roots", "cut_clip", "run_inspect", "run_verify", "write_contact_sheet", "write_face_strip"]
 
 SHOWN_VALUES = 12
 """Labels, speakers or reasons that a line or table shows before it says how many more there are."""
@@ -187,6 +189,16 @@ def cut_clip(
     folder = dataset_root(FeatureStore(store_path).corpus, root, load_settings(config), sample=sample)
     clip = write_clip(inspect_utterance(store_path, utterance).utterance, folder, out)
     console.print(f"Clip: {clip}", markup=False)
+
+
+def corpus_roots(stores: Sequence[Path], *, sample: bool, config: Path | None) -> dict[Path, Path]:
+    """The corpus root of each store, where the environment or mmpipe.toml names it or the samples are asked for."""
+    settings, roots = load_settings(config), {}
+    for store in stores:
+        if (store / "store.json").exists():
+            with suppress(UsageError):
+                roots[store] = dataset_root(FeatureStore(store).corpus, None, settings, sample=sample)
+    return roots
 
 
 def write_contact_sheet(store_path: Path, out: Path, root: Path | None, *, sample: bool, config: Path | None) -> None:

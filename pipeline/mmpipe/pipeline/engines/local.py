@@ -57,8 +57,11 @@ class LocalEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         everyone = [*self._pool["cpu"], *self._pool["cuda"], *([self._lone] if self._lone else [])]
+        if error is None:
+            for worker in everyone:
+                worker.connection.close()  # so that all free their models at the same time
         for worker in everyone:
-            worker.kill()
+            worker.kill() if error is not None else worker.stop()
         self._pool, self._lone = {"cpu": [], "cuda": []}, None
 
     def run(self, tasks: Sequence[Task]) -> Iterator[TaskResult]:
@@ -125,7 +128,7 @@ class LocalEngine:
             ) from again
         finally:
             if self._lone:
-                self._lone.kill()
+                self._lone.stop()
                 self._lone = None
         return finish_task(task, places, tables, time.perf_counter() - began)
 

@@ -37,7 +37,7 @@ class WorkerDied(Exception):  # noqa: N818 - it is caught by the engine, which f
 
 
 class Worker:
-    """A process with one thread a library, started at once. It ends when `kill` is called or this process dies.
+    """A process with one thread a library, started at once. It ends when `stop` is called or this process dies.
 
     Args:
         first: what the process calls before anything is sent to it.
@@ -46,6 +46,7 @@ class Worker:
     def __init__(self, first: Callable[[], None] | None = None) -> None:
         self.connection, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, first), daemon=True)
+        self._was_asked = False
         # Libraries read these variables when they are loaded. SIGINT stays blocked in the worker (the parent answers
         # Ctrl-C for all), if only the tracker runs already: starting it would unblock SIGINT.
         resource_tracker.ensure_running()
@@ -65,6 +66,7 @@ class Worker:
 
         A process that died meanwhile shows in `answer`.
         """
+        self._was_asked = True
         try:
             self.connection.send(call)
         except (BrokenPipeError, ConnectionResetError):
@@ -91,8 +93,15 @@ class Worker:
         self.send(call)
         return self.answer()
 
+    def stop(self) -> None:
+        """End the process after its present call; kill it if that takes long, or if nothing was asked of it yet."""
+        self.connection.close()
+        if self._was_asked:
+            self._process.join(_FAREWELL_SECONDS)
+        self.kill()
+
     def kill(self) -> None:
-        """End the process at once: what it has answered is written, and freeing its models would take seconds."""
+        """End the process at once."""
         self._process.kill()
         self._process.join(_FAREWELL_SECONDS)
         self.connection.close()

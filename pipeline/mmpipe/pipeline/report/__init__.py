@@ -6,7 +6,7 @@ The page asks for nothing from outside, and equal inputs give equal bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ __all__ = ["build_report"]
 
 
 def build_report(
-    stores: Sequence[Path], runs: Sequence[Path], balanced: Path | None, probes: Path | None, out: Path
+    stores: Sequence[Path],
+    runs: Sequence[Path],
+    balanced: Path | None,
+    probes: Path | None,
+    out: Path,
+    roots: Mapping[Path, Path] | None = None,
 ) -> Path:
     """Write the page.
 
@@ -31,6 +36,7 @@ def build_report(
         balanced: the list of `mmpipe balance-unlabeled`, or None.
         probes: JSON of linear probes of single modalities, or None.
         out: the page; an earlier one is replaced.
+        roots: the corpus root of each store that has one: frames with their boxes are shown for these.
 
     Returns:
         `out`.
@@ -42,7 +48,7 @@ def build_report(
     """
     trained = [run_section(run) for run in runs]
     page = _environment().get_template("report.html.j2")
-    corpora = [corpus_section(store) for store in stores]
+    corpora = [corpus_section(store, (roots or {}).get(store)) for store in stores]
     html = page.render(
         corpora=corpora,
         balance=None if balanced is None else balance_section(balanced),

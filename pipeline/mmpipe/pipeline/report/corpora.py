@@ -14,8 +14,11 @@ import pyarrow.compute as pc
 
 from mmpipe.extractors.faces import decode_crops
 from mmpipe.manifests.io import read_manifest
+from mmpipe.manifests.schema import to_utterances
+from mmpipe.pipeline.contact_sheet import FaceCounts, boxed_frame, count_faces, frame_interval
 from mmpipe.pipeline.inspect import Summary, durations_seconds, inspect_store
 from mmpipe.pipeline.report.figures import histogram, png_uri
+from mmpipe.pipeline.stages import FACES
 from mmpipe.pipeline.store import FeatureStore, shard_path
 
 __all__ = ["CorpusSection", "FaceStrip", "corpus_section"]
@@ -26,8 +29,13 @@ STRIPS = 4
 STRIP_FACES = 16
 """Faces of a strip."""
 
+FRAME = (128, 228)
+"""Height and width that the frame beside a strip fits in."""
+
 STRIP_SHARDS = 8
 """Shards looked through for utterances to show."""
+
+STRIP_COLUMNS = ["utterance_id", "status", "crops", "detected", "box", "frame_index"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class FaceStrip:
         faces: number of crops of the utterance.
         detected: in how many of the sampled frames a face was found.
         missing: for each crop shown, whether its box is that of an earlier frame.
+        frame: the first frame with a face, its box drawn in it, as a PNG data URI; None without the corpus.
     """
 
     utterance_id: str
@@ -51,21 +60,30 @@ class FaceStrip:
     faces: int
     detected: int
     missing: list[bool]
+    frame: str | None
 
 
 @dataclass(frozen=True)
 class CorpusSection:
-    """A store or manifest on the page. `durations` and `words` are data URIs, None where nothing is known."""
+    """A store or manifest on the page.
+
+    `durations` and `words` are data URIs, None where nothing is known; `faces` is None until all faces are extracted.
+    """
 
     title: str
     summary: Summary
     durations: str | None
     words: str | None
+    faces: FaceCounts | None
     strips: list[FaceStrip]
 
 
-def corpus_section(path: Path) -> CorpusSection:
+def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
     """Read a store, or a manifest alone: then there are no stages and no strips.
+
+    Args:
+        path: the store or manifest.
+        root: the corpus root; with it, frames are shown beside the faces.
 
     Raises:
         StoreError: the folder is no feature store, or its manifest or a shard cannot be read.
@@ -83,7 +101,8 @@ def corpus_section(path: Path) -> CorpusSection:
         summary,
         histogram(seconds, "duration in seconds", mark) if is_varied else None,
         histogram(words, "words in an utterance") if len(words) > 1 and np.ptp(words) > 0 else None,
-        [] if store is None else list(_strips(store, manifest)),
+        None if store is None or not _is_complete(store) else count_faces(store),
+        [] if store is None else list(_strips(store, manifest, root)),
     )
 
 
@@ -95,22 +114,34 @@ def _words(manifest: pa.Table) -> npt.NDArray[np.float64]:
     return np.asarray(pc.coalesce(listed, split).drop_null().to_numpy(), np.float64)
 
 
-def _strips(store: FeatureStore, manifest: pa.Table) -> Iterator[FaceStrip]:
+def _is_complete(store: FeatureStore) -> bool:
+    """Whether every shard of the faces is there."""
+    return FACES in store.stages and all(
+        shard_path(store.path, FACES, shard).exists() for shard in range(store.num_shards)
+    )
+
+
+def _strips(store: FeatureStore, manifest: pa.Table, root: Path | None) -> Iterator[FaceStrip]:
     """Strips of utterances of different labels and speakers, as far as the first shards have them."""
-    if "faces" not in store.stages:
+    if FACES not in store.stages:
         return
     seen: set[Any] = set()
     rows = {row["utterance_id"]: row for row in _first_rows(manifest)}
     for shard in range(min(store.num_shards, STRIP_SHARDS)):
-        if not shard_path(store.path, "faces", shard).exists():
+        if not shard_path(store.path, FACES, shard).exists():
             continue
-        for faces in store.read_shard("faces", shard, ["utterance_id", "status", "crops", "detected"]).to_pylist():
+        for faces in store.read_shard(FACES, shard, STRIP_COLUMNS).to_pylist():
             row = rows.get(faces["utterance_id"])
             key = row and (row["label"] or row["speaker"])
             if row is None or faces["status"] != "ok" or key in seen:
                 continue
             seen.add(key)
-            yield _strip(row, faces["crops"], faces["detected"])
+            frame = None
+            if root is not None:
+                one = manifest.filter(pc.equal(manifest.column("utterance_id"), row["utterance_id"]))
+                span = to_utterances(one)[0].video
+                frame = None if span is None else boxed_frame(root, span, faces, frame_interval(store), FRAME)
+            yield _strip(row, faces["crops"], faces["detected"], None if frame is None else png_uri(frame))
             if len(seen) == STRIPS:
                 return
 
@@ -121,7 +152,7 @@ def _first_rows(manifest: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _strip(row: dict[str, Any], crops: list[bytes], detected: list[bool]) -> FaceStrip:
+def _strip(row: dict[str, Any], crops: list[bytes], detected: list[bool], frame: str | None) -> FaceStrip:
     shown = decode_crops(crops[:STRIP_FACES])
     return FaceStrip(
         row["utterance_id"],
@@ -131,4 +162,5 @@ def _strip(row: dict[str, Any], crops: list[bytes], detected: list[bool]) -> Fac
         len(crops),
         sum(detected),
         [not found for found in detected[:STRIP_FACES]],
+        frame,
     )

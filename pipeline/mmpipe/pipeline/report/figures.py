@@ -52,7 +52,7 @@ def _figure(columns: int, width: float, height: float) -> tuple[Figure, Sequence
 
 
 def png_uri(image: npt.NDArray[np.uint8]) -> str:
-    """An image uint8 [H, W] as a PNG data URI."""
+    """An image uint8 [H, W] or BGR [H, W, 3] as a PNG data URI."""
     return _uri("image/png", cv2.imencode(".png", image)[1].tobytes())
 
 

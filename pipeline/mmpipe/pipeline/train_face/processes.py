@@ -5,6 +5,7 @@ Two Python threads hold each other up between the many small passes of a step; p
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,17 +44,17 @@ def joined(number: int, follow: Callable[..., None], *arguments: Any) -> Iterato
         try:
             yield
         finally:
-            dist.destroy_process_group()
             for other in others:
-                other.join(timeout=10)
                 other.kill()
+                other.join()
+            dist.destroy_process_group()
 
 
 def _other(own: int, number: int, meeting: str, follow: Callable[..., None], arguments: Sequence[Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the first process, which ends the others
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=meeting, rank=own, world_size=number)
     follow(*arguments)
-    dist.destroy_process_group()
 
 
 def processes() -> int:
