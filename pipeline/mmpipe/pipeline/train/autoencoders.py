@@ -7,7 +7,7 @@ channels, Z width of a latent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,10 @@ from mmpipe.manifests.errors import TrainingError
 from mmpipe.pipeline.train.layers import Block, Layout, mlp, positions
 
 __all__ = ["SIZES", "Conv", "SequenceAutoEncoder", "SequenceSize", "Size", "VectorAutoEncoder", "conv_shapes"]
+
+
+PIECE = 4
+"""Utterances that are convolved together on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +195,7 @@ class SequenceAutoEncoder(nn.Module):
         x_ND = self.dropout(x_ND)
         for block in self.encoder_blocks:
             x_ND = block(x_ND, layout)
-        maps_BCTD = layout.pad(x_ND)[:, None]
-        for conv in self.convs:
-            maps_BCTD = conv(maps_BCTD).relu_()
+        maps_BCTD = _in_pieces(self._convolve, layout.pad(x_ND)[:, None])
         z_BZ: Tensor = self.to_latent(maps_BCTD.flatten(1))
         if self.from_mean is not None:
             inside_BT = torch.arange(self.steps, device=x_BTD.device) < lengths_B[:, None]
@@ -206,13 +208,29 @@ class SequenceAutoEncoder(nn.Module):
         assert self.has_decoder
         layout = Layout(lengths_B, self.steps)
         maps_BCTD = torch.relu(self.from_latent(z_BZ)).view(-1, *self.shapes[-1])
-        for number, deconv in enumerate(self.deconvs):
-            maps_BCTD = deconv(torch.relu(maps_BCTD) if number else maps_BCTD)
+        maps_BCTD = _in_pieces(self._deconvolve, maps_BCTD)
         memory_ND = layout.pack(maps_BCTD[:, 0])
         x_ND = self.encoding[layout.index_N % self.steps]
         for block in self.decoder_blocks:
             x_ND = block(x_ND, layout, memory_ND)
         return layout.pad(self.output(x_ND))
+
+    def _convolve(self, maps_BCTD: Tensor) -> Tensor:
+        for conv in self.convs:
+            maps_BCTD = conv(maps_BCTD).relu_()
+        return maps_BCTD
+
+    def _deconvolve(self, maps_BCTD: Tensor) -> Tensor:
+        for number, deconv in enumerate(self.deconvs):
+            maps_BCTD = deconv(maps_BCTD.relu_() if number else maps_BCTD)
+        return maps_BCTD
+
+
+def _in_pieces(layers: Callable[[Tensor], Tensor], maps_BCTD: Tensor) -> Tensor:
+    """Convolutions of a few utterances at a time on a CPU, so that the large maps between them stay in its cache."""
+    if maps_BCTD.device.type != "cpu":
+        return layers(maps_BCTD)
+    return torch.cat([layers(piece) for piece in maps_BCTD.split(PIECE)])
 
 
 def _mirror(conv: Conv, before: tuple[int, int, int], after: tuple[int, int, int]) -> nn.ConvTranspose2d:
