@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,6 +20,7 @@ from mmpipe.pipeline.train.experiments import EXPERIMENTS
 from mmpipe.pipeline.train.grid import Grid, find_experiment, run_grid
 from mmpipe.pipeline.train.inputs import load_input
 
+from ..runs import run, start
 from .conftest import make_store
 
 
@@ -37,6 +42,38 @@ def grid(name: str, stores: tuple[Path, Path, Path], out: Path) -> Grid:
 
 def tables(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
+def test_a_table_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(
+    stores: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    labeled, unlabeled, balanced = stores
+    settings = [word for name in ("batch_size=16", "epochs=3", "faces=8", "words=8") for word in ("--set", name)]
+    where = ["--labeled", labeled, "--unlabeled", unlabeled, "--balanced", balanced]
+    command = ["train", "--table", 7, "--size", "small", "--device", "cpu", *where, *settings, "--out"]
+    began = time.monotonic()
+    done = run(*command, tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    seconds = time.monotonic() - began
+    seed = random.SystemRandom().randrange(10**6)
+    moments, kills = random.Random(seed), 0
+    for _ in range(3):
+        process = start(*command, tmp_path / "killed")
+        time.sleep(seconds * moments.uniform(0.25, 0.45))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    done = run(*command, tmp_path / "killed")
+    assert done.returncode == 0, done.stderr
+    assert kills, f"seed {seed}: the runs ended before they could be killed"
+    assert tables(tmp_path / "killed") == tables(tmp_path / "whole"), f"seed {seed}"
+    weights = [
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.safetensors")}
+        for name in ("whole", "killed")
+    ]
+    assert len(weights[0]) == 30
+    assert weights[0] == weights[1], f"seed {seed}"
 
 
 def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(

@@ -230,7 +230,7 @@ def _in_pieces(layers: Callable[[Tensor], Tensor], maps_BCTD: Tensor) -> Tensor:
     """Convolutions of a few utterances at a time on a CPU, so that the large maps between them stay in its cache."""
     if maps_BCTD.device.type != "cpu":
         return layers(maps_BCTD)
-    return torch.cat([layers(piece) for piece in maps_BCTD.split(PIECE)])
+    return torch.cat([layers(piece) for piece in torch.split(maps_BCTD, PIECE)])
 
 
 def _mirror(conv: Conv, before: tuple[int, int, int], after: tuple[int, int, int]) -> nn.ConvTranspose2d:
