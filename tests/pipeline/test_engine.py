@@ -140,6 +140,29 @@ def test_a_worker_uses_one_thread_a_library() -> None:
     worker.stop()
 
 
+def test_workers_import_what_the_extractors_need_while_the_run_is_planned(tmp_path: Path) -> None:
+    with LocalEngine(1, ["bert", "no-such-extractor"]) as engine:
+        (worker,) = engine._pool["cpu"]
+        assert worker.call(_imported) == [True, True]
+        results = list(engine.run(plan_extraction(sentences(3), "t", tmp_path, tmp_path / "s", [toy(Counting)]).tasks))
+        assert [result.statuses for result in results] == [{"ok": 3}]
+        assert {result.pid for result in results} == {worker._process.pid}
+
+
+def _imported() -> list[bool]:
+    import sys
+
+    return [name in sys.modules for name in ("mmpipe.extractors.bert", "transformers.models.bert.modeling_bert")]
+
+
+def test_workers_that_had_nothing_to_do_end_at_once() -> None:
+    with LocalEngine(1, ["bert"]) as engine:
+        (worker,) = engine._pool["cpu"]
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    assert not worker._process.is_alive()
+
+
 def _threads() -> tuple[int, int]:
     import cv2
     import torch
