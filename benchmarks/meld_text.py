@@ -34,6 +34,8 @@ TRAINING = {
     "batch_size": 16,
     "epochs": 25,
     "schedule": "linear",
+    "dropout": 0.3,
+    "classifier_dropout": 0.5,
 }
 """Hyper-parameters for a thousand utterances."""
 
