@@ -6,12 +6,15 @@ import shutil
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from mmpipe.extractors.detectors import mtcnn_networks
 from mmpipe.extractors.detectors.mtcnn import MTCNN, MTCNNConfig
+from mmpipe.extractors.detectors.views import tilted
 from mmpipe.manifests.errors import WeightsError
 
 from .conftest import Image, scene
@@ -135,6 +138,34 @@ def test_faces_are_found_in_frames_of_many_sizes(mtcnn: MTCNN, height: int, widt
 )
 def test_where_there_is_no_face_none_is_found(mtcnn: MTCNN, image: Image) -> None:
     assert mtcnn.detect([image]) == [[]]
+
+
+def test_the_further_looks_hardly_ever_find_a_face_in_photographs_of_other_things(mtcnn: MTCNN) -> None:
+    folder = Path(pytest.importorskip("skimage.data").__file__).parent
+    names = "brick.png", "chelsea.png", "coffee.png", "grass.png", "motorcycle_left.png", "rocket.jpg"
+    tiles = [tile for name in names for tile in parts(cv2.imread(str(folder / name)))]
+    once = made(MTCNNConfig(retry_thresholds=()))
+    more = sum(map(bool, mtcnn.detect(tiles))) - sum(map(bool, once.detect(tiles)))
+    assert len(tiles) == 15 and more <= 1
+
+
+def parts(photograph: Any) -> list[Image]:
+    """Overlapping parts of 352x288 pixels."""
+    height, width = photograph.shape[:2]
+    corners = [(y, x) for y in range(0, height - 287, 144) for x in range(0, width - 351, 176)]
+    return [np.ascontiguousarray(photograph[y : y + 288, x : x + 352, ::-1]) for y, x in corners]
+
+
+@pytest.mark.parametrize("degrees", [-75, 80, 90])
+def test_a_head_laid_to_one_side_is_found_by_the_last_look(mtcnn: MTCNN, degrees: float) -> None:
+    astronaut = pytest.importorskip("skimage.data").astronaut()[:288, 64:416]
+    image = tilted(np.ascontiguousarray(astronaut), degrees).image
+    for thresholds in ((), (0.9,)):
+        assert made(MTCNNConfig(retry_thresholds=thresholds)).detect([image]) == [[]]
+    (face,) = mtcnn.detect([image])[0]
+    x, y, width, height = face.box
+    place = tilted(image, -degrees).to_frame  # from the upright picture to the tilted one
+    np.testing.assert_allclose((x + width / 2, y + height / 2), place @ (159, 117, 1), atol=16)
 
 
 def test_faces_below_the_smallest_size_are_not_searched() -> None:

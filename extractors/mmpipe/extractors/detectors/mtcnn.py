@@ -4,7 +4,7 @@ Legend: H and W pixels, N boxes, S pixels of a patch's side.
 
 The arithmetic is that of the `mtcnn` wheel, whose weights it uses: area-averaged pyramid, thresholds, order
 of regression and suppression, bilinear patches that are mid-gray beyond the border. What is ours: torch, the
-smallest face tied to the frame, a second look where the first finds nothing, and the search around a known box.
+smallest face tied to the frame, further looks where the first finds nothing, and the search around a known box.
 
 Boxes are float64 [N, 4] of left, top, right, bottom.
 """
@@ -12,7 +12,7 @@ Boxes are float64 [N, 4] of left, top, right, bottom.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from mmpipe.extractors.detectors.contract import Box, Detection, Detector, DetectorConfig, Image
 from mmpipe.extractors.detectors.mtcnn_networks import SHA256, ONet, PNet, RNet, load_arrays, weight_paths
-from mmpipe.extractors.detectors.views import around, second_looks
+from mmpipe.extractors.detectors.views import TILT_DEGREES, View, around, evened, faces_in, reduced, tilted
 from mmpipe.extractors.weights import sha256
 
 __all__ = ["MTCNN", "MTCNNConfig"]
@@ -47,6 +47,9 @@ NEAR_TIMES, NEAR_SIDE = 2.0, 144
 NEAR_SCALES = tuple(WINDOW / (72 * part) for part in (0.5, 0.7, 1.0, 1.4))
 """Its pyramid: windows of half to 1.4 times the longer side of the box, as faces hardly grow within 0.4 s."""
 
+LYING_DEGREES, REDUCTION = 40.0, 0.6
+"""The last views of a frame without a face: heads laid to one side, and faces between two levels of the pyramid."""
+
 
 class MTCNNConfig(DetectorConfig):
     """Config of MTCNN; the first three thresholds are the wheel's."""
@@ -61,9 +64,10 @@ class MTCNNConfig(DetectorConfig):
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
     """Scores that a face needs to pass the proposal, the refinement and the output network."""
 
-    second_look_threshold: float | None = Field(default=0.9, gt=0, le=1)
-    """Where a frame shows no face, it is searched again for faces twice as large, turned by 18 degrees to either
-    side and with its contrast evened; this is the score that a face needs then. None looks once."""
+    retry_thresholds: tuple[float, ...] = Field(default=(0.9, 0.95), max_length=2)
+    """Where a frame shows no face, it is searched again for faces twice as large: turned by 18 degrees to either side
+    and with its contrast evened, and if that shows none, turned by 40 degrees and reduced to 0.6 of its size. These
+    are the scores that a face needs in the one and in the other; an empty list looks once."""
 
 
 class MTCNN(Detector):
@@ -105,20 +109,23 @@ class MTCNN(Detector):
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """The faces of each image, best score first."""
-        return [self._looked_twice(image) for image in images]
+        return [self._looked_again(image) for image in images]
 
     def detect_near(self, image: Image, box: Box) -> list[Detection]:
         """The faces in a square of twice the box, of half to one and a half times its size, best score first."""
         view = around(image, box, NEAR_TIMES, NEAR_SIDE)
         return [view.placed(face) for face in self._search(view.image, NEAR_SCALES, self.config.thresholds[2])]
 
-    def _looked_twice(self, image: Image) -> list[Detection]:
+    def _looked_again(self, image: Image) -> list[Detection]:
         found = self._search(image, _scales(image, self.config), self.config.thresholds[2])
-        threshold = self.config.second_look_threshold
-        if found or threshold is None:
-            return found
-        large = partial(self._search, scales=_scales(image, self.config, times=2), threshold=threshold)
-        return second_looks(image, large, with_contrast=True)
+        for views, threshold in zip(_further_views(image), self.config.retry_thresholds, strict=False):
+            if found:
+                break
+            found = faces_in(views, partial(self._search_large, threshold=threshold))
+        return found
+
+    def _search_large(self, image: Image, threshold: float) -> list[Detection]:
+        return self._search(image, _scales(image, self.config, times=2), threshold)
 
     def _search(self, image: Image, scales: Sequence[float], threshold: float) -> list[Detection]:
         """The faces of an image at the levels of a pyramid, best score first."""
@@ -146,7 +153,7 @@ class MTCNN(Detector):
     def _propose(self, image: Image, scales: Sequence[float]) -> Floats:
         """Squares that the proposal network takes for faces."""
         height, width = image.shape[:2]
-        pixels = _reduced(image, scales[0] if scales else 1.0)
+        pixels = _averaged(image, scales[0] if scales else 1.0)
         found, certain = [np.empty((0, 4))], [np.empty(0, np.float32)]
         for scale in scales:
             size = int(width * scale), int(height * scale)
@@ -175,7 +182,13 @@ def _scales(image: Image, config: MTCNNConfig, times: float = 1) -> list[float]:
     return scales
 
 
-def _reduced(image: Image, largest: float) -> npt.NDArray[np.float32]:
+def _further_views(image: Image) -> Iterator[tuple[View, ...]]:
+    """What to search where the frame itself shows no face, one group after the other."""
+    yield tilted(image, TILT_DEGREES), tilted(image, -TILT_DEGREES), evened(image)
+    yield tilted(image, LYING_DEGREES), tilted(image, -LYING_DEGREES), reduced(image, REDUCTION)
+
+
+def _averaged(image: Image, largest: float) -> npt.NDArray[np.float32]:
     """The image as float32; one of many pixels averaged to twice the pyramid's largest level or more.
 
     With the default config, frames below 480 pixels on the shorter side keep the wheel's exact pyramid.

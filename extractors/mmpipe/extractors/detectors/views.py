@@ -6,7 +6,7 @@ Each view maps what is found in it back to the frame.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from mmpipe.extractors.detectors.contract import Box, Detection, Image
 
-__all__ = ["TILT_DEGREES", "View", "around", "evened", "overlap", "second_looks", "square", "tilted"]
+__all__ = ["TILT_DEGREES", "View", "around", "evened", "faces_in", "overlap", "reduced", "square", "tilted"]
 
 TILT_DEGREES = 18.0
-"""Turn of the frame for a second look. Detectors that are trained on upright faces lose those tilted by more."""
+"""Turn of a frame that is searched again. Detectors that are trained on upright faces lose those tilted by more."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,16 @@ def evened(image: Image) -> View:
     return View(even, np.eye(2, 3))
 
 
-def second_looks(
-    image: Image, search: Callable[[Image], list[Detection]], *, with_contrast: bool = False
-) -> list[Detection]:
-    """The faces in the frame turned to either side and, if asked, with evened contrast; each face once, best first."""
-    views = [tilted(image, TILT_DEGREES), tilted(image, -TILT_DEGREES), *([evened(image)] if with_contrast else [])]
+def reduced(image: Image, scale: float) -> View:
+    """The frame at `scale` times its size, each pixel the mean of those it covers."""
+    height, width = image.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small: npt.NDArray[Any] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return View(small, np.array([[width / size[0], 0.0, 0.0], [0.0, height / size[1], 0.0]]))
+
+
+def faces_in(views: Iterable[View], search: Callable[[Image], list[Detection]]) -> list[Detection]:
+    """The faces that a search finds in several views of one frame, in its pixels; each face once, best first."""
     faces = [view.placed(face) for view in views for face in search(view.image)]
     kept: list[Detection] = []
     for face in sorted(faces, key=lambda face: -face.score):

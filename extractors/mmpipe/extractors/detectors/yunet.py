@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from mmpipe.extractors.detectors.contract import Box, Detection, Detector, DetectorConfig, Image
-from mmpipe.extractors.detectors.views import View, around, second_looks
+from mmpipe.extractors.detectors.views import TILT_DEGREES, View, around, faces_in, tilted
 from mmpipe.extractors.detectors.yunet_model import find_yunet
 from mmpipe.extractors.weights import sha256
 from mmpipe.manifests.errors import WeightsError
@@ -101,7 +101,8 @@ class YuNet(Detector):
         found = self._search(view)
         if found or not self.config.second_look:
             return found
-        return [view.placed(face) for face in second_looks(view.image, self._faces)]
+        turned = (tilted(view.image, degrees) for degrees in (TILT_DEGREES, -TILT_DEGREES))
+        return [view.placed(face) for face in faces_in(turned, self._faces)]
 
     def _search(self, view: View) -> list[Detection]:
         return [view.placed(face) for face in self._faces(view.image)]
