@@ -74,6 +74,7 @@ class FaceCrops(Extractor):
     """
 
     input: ClassVar[InputKind] = "frames"
+    revision: ClassVar[int] = 2
     Config: ClassVar[type[ExtractorConfig]] = FaceCropsConfig
     config: FaceCropsConfig
 

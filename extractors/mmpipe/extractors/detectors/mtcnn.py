@@ -39,7 +39,10 @@ PYRAMID_STEP = 0.709
 """Size of a pyramid level relative to the one before: about half the area."""
 
 RNET_MULTIPLE, ONET_MULTIPLE, PATCHES_PER_CALL = 8, 4, 256
-"""Patches of a call, padded to a multiple: libraries prepare a convolution anew for every shape."""
+"""Patches of a call; several are padded to a multiple: libraries prepare a convolution anew for every shape."""
+
+FOLLOWED_SCORE = 0.9
+"""Score that a face needs where its last box is the only proposal; below it, its surroundings are searched."""
 
 NEAR_TIMES, NEAR_SIDE = 2.0, 144
 """The search around a box: a square of twice its longer side, scaled to 144 pixels, so that the face has 72."""
@@ -112,7 +115,12 @@ class MTCNN(Detector):
         return [self._looked_again(image) for image in images]
 
     def detect_near(self, image: Image, box: Box) -> list[Detection]:
-        """The faces in a square of twice the box, of half to one and a half times its size, best score first."""
+        """The face that the box itself still holds, or those in a square of twice the box, of half to one and a half
+        times its size, best score first."""
+        left, top, width, height = box
+        last = _squares(np.array([[left, top, left + width, top + height]]))
+        if faces := self._judged(image, last, max(FOLLOWED_SCORE, self.config.thresholds[2])):
+            return faces
         view = around(image, box, NEAR_TIMES, NEAR_SIDE)
         return [view.placed(face) for face in self._search(view.image, NEAR_SCALES, self.config.thresholds[2])]
 
@@ -129,7 +137,10 @@ class MTCNN(Detector):
 
     def _search(self, image: Image, scales: Sequence[float], threshold: float) -> list[Detection]:
         """The faces of an image at the levels of a pyramid, best score first."""
-        boxes = self._propose(image, scales)
+        return self._judged(image, self._propose(image, scales), threshold)
+
+    def _judged(self, image: Image, boxes: Floats, threshold: float) -> list[Detection]:
+        """The faces among the proposed squares, best score first."""
         packed = _packed(image)
         if not len(boxes):
             return []
@@ -245,11 +256,12 @@ def _calls(
     multiple: int,
     device: str,
 ) -> list[npt.NDArray[np.float32]]:
-    """The network's outputs for all boxes; calls are padded with black to a multiple of patches."""
+    """The network's outputs for all boxes; calls of several are padded with black to a multiple of patches."""
     outputs: list[list[npt.NDArray[np.float32]]] = []
     for start in range(0, len(boxes), PATCHES_PER_CALL):
         part = boxes[start : start + PATCHES_PER_CALL]
-        batch = np.zeros((-(-len(part) // multiple) * multiple, side, side, 3), np.float32)
+        size = 1 if len(part) == 1 else -(-len(part) // multiple) * multiple
+        batch = np.zeros((size, side, side, 3), np.float32)
         batch[: len(part)] = _patches(packed, part, side)
         outputs.append([output[: len(part)].cpu().numpy() for output in network(_tensor(batch, device))])
     return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
