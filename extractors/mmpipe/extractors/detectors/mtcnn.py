@@ -115,8 +115,10 @@ class MTCNN(Detector):
         return [self._looked_again(image) for image in images]
 
     def detect_near(self, image: Image, box: Box) -> list[Detection]:
-        """The face that the box itself still holds, or those in a square of twice the box, of half to one and a half
-        times its size, best score first."""
+        """The face that the box still holds, or those around it, best score first.
+
+        Around it is a square of twice the box, searched for faces of half to one and a half times its size.
+        """
         left, top, width, height = box
         last = _squares(np.array([[left, top, left + width, top + height]]))
         if faces := self._judged(image, last, max(FOLLOWED_SCORE, self.config.thresholds[2])):
