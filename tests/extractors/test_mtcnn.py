@@ -168,6 +168,18 @@ def test_a_head_laid_to_one_side_is_found_by_the_last_look(mtcnn: MTCNN, degrees
     np.testing.assert_allclose((x + width / 2, y + height / 2), place @ (159, 117, 1), atol=16)
 
 
+def test_a_face_that_stays_is_followed_without_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.ascontiguousarray(pytest.importorskip("skimage.data").astronaut()[:288, 64:416])
+    detector = made(MTCNNConfig())
+    (first,) = detector.detect([image])[0]
+    moved = np.ascontiguousarray(np.roll(image, 60, axis=1))
+    (found,) = detector.detect_near(moved, first.box)  # out of the box, so searched for around it
+    assert abs(found.box[0] - first.box[0] - 60) < 8
+    monkeypatch.setattr(detector, "_propose", lambda *_: pytest.fail("proposals were made"))
+    (followed,) = detector.detect_near(image, first.box)
+    np.testing.assert_allclose(followed.box, first.box, atol=8)
+
+
 def test_faces_below_the_smallest_size_are_not_searched() -> None:
     image = scene((40, 40, 96))  # a face of about 45 x 65 pixels
     assert len(made(MTCNNConfig(min_face_fraction=0.1)).detect([image])[0]) == 1
