@@ -10,6 +10,7 @@ queries are positional encodings, so nothing but the latent and the number of st
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Output:
     reconstructions: dict[str, Tensor]
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """What can be trained: the paper's model and the baselines.
 
     Attributes:
@@ -47,11 +48,11 @@ class Network(nn.Module):
 
     num_classes: int
 
+    @abstractmethod
     def forward(
         self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor], *, reconstruct: bool = False
     ) -> Output:
         """Latents and logits of a batch, and its reconstructions if asked for."""
-        raise NotImplementedError
 
 
 class EmotionModel(Network):
