@@ -143,9 +143,9 @@ class MTCNN(Detector):
 
     def _judged(self, image: Image, boxes: Floats, threshold: float) -> list[Detection]:
         """The faces among the proposed squares, best score first."""
-        packed = _packed(image)
         if not len(boxes):
             return []
+        packed = _packed(image)
         offsets, scores = _calls(self._rnet, packed, boxes, 24, RNET_MULTIPLE, self.device)
         boxes = _moved(boxes, offsets)
         keep = _survivors(boxes, scores, self.config.thresholds[1], 0.7, "union")
