@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import Frame
-from mmpipe.extractors.expression import FERPLUS_MEAN, FERPLUS_STD, Expression, ExpressionConfig
-from mmpipe.extractors.faces import FaceCrops, FaceCropsConfig, decode_crops
-from mmpipe.manifests.errors import Rejected
-from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
-from mmpipe.pipeline.train_face.recipe import normalise, resize
+from mmpipe.extractors.faces.crops import FaceCrops, FaceCropsConfig, decode_crops
+from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, Expression, ExpressionConfig
+from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
+from mmpipe.pipeline.face_training.recipe import normalise, resize
 
 HEIGHT, WIDTH, SIDE = 288, 352, 160
 LEFT, TOP = 96, 64

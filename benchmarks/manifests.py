@@ -23,8 +23,8 @@ from tests.manifests.generators.ami import write_ami
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.registry import load
 from mmpipe.manifests.schema import MANIFEST_SCHEMA, to_table
-from mmpipe.pipeline.commands.inspect import run_inspect
-from mmpipe.pipeline.console import console, table
+from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.inspect import run_inspect
 
 WORDS = 12
 """Words with times of each row of the long manifest."""

@@ -25,11 +25,11 @@ import pandas as pd
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from mmpipe.extractors.checkpoints import PACKAGED_MODEL, find_model
-from mmpipe.extractors.detectors.mtcnn import MTCNN, MTCNNConfig
-from mmpipe.extractors.expression import FERPLUS_MEAN, FERPLUS_STD, load_network
-from mmpipe.extractors.faces import crop
-from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled
+from mmpipe.extractors.faces.crops import crop
+from mmpipe.extractors.faces.detectors.mtcnn import MTCNN, MTCNNConfig
+from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model
 
 
 def cut_wav(media: Path, start: float, end: float, wav: Path) -> None:

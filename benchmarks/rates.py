@@ -27,14 +27,14 @@ from transformers import BertModel
 
 from benchmarks.ami_like import write_ami_like
 from benchmarks.stages import bare_audio, bare_expression, prepared, rows_of
-from mmpipe.extractors.checkpoints import PACKAGED_MODEL, find_model
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model
 from mmpipe.manifests.schema import Utterance, to_table
-from mmpipe.pipeline.commands.extract import prepare
-from mmpipe.pipeline.console import table
-from mmpipe.pipeline.engines.local import LocalEngine
-from mmpipe.pipeline.engines.worker import Worker
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.stages import Inputs, StageSpec
+from mmpipe.pipeline.cli.console import table
+from mmpipe.pipeline.cli.extract import prepare
+from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.engines.worker import Worker
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import Inputs, StageSpec
 
 IS10 = StageSpec("audio", "is10")
 

@@ -18,17 +18,17 @@ import opensmile
 import torch
 import transformers
 
-from mmpipe.extractors.checkpoints import find_model
+from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ, Audio, Extractor, Frame, Row
-from mmpipe.extractors.detectors.registry import load as load_detector
-from mmpipe.extractors.expression import CALL_SIZE, FERPLUS_MEAN, FERPLUS_STD, load_network
-from mmpipe.extractors.faces import decode_crops
-from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled
-from mmpipe.manifests.errors import Rejected
+from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.extractors.faces.detectors.registry import load as load_detector
+from mmpipe.extractors.faces.expression import CALL_SIZE, FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
+from mmpipe.extractors.weights.checkpoints import find_model
 from mmpipe.manifests.samples import sample_root
-from mmpipe.pipeline.commands.extract import EMBEDDED_TEXT_MODEL, prepare
-from mmpipe.pipeline.console import console, table
-from mmpipe.pipeline.stages import StageSpec, item_makers
+from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, prepare
+from mmpipe.pipeline.extraction.stages import StageSpec, item_makers
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> float:

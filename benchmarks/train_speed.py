@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmpipe.pipeline.engines.local import available_cores
-from mmpipe.pipeline.train.config import TrainConfig, make_config
-from mmpipe.pipeline.train.data import Dataset, fit_norms
-from mmpipe.pipeline.train.loop import Pool, fit
-from mmpipe.pipeline.train.losses import matching, reconstruction
-from mmpipe.pipeline.train.model import EmotionModel
+from mmpipe.pipeline.extraction.engines.local import available_cores
+from mmpipe.pipeline.training.config import TrainConfig, make_config
+from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
+from mmpipe.pipeline.training.loop import Pool, fit
+from mmpipe.pipeline.training.losses import matching, reconstruction
+from mmpipe.pipeline.training.model import EmotionModel
 
 WIDTHS, LABELS = {"a": 1582, "v": 342, "l": 1024}, ("anger", "happiness", "neutral", "sadness")
 

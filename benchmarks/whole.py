@@ -33,12 +33,12 @@ import transformers
 from benchmarks.ami_like import write_ami_like
 from benchmarks.rates import write_large_bert
 from benchmarks.stages import bare_audio, bare_expression, prepared, rows_of
-from mmpipe.extractors.checkpoints import find_model
-from mmpipe.extractors.faces import FaceCrops, decode_crops
+from mmpipe.extractors.faces.crops import FaceCrops, decode_crops
+from mmpipe.extractors.weights.checkpoints import find_model
 from mmpipe.manifests.schema import Utterance, to_utterances
-from mmpipe.pipeline.console import console, table
-from mmpipe.pipeline.engines.local import available_cores
-from mmpipe.pipeline.stages import Inputs, StageSpec
+from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.extraction.engines.local import available_cores
+from mmpipe.pipeline.extraction.stages import Inputs, StageSpec
 
 __all__ = ["Spent", "bare_seconds", "run_mmpipe", "run_plain"]
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mmpipe.extractors.bert import Bert, BertConfig
-from mmpipe.extractors.checkpoints import PACKAGED_MODEL, quiet
+from mmpipe.core.errors import Rejected, UsageError, WeightsError
 from mmpipe.extractors.contract import Row
-from mmpipe.manifests.errors import Rejected, UsageError, WeightsError
+from mmpipe.extractors.text.encoder import Bert, BertConfig
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, quiet
 
 SENTENCES = [
     "don't forget a jacket .",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mmpipe.extractors import checkpoints
-from mmpipe.extractors.checkpoints import PACKAGED_MODEL, find_model, tokenizer_files, weight_files
-from mmpipe.manifests.errors import WeightsError
+from mmpipe.core.errors import WeightsError
+from mmpipe.extractors.weights import checkpoints
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model, tokenizer_files, weight_files
 
 
 class Hub:

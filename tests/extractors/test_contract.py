@@ -12,9 +12,9 @@ import pyarrow as pa
 import pydantic
 import pytest
 
+from mmpipe.core.errors import Rejected, UsageError
 from mmpipe.extractors import contract, registry
 from mmpipe.extractors.contract import Audio, Extractor, ExtractorConfig, Frame, Row
-from mmpipe.manifests.errors import Rejected, UsageError
 
 from .conftest import scene
 

@@ -8,10 +8,10 @@ import numpy as np
 import pydantic
 import pytest
 
-from mmpipe.extractors.detectors import registry
-from mmpipe.extractors.detectors.contract import Detector, DetectorConfig
-from mmpipe.extractors.detectors.full_frame import FullFrame, FullFrameConfig
-from mmpipe.manifests.errors import UsageError
+from mmpipe.core.errors import UsageError
+from mmpipe.extractors.faces.detectors import registry
+from mmpipe.extractors.faces.detectors.contract import Detector, DetectorConfig
+from mmpipe.extractors.faces.detectors.full_frame import FullFrame, FullFrameConfig
 
 
 @pytest.mark.parametrize("name", sorted(registry.DETECTORS))
@@ -46,7 +46,7 @@ def test_an_unknown_detector_is_answered_with_the_valid_names() -> None:
 
 
 def test_another_package_adds_a_detector_but_replaces_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    value = "mmpipe.extractors.detectors.full_frame:FullFrame"
+    value = "mmpipe.extractors.faces.detectors.full_frame:FullFrame"
     points = EntryPoints(EntryPoint(name, value, registry.ENTRY_POINTS) for name in ("other", "mtcnn"))
     monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
     assert registry.load("other") is FullFrame

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mmpipe.extractors.expression import Expression, ExpressionConfig, FerplusDenseNet, load_network
-from mmpipe.manifests.errors import Rejected, WeightsError
+from mmpipe.core.errors import Rejected, WeightsError
+from mmpipe.extractors.faces.expression import Expression, ExpressionConfig, FerplusDenseNet, load_network
 
 
 @pytest.fixture(scope="module")

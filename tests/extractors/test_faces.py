@@ -13,11 +13,11 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
+from mmpipe.core.errors import Rejected, UsageError
 from mmpipe.extractors.contract import Frame, Row
-from mmpipe.extractors.detectors import registry
-from mmpipe.extractors.detectors.contract import Box, Detection, Detector, DetectorConfig
-from mmpipe.extractors.faces import FaceCrops, FaceCropsConfig, crop, decode_crops
-from mmpipe.manifests.errors import Rejected, UsageError
+from mmpipe.extractors.faces.crops import FaceCrops, FaceCropsConfig, crop, decode_crops
+from mmpipe.extractors.faces.detectors import registry
+from mmpipe.extractors.faces.detectors.contract import Box, Detection, Detector, DetectorConfig
 
 from .conftest import Image, scene
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmpipe.extractors.detectors import mtcnn_networks
-from mmpipe.extractors.detectors.mtcnn import MTCNN, MTCNNConfig
-from mmpipe.extractors.detectors.views import tilted
-from mmpipe.manifests.errors import WeightsError
+from mmpipe.core.errors import WeightsError
+from mmpipe.extractors.faces.detectors import mtcnn_networks
+from mmpipe.extractors.faces.detectors.mtcnn import MTCNN, MTCNNConfig
+from mmpipe.extractors.faces.detectors.views import tilted
 
 from .conftest import Image, scene
 

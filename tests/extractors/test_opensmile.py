@@ -12,9 +12,9 @@ import numpy.typing as npt
 import opensmile
 import pytest
 
+from mmpipe.core.errors import Rejected, UsageError
+from mmpipe.extractors.audio.opensmile import IS10, EGeMAPS, FunctionalsConfig
 from mmpipe.extractors.contract import Audio
-from mmpipe.extractors.opensmile import IS10, EGeMAPS, FunctionalsConfig
-from mmpipe.manifests.errors import Rejected, UsageError
 
 CONFIGS = Path(opensmile.__file__).parent / "core" / "config"
 GENERATOR = np.random.default_rng(3)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmpipe.extractors.bert import Bert, BertConfig
-from mmpipe.extractors.checkpoints import quiet
+from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import Row
-from mmpipe.manifests.errors import Rejected
+from mmpipe.extractors.text.encoder import Bert, BertConfig
+from mmpipe.extractors.weights.checkpoints import quiet
 
 WORDS = ["the", "cat", "unaffable", "hello", "forget", "!", "mat", "jackets"]
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mmpipe.extractors.checkpoints import quiet
+from mmpipe.core.errors import Rejected, WeightsError
+from mmpipe.extractors.audio.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 from mmpipe.extractors.contract import Audio
-from mmpipe.extractors.speech import SpeechEncoder, SpeechEncoderConfig
-from mmpipe.manifests.errors import Rejected, WeightsError
+from mmpipe.extractors.weights.checkpoints import quiet
 
 from .conftest import save_speech_model
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from mmpipe.extractors.detectors import yunet_model
-from mmpipe.extractors.detectors.yunet import YuNet, YuNetConfig
-from mmpipe.extractors.detectors.yunet_model import HUB_FILE, HUB_REPOSITORY, HUB_REVISION, find_yunet
-from mmpipe.extractors.weights import sha256
-from mmpipe.manifests.errors import WeightsError
+from mmpipe.core.errors import WeightsError
+from mmpipe.extractors.faces.detectors import yunet_model
+from mmpipe.extractors.faces.detectors.yunet import YuNet, YuNetConfig
+from mmpipe.extractors.faces.detectors.yunet_model import HUB_FILE, HUB_REPOSITORY, HUB_REVISION, find_yunet
+from mmpipe.extractors.weights.bundled import sha256
 
 from .conftest import Image, scene
 

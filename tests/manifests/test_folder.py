@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmpipe.manifests.corpus import Prepared
-from mmpipe.manifests.errors import CorpusError
-from mmpipe.manifests.folder import Folder, FolderOptions
+from mmpipe.core.errors import CorpusError
+from mmpipe.manifests.contract import Prepared
+from mmpipe.manifests.corpora.folder import Folder, FolderOptions
 from mmpipe.manifests.schema import Utterance
 
 VTT = "WEBVTT\n\n00:00.000 --> 00:04.000\n<v Ann>one two three four\n\n00:04.000 --> 00:08.000\n<v Ann>five six seven\n"

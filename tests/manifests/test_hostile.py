@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmpipe.manifests.corpus import CATEGORIES, Prepared
-from mmpipe.manifests.errors import CorpusError, ManifestError
-from mmpipe.manifests.headers import riff_seconds
+from mmpipe.core.errors import CorpusError, ManifestError
+from mmpipe.manifests.contract import CATEGORIES, Prepared
+from mmpipe.manifests.formats.riff import riff_seconds
+from mmpipe.manifests.formats.tables import read_rows
+from mmpipe.manifests.formats.textgrid import TextGridError, parse_textgrid
+from mmpipe.manifests.formats.transcripts import read_transcript
 from mmpipe.manifests.io import read_manifest, unsafe_uri, validate
 from mmpipe.manifests.registry import load
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.manifests.tables import read_rows
-from mmpipe.manifests.textgrid import TextGridError, parse_textgrid
-from mmpipe.manifests.transcripts import read_transcript
 
 TOKENS = (
     b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\x92", b"\r", b"\r\n", b"\n\n", b"\t", b'"', b'""', b",", b";", b"-->",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.manifests.errors import ManifestError, Rejected, StorageError, TrainingError, UsageError
-from mmpipe.manifests.files import read_metadata, sweep_parts, write_atomic
+from mmpipe.core.errors import ManifestError, Rejected, StorageError, TrainingError, UsageError
+from mmpipe.core.files import read_metadata, sweep_parts, write_atomic
 from mmpipe.manifests.io import read_manifest, resolve_media, validate, write_manifest
 from mmpipe.manifests.registry import load
 from mmpipe.manifests.samples import sample_root

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.manifests.corpus import Prepared
-from mmpipe.manifests.errors import CorpusError
+from mmpipe.core.errors import CorpusError
+from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.io import validate
 from mmpipe.manifests.registry import CORPORA, load
 from mmpipe.manifests.samples import SAMPLES, sample_root

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.manifests.corpus import Corpus, Prepared
+from mmpipe.manifests.contract import Corpus, Prepared
 from mmpipe.manifests.counts import compare_counts, count_problems, explain
 from mmpipe.manifests.registry import load
 from mmpipe.manifests.samples import sample_root

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
-from mmpipe.pipeline.tasks import Task, TaskResult, run_task
+from mmpipe.pipeline.extraction.tasks import Task, TaskResult, run_task
 
 
 class SerialEngine:
@@ -113,9 +113,9 @@ def manifest() -> pa.Table:
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of four utterances of sample IEMOCAP and one without any media or words, all stages."""
     from mmpipe.manifests.samples import sample_root
-    from mmpipe.pipeline.commands.extract import EMBEDDED_TEXT_MODEL, prepare
-    from mmpipe.pipeline.extract import extract, plan_extraction
-    from mmpipe.pipeline.stages import DEFAULT_STAGES, resolve_stages
+    from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, prepare
+    from mmpipe.pipeline.extraction.run import extract, plan_extraction
+    from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, resolve_stages
 
     root = sample_root("iemocap")
     utterances = [*prepare("iemocap", root, {}).utterances[:4], Utterance("iemocap/nothing", "iemocap")]

@@ -14,7 +14,7 @@ CODE = "\n".join(
     [
         "import signal",
         "signal.signal(signal.SIGINT, signal.default_int_handler)",
-        "from mmpipe.pipeline.cli import main",
+        "from mmpipe.pipeline.cli.app import main",
         "main()",
     ]
 )

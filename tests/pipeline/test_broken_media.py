@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .broken import Broken, everything, good
 from .conftest import SerialEngine

@@ -13,17 +13,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mmpipe.manifests.corpus import CATEGORIES
-from mmpipe.manifests.errors import ManifestError, UsageError
-from mmpipe.manifests.files import read_metadata
+from mmpipe.core.errors import ManifestError, UsageError
+from mmpipe.core.files import read_metadata
+from mmpipe.manifests.contract import CATEGORIES
 from mmpipe.manifests.io import read_manifest, refuse_links, write_manifest
 from mmpipe.manifests.registry import load
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.check import check_headers, media_uses, read_headers
-from mmpipe.pipeline.cli import app
-from mmpipe.pipeline.commands.extract import run_extract
-from mmpipe.pipeline.commands.manifest import run_manifest
+from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.cli.extract import run_extract
+from mmpipe.pipeline.cli.manifest import run_manifest
+from mmpipe.pipeline.media.header_checks import check_headers, media_uses, read_headers
 
 from .conftest import tone, write_video, write_wav
 

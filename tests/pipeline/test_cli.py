@@ -12,7 +12,7 @@ import click
 import pytest
 import typer
 
-from mmpipe.pipeline.cli import app
+from mmpipe.pipeline.cli.app import app
 
 COMMANDS: dict[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -21,7 +21,7 @@ def mmpipe(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
     """Run the command as a user does, with no corpus named in the environment."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MMPIPE_")}
     return subprocess.run(
-        [sys.executable, "-c", "from mmpipe.pipeline.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()", *arguments],
         cwd=cwd,
         env=clean | environment,
         capture_output=True,
@@ -42,7 +42,7 @@ def test_every_command_has_help_an_example_and_described_options(name: str) -> N
 
 def test_help_answers_in_half_a_second_without_torch(tmp_path: Path) -> None:
     heavy = ["torch", "transformers", "cv2", "sklearn", "matplotlib", "pandas", "pyarrow"]
-    code = f"import sys, mmpipe.pipeline.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, mmpipe.pipeline.cli.app; print([m for m in {heavy} if m in sys.modules])"
     began = time.perf_counter()
     assert mmpipe("--help", cwd=tmp_path).returncode == 0
     seconds = time.perf_counter() - began

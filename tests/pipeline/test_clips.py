@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import pytest
 
-from mmpipe.manifests.errors import CorpusError, UsageError
+from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.manifests.schema import MediaSpan, Region, Utterance
-from mmpipe.pipeline.clips import write_clip
+from mmpipe.pipeline.media.cut import write_clip
 
 from .conftest import tone, write_video, write_wav
 

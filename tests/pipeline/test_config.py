@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.manifests.errors import UsageError
-from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
-from mmpipe.pipeline.stages import resolve_stages
+from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.cli.settings import Settings, dataset_root, load_settings, parse_assignments
+from mmpipe.pipeline.extraction.stages import resolve_stages
 
 
 @pytest.fixture(autouse=True)

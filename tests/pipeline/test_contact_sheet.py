@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmpipe.manifests.errors import StoreError, UsageError
-from mmpipe.pipeline.commands.extract import run_extract
-from mmpipe.pipeline.commands.inspect import write_contact_sheet
-from mmpipe.pipeline.contact_sheet import FOUND, MISSING, contact_sheet, count_faces
-from mmpipe.pipeline.store import FeatureStore, shard_path, write_shard
+from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.pipeline.cli.extract import run_extract
+from mmpipe.pipeline.cli.inspect import write_contact_sheet
+from mmpipe.pipeline.report.contact_sheet import FOUND, MISSING, contact_sheet, count_faces
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
 
 from .conftest import SerialEngine, write_video
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmpipe.extractors.expression import FERPLUS_MEAN, FERPLUS_STD, Expression, ExpressionConfig
-from mmpipe.extractors.faces import decode_crops
-from mmpipe.manifests.errors import StoreError, UsageError
-from mmpipe.pipeline.commands.extract import run_extract
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, Expression, ExpressionConfig
+from mmpipe.pipeline.cli.extract import run_extract
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .conftest import SerialEngine, write_video
 

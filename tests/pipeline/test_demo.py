@@ -16,15 +16,15 @@ import pytest
 
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import to_utterances
-from mmpipe.pipeline.media import AudioReader
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.pipeline.media.readers import AudioReader
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 CORPORA = ("iemocap", "ami", "meld")
 
 
 def mmpipe(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MMPIPE_")}
-    command = [sys.executable, "-c", "from mmpipe.pipeline.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmpipe.pipeline.config import Settings
-from mmpipe.pipeline.stages import resolve_stages
+from mmpipe.pipeline.cli.settings import Settings
+from mmpipe.pipeline.extraction.stages import resolve_stages
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -33,7 +33,7 @@ def run(command: list[str], folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-MMPIPE = [sys.executable, "-c", "from mmpipe.pipeline.cli import main; main()"]
+MMPIPE = [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()"]
 
 
 def test_every_block_of_reading_a_store_runs(sample_store: Path, tmp_path: Path) -> None:

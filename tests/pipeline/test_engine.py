@@ -14,15 +14,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from mmpipe.manifests.errors import StoreError
+from mmpipe.core.errors import StoreError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import Utterance, to_table
-from mmpipe.pipeline.engines.local import LocalEngine
-from mmpipe.pipeline.engines.worker import Worker, WorkerDied
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.store import FeatureStore, shard_path
-from mmpipe.pipeline.tasks import TaskResult
+from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.engines.worker import Worker, WorkerDied
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.tasks import TaskResult
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 
 from .conftest import SerialEngine
 from .runs import session_processes, start
@@ -152,7 +152,9 @@ def test_workers_import_what_the_extractors_need_while_the_run_is_planned(tmp_pa
 def _imported() -> list[bool]:
     import sys
 
-    return [name in sys.modules for name in ("mmpipe.extractors.bert", "transformers.models.bert.modeling_bert")]
+    return [
+        name in sys.modules for name in ("mmpipe.extractors.text.encoder", "transformers.models.bert.modeling_bert")
+    ]
 
 
 def test_workers_that_had_nothing_to_do_end_at_once() -> None:

@@ -12,11 +12,11 @@ import opensmile
 import pytest
 import torch
 
-from mmpipe.extractors.checkpoints import PACKAGED_MODEL, find_model, quiet
-from mmpipe.extractors.expression import FERPLUS_MEAN, FERPLUS_STD, load_network
-from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled
+from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model, quiet
 from mmpipe.manifests.samples import sample_root
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 Rows = list[dict[str, Any]]
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from mmpipe.extractors.faces import decode_crops
-from mmpipe.manifests.errors import StoreError, UsageError
-from mmpipe.pipeline.cli import app
-from mmpipe.pipeline.export import export
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.store.export import export
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 STAGES = ("audio", "faces", "expression", "text")
 

@@ -8,13 +8,13 @@ import opensmile
 import pyarrow as pa
 import pytest
 
-from mmpipe.manifests.errors import StoreError
+from mmpipe.core.errors import StoreError
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.engines.local import LocalEngine
-from mmpipe.pipeline.extract import ExtractPlan, extract, plan_extraction
-from mmpipe.pipeline.media import AudioReader
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.store import FeatureStore, shard_path
+from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.run import ExtractPlan, extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.media.readers import AudioReader
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 
 from .conftest import SerialEngine, clip_utterance
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mmpipe.manifests.errors import Rejected
+from mmpipe.core.errors import Rejected
 from mmpipe.manifests.schema import MediaSpan
-from mmpipe.pipeline.film import Film
-from mmpipe.pipeline.media import AudioReader, VideoReader
+from mmpipe.pipeline.media.readers import AudioReader, VideoReader
+from mmpipe.pipeline.media.video import Film
 
 from .broken import film, scrambled
 from .conftest import tone, write_video, write_wav
@@ -132,7 +132,7 @@ def test_near_spans_of_a_film_are_decoded_in_one_pass(tmp_path: Path, monkeypatc
         opened.append(path)
         return plain(*args, **options)
 
-    monkeypatch.setattr("mmpipe.pipeline.containers.av.open", counted)
+    monkeypatch.setattr("mmpipe.pipeline.media.containers.av.open", counted)
     reader = VideoReader(10)
     for start in range(6):
         list(reader.frames(path, MediaSpan("a.avi", start * 1.0, start + 1.4)))

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmpipe.manifests.errors import StoreError, UsageError
+from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.commands.inspect import run_inspect
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.inspect import durations_seconds, inspect_store, inspect_utterance, summarise_manifest
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.store import FeatureStore, shard_path
+from mmpipe.pipeline.cli.inspect import run_inspect
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.summary import durations_seconds, inspect_store, inspect_utterance, summarise_manifest
 
 from .conftest import SerialEngine, clip_utterance, write_video
 

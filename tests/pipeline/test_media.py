@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmpipe.manifests.errors import Rejected
+from mmpipe.core.errors import Rejected
 from mmpipe.manifests.schema import MediaSpan, Region
-from mmpipe.pipeline.media import AudioReader, VideoReader
+from mmpipe.pipeline.media.readers import AudioReader, VideoReader
 
 from .conftest import tone, write_video, write_wav
 

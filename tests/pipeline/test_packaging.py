@@ -48,7 +48,7 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True, text=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MMPIPE_")} | {"PYTHONPATH": str(site)}
-    modules = "mmpipe.manifests.io", "mmpipe.extractors.bert", "mmpipe.pipeline.cli"
+    modules = "mmpipe.manifests.io", "mmpipe.extractors.text.encoder", "mmpipe.pipeline.cli.app"
     where = f"import {', '.join(modules)}; print({', '.join(modules)})"
     found = subprocess.run(
         [sys.executable, "-c", where],
@@ -59,7 +59,7 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
         text=True,
     )
     assert found.stdout.count(str(site)) == 3
-    command = [sys.executable, "-c", "from mmpipe.pipeline.cli import main; main()"]
+    command = [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()"]
     run = subprocess.run(
         [*command, "extract", "--dataset", "meld", "--sample", "--stages", "audio"],
         cwd=tmp_path,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmpipe.manifests.errors import StoreError
+from mmpipe.core.errors import StoreError
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.plan import plan, shard_size
+from mmpipe.pipeline.store.plan import plan, shard_size
 
 
 def utterance(number: int, *, file: str = "a.avi") -> Utterance:

@@ -14,7 +14,7 @@ import pytest
 
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .conftest import tone, write_video, write_wav
 from .runs import contents, run

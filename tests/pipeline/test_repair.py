@@ -12,13 +12,13 @@ import av
 import numpy as np
 import pytest
 
-from mmpipe.extractors.faces import decode_crops
-from mmpipe.manifests.errors import Rejected
+from mmpipe.core.errors import Rejected
+from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.repair import Repair
-from mmpipe.pipeline.stages import StageSpec, describe
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec, describe
+from mmpipe.pipeline.media.repair import Repair
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .broken import film, pipe, scrambled
 from .conftest import SerialEngine

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmpipe.manifests.errors import StoreError, UsageError
-from mmpipe.manifests.files import write_parquet
+from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.core.files import write_parquet
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.report import build_report
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.train.metrics import score
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.report.page import build_report
+from mmpipe.pipeline.training.metrics import score
 
 from .conftest import SerialEngine, tone, write_video, write_wav
 

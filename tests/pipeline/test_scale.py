@@ -12,9 +12,9 @@ import pytest
 
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
-from mmpipe.pipeline.extract import ExtractPlan, plan_extraction
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.store import shard_schema, write_shard
+from mmpipe.pipeline.extraction.run import ExtractPlan, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.store.feature_store import shard_schema, write_shard
 
 from .conftest import tone, write_video
 from .toys import ROOT
@@ -67,8 +67,8 @@ PEAK = """
 import os, re, sys
 from pathlib import Path
 from mmpipe.manifests.io import read_manifest
-from mmpipe.pipeline.engines.local import LocalEngine
-from mmpipe.pipeline.extract import extract, plan_extraction
+from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
 from tests.pipeline.test_scale import MEMORY_STAGES
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.manifests.errors import UsageError
+from mmpipe.core.errors import UsageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.commands.extract import parse_slice, run_extract
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.heartbeat import heartbeat
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.store import FeatureStore
+from mmpipe.pipeline.cli.extract import parse_slice, run_extract
+from mmpipe.pipeline.extraction.heartbeat import heartbeat
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .conftest import SerialEngine, clip_utterance, tone, write_video, write_wav
 from .runs import contents, start

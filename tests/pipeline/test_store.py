@@ -8,10 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mmpipe.manifests.errors import StorageError, StoreError
+from mmpipe.core.errors import StorageError, StoreError
 from mmpipe.manifests.schema import Utterance, to_table
-from mmpipe.pipeline.plan import plan
-from mmpipe.pipeline.store import (
+from mmpipe.pipeline.store.feature_store import (
     FeatureStore,
     fingerprint,
     shard_path,
@@ -19,6 +18,7 @@ from mmpipe.pipeline.store import (
     write_shard,
     write_store,
 )
+from mmpipe.pipeline.store.plan import plan
 
 COLUMNS = [pa.field("features", pa.list_(pa.float32(), 2))]
 

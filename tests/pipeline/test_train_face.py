@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from tools.face_weights.processes import average_over_processes, joined, processes, rank
 
-from mmpipe.extractors.expression import FERPLUS_CLASSES, FerplusDenseNet, load_network
-from mmpipe.extractors.weights import FERPLUS_DENSENET, bundled, sha256
-from mmpipe.manifests.errors import CorpusError, UsageError
-from mmpipe.pipeline.commands.face import run_train_face
-from mmpipe.pipeline.train_face.ferplus import FerplusPart, read_ferplus
-from mmpipe.pipeline.train_face.processes import average_over_processes, joined, processes, rank
-from mmpipe.pipeline.train_face.recipe import FaceTraining, draw_weights, epoch_order, evaluate, train_face
+from mmpipe.core.errors import CorpusError, UsageError
+from mmpipe.extractors.faces.expression import FERPLUS_CLASSES, FerplusDenseNet, load_network
+from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
+from mmpipe.pipeline.cli.train_face import run_train_face
+from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
+from mmpipe.pipeline.face_training.recipe import FaceTraining, draw_weights, epoch_order, evaluate, train_face
 
 VOTES = [*FERPLUS_CLASSES, "unknown", "NF"]
 TINY = FaceTraining(epochs=2, batch_size=4, checkpoint_steps=1)

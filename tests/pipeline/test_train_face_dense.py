@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tools.face_weights import dense
+from tools.face_weights.dense import DensePasses
 
-from mmpipe.extractors.expression import FerplusDenseNet
-from mmpipe.pipeline.train_face import dense
-from mmpipe.pipeline.train_face.dense import DensePasses
+from mmpipe.extractors.faces.expression import FerplusDenseNet
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from mmpipe.manifests.schema import to_table
-from mmpipe.pipeline.commands.inspect import run_verify
-from mmpipe.pipeline.extract import extract, plan_extraction
-from mmpipe.pipeline.stages import StageSpec
-from mmpipe.pipeline.store import FeatureStore, shard_path, write_shard
-from mmpipe.pipeline.verify import verify_store
+from mmpipe.pipeline.cli.inspect import run_verify
+from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
+from mmpipe.pipeline.store.verify import verify_store
 
 from .conftest import SerialEngine, clip_utterance
 from .runs import run

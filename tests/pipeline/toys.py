@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from mmpipe.extractors.contract import ExtractorConfig, InputKind, PerItemExtractor, Row
-from mmpipe.pipeline.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import StageSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 """Must be on the Python path of whoever runs these."""

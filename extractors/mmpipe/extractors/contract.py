@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from mmpipe.manifests.errors import Rejected
+from mmpipe.core.errors import Rejected
 
 __all__ = [
     "SAMPLING_RATE_HZ",

@@ -11,18 +11,18 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import cast
 
+from mmpipe.core.errors import UsageError
 from mmpipe.extractors.contract import Extractor
-from mmpipe.manifests.errors import UsageError
 
 __all__ = ["ENTRY_POINTS", "EXTRACTORS", "load", "load_libraries", "names"]
 
 EXTRACTORS: dict[str, str] = {
-    "is10": "mmpipe.extractors.opensmile:IS10",
-    "egemaps": "mmpipe.extractors.opensmile:EGeMAPS",
-    "speech-encoder": "mmpipe.extractors.speech:SpeechEncoder",
-    "face-crops": "mmpipe.extractors.faces:FaceCrops",
-    "densenet-ferplus": "mmpipe.extractors.expression:Expression",
-    "bert": "mmpipe.extractors.bert:Bert",
+    "is10": "mmpipe.extractors.audio.opensmile:IS10",
+    "egemaps": "mmpipe.extractors.audio.opensmile:EGeMAPS",
+    "speech-encoder": "mmpipe.extractors.audio.speech_encoder:SpeechEncoder",
+    "face-crops": "mmpipe.extractors.faces.crops:FaceCrops",
+    "densenet-ferplus": "mmpipe.extractors.faces.expression:Expression",
+    "bert": "mmpipe.extractors.text.encoder:Bert",
 }
 
 

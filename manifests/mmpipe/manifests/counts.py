@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mmpipe.manifests.corpus import Corpus, Prepared, Problem
+from mmpipe.manifests.contract import Corpus, Prepared, Problem
 from mmpipe.manifests.schema import Utterance
 
 __all__ = ["Count", "compare_counts", "count_problems", "explain"]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
-from mmpipe.manifests.corpus import Corpus
-from mmpipe.manifests.errors import UsageError
+from mmpipe.core.errors import UsageError
+from mmpipe.manifests.contract import Corpus
 
 __all__ = ["CORPORA", "load"]
 
 CORPORA: dict[str, str] = {
-    "ami": "mmpipe.manifests.ami:Ami",
-    "iemocap": "mmpipe.manifests.iemocap:Iemocap",
-    "meld": "mmpipe.manifests.meld:Meld",
-    "folder": "mmpipe.manifests.folder:Folder",
+    "ami": "mmpipe.manifests.corpora.ami:Ami",
+    "iemocap": "mmpipe.manifests.corpora.iemocap:Iemocap",
+    "meld": "mmpipe.manifests.corpora.meld:Meld",
+    "folder": "mmpipe.manifests.corpora.folder:Folder",
 }
 
 

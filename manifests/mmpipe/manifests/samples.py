@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from mmpipe.manifests.errors import UsageError
+from mmpipe.core.errors import UsageError
 
 __all__ = ["SAMPLES", "sample_root"]
 

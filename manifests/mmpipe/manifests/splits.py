@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mmpipe.manifests.errors import TrainingError, UsageError
+from mmpipe.core.errors import TrainingError, UsageError
 
 __all__ = ["PROTOCOLS", "Fold", "check_leaks", "crossing_speakers", "folds"]
 

@@ -12,14 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpipe.extractors.faces import decode_crops
+from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.io import read_manifest
 from mmpipe.manifests.schema import to_utterances
-from mmpipe.pipeline.contact_sheet import FaceCounts, boxed_frame, count_faces, frame_interval
-from mmpipe.pipeline.inspect import Summary, durations_seconds, inspect_store
+from mmpipe.pipeline.extraction.stages import FACES
+from mmpipe.pipeline.report.contact_sheet import FaceCounts, boxed_frame, count_faces, frame_interval
 from mmpipe.pipeline.report.figures import histogram, png_uri
-from mmpipe.pipeline.stages import FACES
-from mmpipe.pipeline.store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.summary import Summary, durations_seconds, inspect_store
 
 __all__ = ["CorpusSection", "FaceStrip", "corpus_section"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from mmpipe.manifests.errors import StoreError, UsageError
-from mmpipe.manifests.files import read_metadata
+from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.core.files import read_metadata
 from mmpipe.pipeline.report.figures import curves
-from mmpipe.pipeline.train.metrics import METRICS
+from mmpipe.pipeline.training.metrics import METRICS
 
 __all__ = ["BalanceSection", "RunSection", "balance_section", "run_section"]
 

@@ -1,0 +1,1 @@
+"""Audio extractors: a waveform in, features out."""

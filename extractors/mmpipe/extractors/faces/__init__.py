@@ -1,0 +1,1 @@
+"""Face extractors: frames to crops, crops to expression features."""

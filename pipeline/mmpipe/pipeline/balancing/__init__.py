@@ -1,0 +1,1 @@
+"""Balancing of unlabelled data: pseudo-labels and equal draws of each class."""

@@ -1,0 +1,183 @@
+"""Balancing of unlabelled data (paper section 4.2).
+
+A vanilla classifier (cross-entropy only) trained on the labelled store labels the unlabelled utterances. Of
+the usable ones the first 20,000 in seeded order are taken; classes above `per_class` are sub-sampled, classes
+below are over-sampled by repeating their utterances. A class that no utterance was given stays empty: nothing
+is invented.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mmpipe.core.errors import TrainingError
+from mmpipe.core.files import write_parquet
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.training.config import MODALITIES, TrainConfig
+from mmpipe.pipeline.training.data.dataset import Rows, fit_norms
+from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
+from mmpipe.pipeline.training.loop import EpochReport, Pool, Trained, fit, predict
+
+__all__ = ["PAPER_LIMIT", "PAPER_PER_CLASS", "Balanced", "balance"]
+
+PAPER_LIMIT, PAPER_PER_CLASS = 20_000, 5_000
+"""The paper's number of unlabelled samples, and of samples of each class after balancing."""
+
+SCHEMA = pa.schema(
+    [
+        ("utterance_id", pa.string()),
+        ("pseudo_label", pa.string()),
+        ("probability", pa.float32()),
+        ("probabilities", pa.list_(pa.float32())),
+        ("draw", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """What balancing did.
+
+    Attributes:
+        path: the list: one row a draw, classes in turn, so that every beginning of it is balanced too; `draw`
+            counts the repeats of an utterance from 0.
+        labels: the label set.
+        before: utterances by pseudo-label.
+        after: draws by pseudo-label; a class that no utterance was given has none.
+        per_class: draws aimed at.
+        modalities: what the classifier looked at.
+        valid_ua: unweighted average recall of the classifier on the speaker who chose its epoch.
+        excluded: utterances of the unlabelled store that lack a modality, by reason.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    before: dict[str, int]
+    after: dict[str, int]
+    per_class: int
+    modalities: tuple[str, ...]
+    valid_ua: float
+    excluded: dict[str, int]
+
+
+def balance(
+    labeled: Path,
+    unlabeled: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    per_class: int | None = None,
+    limit: int = PAPER_LIMIT,
+    report: EpochReport = lambda row: None,
+) -> Balanced:
+    """Label the unlabelled store and write a list with equal classes.
+
+    The classifier has the encoders of the model and looks at those of the config's modalities that both
+    stores have. It trains on all of the labelled store but the validation part of its first fold, which
+    chooses the epoch.
+
+    Args:
+        labeled: the labelled store.
+        unlabeled: the unlabelled store.
+        out: the list (Parquet).
+        config: hyper-parameters; reconstruction and matching are left out. Its seed decides the order of the
+            utterances.
+        per_class: draws of each class; None is the paper's 5,000 where `limit` utterances are usable, else
+            the number of usable utterances divided by the number of classes.
+        limit: utterances to take.
+        report: called with the figures of every epoch.
+
+    Raises:
+        StoreError: a store cannot be read.
+        TrainingError: the stores do not go together, or hold nothing usable.
+    """
+    vanilla = _vanilla(config, labeled, unlabeled)
+    data = load_input(vanilla, labeled, unlabeled)
+    assert data.unlabeled is not None
+    trained = _train(vanilla, data, report)
+    target = data.unlabeled.dataset
+    order = sorted(range(len(target.ids)), key=lambda row: _key(config.seed, target.ids[row]))[:limit]
+    rows = np.array(order, np.int64)
+    probabilities = predict(trained.model, Pool(target, rows, data.unlabeled.norms))
+    pseudo = probabilities.argmax(axis=1)
+    if per_class is None:
+        per_class = PAPER_PER_CLASS if len(rows) >= PAPER_LIMIT else -(-len(rows) // len(data.labels))
+    drawn = list(_draws([np.flatnonzero(pseudo == k) for k in range(len(data.labels))], per_class))
+    places = np.array([place for place, _ in drawn], np.int64)
+    table = pa.table(
+        [
+            [target.ids[row] for row in rows[places]],
+            [data.labels[k] for k in pseudo[places]],
+            probabilities[places].max(axis=1),
+            list(probabilities[places]),
+            [repeat for _, repeat in drawn],
+        ],
+        schema=SCHEMA,
+    )
+    before, after = (Counter(pseudo[part].tolist()) for part in (np.arange(len(rows)), places))
+    counts = [{label: counter[k] for k, label in enumerate(data.labels)} for counter in (before, after)]
+    valid_ua = trained.history[trained.best_epoch - 1]["valid_ua"]
+    stages = list(vanilla.stages)
+    metadata = {
+        "labels": list(data.labels),
+        "before": counts[0],
+        "after": counts[1],
+        "per_class": per_class,
+        "limit": limit,
+        "seed": config.seed,
+        "model": {
+            "config": vanilla.model_dump(mode="json"),
+            "best_epoch": trained.best_epoch,
+            "valid_ua": round(valid_ua, 6),
+        },
+        "stores": {
+            "labeled": {"stages": stages, "fingerprint": data.labeled.fingerprint},
+            "unlabeled": {"stages": stages, "fingerprint": target.fingerprint},
+        },
+        "excluded": target.excluded,
+    }
+    write_parquet(out, table, metadata)
+    return Balanced(out, data.labels, counts[0], counts[1], per_class, vanilla.modalities, valid_ua, target.excluded)
+
+
+def _vanilla(config: TrainConfig, labeled: Path, unlabeled: Path) -> TrainConfig:
+    """The classifier's config: the modalities that both stores have."""
+    stages = [set(FeatureStore(path).stages) for path in (labeled, unlabeled)]
+    shared = tuple(name for name in config.modalities if MODALITIES[name] in stages[0] & stages[1])
+    if not shared:
+        raise TrainingError(
+            f"{labeled} has the stages {', '.join(sorted(stages[0])) or 'none'}, {unlabeled} "
+            f"{', '.join(sorted(stages[1])) or 'none'}: expected one of {', '.join(config.stages)} in both"
+        )
+    return config.vanilla().model_copy(update={"modalities": shared})
+
+
+def _train(config: TrainConfig, data: TrainInput, report: EpochReport) -> Trained:
+    fold = data.folds[0]
+    train, valid = (data.labeled.rows_of(ids) for ids in ((*fold.train, *fold.test), fold.valid))
+    norms = fit_norms(data.labeled, train)
+    return fit(config, data.labels, Pool(data.labeled, train, norms), Pool(data.labeled, valid, norms), report=report)
+
+
+def _key(seed: int, utterance_id: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{utterance_id}".encode()).digest()
+
+
+def _draws(classes: Sequence[Rows], number: int) -> Iterator[tuple[int, int]]:
+    """`number` draws of each class that has members, classes in turn; after its last member the first again.
+
+    Example:
+        >>> [(int(place), repeat) for place, repeat in _draws([np.array([4]), np.array([1, 2, 3])], 2)]
+        [(4, 0), (1, 0), (4, 1), (2, 0)]
+    """
+    for draw in range(number):
+        for members in classes:
+            if len(members):
+                yield members[draw % len(members)], draw // len(members)

@@ -1,0 +1,1 @@
+"""The command line: `mmpipe COMMAND`, one file a command."""

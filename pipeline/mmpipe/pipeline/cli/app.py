@@ -1,0 +1,399 @@
+"""The command line: `mmpipe COMMAND`. Commands import what they need when they run, so help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmpipe.core.errors import MmpipeError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mmpipe",
+    help="From filmed speech (IEMOCAP, MELD, AMI or any folder of clips) to aligned Parquet features and a trained "
+    "semi-supervised emotion model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+
+TOO_MANY_FAILURES = 3
+"""Exit code: done, but more utterances failed than --max-failures allows."""
+
+INTERRUPTED = 130
+"""Exit code that typer gives after Ctrl-C."""
+
+CROPS, FOLDER, IEMOCAP = "Word-centred crops (ami, folder)", "Options of folder", "Options of iemocap"
+"""Headings in the help of `mmpipe manifest`."""
+
+
+def located(text: str) -> Path:
+    """A local path, or a URL such as s3://bucket/folder."""
+    from mmpipe.core.files import location
+
+    return location(text)
+
+
+Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        parser=located, metavar="PATH", help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml."
+    ),
+]
+Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
+Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
+Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
+
+
+@app.command(epilog="Example: mmpipe demo --smoke")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of everything that the demo makes.")] = Path("mmpipe-demo"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="A handful of utterances: the test for a CI job.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Run the whole flow on the bundled sample corpora and write a report."""
+    from mmpipe.pipeline.cli.demo import run_demo
+
+    run_demo(out, smoke=smoke, workers=workers)
+
+
+@app.command(
+    epilog="Example: mmpipe manifest ami --root /data/ami --out m.parquet --crop 7.2 --num-crops 25000 --seed 0"
+)
+def manifest(
+    dataset: Annotated[str, typer.Argument(help="ami, iemocap, meld or folder.")],
+    root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the header of every media file; list what is odd in OUT.check.csv.")
+    ] = False,
+    labels: Annotated[str | None, typer.Option(help="merge, drop-exc or all.", rich_help_panel=IEMOCAP)] = None,
+    crop: Annotated[float | None, typer.Option(help="Seconds of a crop: 7.2 or 3.5.", rich_help_panel=CROPS)] = None,
+    num_crops: Annotated[int | None, typer.Option(help="Crops to draw.", rich_help_panel=CROPS)] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides which are drawn.", rich_help_panel=CROPS)] = None,
+    max_overlap: Annotated[
+        float | None, typer.Option(help="Share of a crop that another may cover, 0 to 1.", rich_help_panel=CROPS)
+    ] = None,
+    spread: Annotated[
+        str | None, typer.Option(help="proportional to words, or uniform over speakers.", rich_help_panel=CROPS)
+    ] = None,
+    exclude: Annotated[
+        list[str], typer.Option(help="AMI: a meeting, or how names begin. Repeatable.", rich_help_panel=CROPS)
+    ] = [],  # noqa: B006
+    utterances: Annotated[
+        str | None, typer.Option(help="One utterance a clip, cue or crop.", rich_help_panel=FOLDER)
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(help="CSV, TSV or JSONL below the root, one row a clip.", rich_help_panel=FOLDER)
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=FOLDER)] = None,
+    speaker: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=FOLDER)] = None,
+    tier: Annotated[str | None, typer.Option(help="TextGrid tier of the cues.", rich_help_panel=FOLDER)] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="Any of these options: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    sample: Sample = False,
+    config: Config = None,
+) -> None:
+    """Make the manifest of a corpus: one row an utterance, counted against the complete release."""
+    from mmpipe.pipeline.cli.manifest import run_manifest
+
+    options = {
+        "labels": labels,
+        "crop_seconds": crop,
+        "num_crops": num_crops,
+        "seed": seed,
+        "max_overlap": max_overlap,
+        "spread": spread,
+        "exclude": exclude or None,
+        "utterances": utterances,
+        "table": table,
+        "label": label,
+        "speaker": speaker,
+        "tier": tier,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    run_manifest(dataset, root, out, set_, given, check=check, sample=sample, config=config)
+
+
+@app.command(epilog="Example: mmpipe extract --dataset ami --root /data/ami --stages audio,text")
+def extract(
+    dataset: Dataset,
+    root: Root = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=located, metavar="PATH", help="The feature store. Default: features/DATASET."),
+    ] = None,
+    sample: Sample = False,
+    manifest: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="A manifest made before. Default: made anew.")
+    ] = None,
+    stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")] = "",
+    set_: Annotated[
+        list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")
+    ] = [],  # noqa: B006
+    workers: Workers = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bf16 (model stages).")] = "float32",
+    max_failures: Annotated[
+        int | None, typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make the rows that failed again.")] = False,
+    slice_: Annotated[str, typer.Option("--slice", help="I/N: the I-th of N jobs that share the store.")] = "1/1",
+    transcode_fallback: Annotated[
+        bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
+    config: Config = None,
+) -> None:
+    """Extract features into a store of Parquet shards. Run it again to go on where it stopped."""
+    from mmpipe.pipeline.cli.console import next_command
+    from mmpipe.pipeline.cli.extract import run_extract
+
+    if precision not in ("float32", "bf16"):
+        raise UsageError(f"--precision {precision!r}: valid values are float32, bf16")
+    result = run_extract(
+        dataset,
+        root=root,
+        out=out,
+        manifest=manifest,
+        stages=[name.strip() for name in stages.split(",") if name.strip()],
+        assignments=set_,
+        workers=workers,
+        sample=sample,
+        device=device,
+        precision=precision,
+        config=config,
+        part=slice_,
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+        transcode_fallback=transcode_fallback,
+    )
+    if result is None:
+        return
+    next_command(f"mmpipe inspect {result.store}")
+    if max_failures is not None and result.failed > max_failures:
+        raise typer.Exit(TOO_MANY_FAILURES)
+
+
+@app.command(epilog="Example: mmpipe inspect features/ami --utterance ami/ES2002a.A.words123@7.2")
+def inspect(
+    path: Annotated[Path, typer.Argument(parser=located, metavar="PATH", help="A feature store, or a manifest.")],
+    utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
+    strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
+    faces: Annotated[
+        Path | None, typer.Option(help="Save a contact sheet as this PNG: crops, boxes on frames, missing ones marked.")
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every file anew; exit with 1 if one changed.")] = False,
+    root: Root = None,
+    sample: Sample = False,
+    config: Config = None,
+) -> None:
+    """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
+    from mmpipe.pipeline.cli.inspect import cut_clip, run_inspect, run_verify, write_contact_sheet
+
+    if verify:
+        if not run_verify(path):
+            raise typer.Exit(1)
+        return
+    if utterance is None and (strip or clip):
+        raise UsageError("--strip and --clip go with --utterance: name the utterance")
+    if faces is not None:
+        write_contact_sheet(path, faces, root, sample=sample, config=config)
+        return
+    run_inspect(path, utterance, strip)
+    if utterance is not None and clip is not None:
+        cut_clip(path, utterance, clip, root, sample=sample, config=config)
+
+
+@app.command(epilog="Example: mmpipe export features/meld --format datasets --out meld-features")
+def export(
+    path: Annotated[Path, typer.Argument(help="A feature store.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to make. Default: exports/STORE-FORMAT.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="parquet, or datasets: a Hugging Face folder with crops as images.")
+    ] = "parquet",
+    stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: all of the store.")] = "",
+) -> None:
+    """Join manifest and stages into one Parquet dataset, or a folder that Hugging Face `datasets` loads."""
+    from mmpipe.pipeline.cli.export import run_export
+
+    run_export(path, out, format_, [name.strip() for name in stages.split(",") if name.strip()])
+
+
+@app.command(
+    "balance-unlabeled",
+    epilog="Example: mmpipe balance-unlabeled --labeled features/iemocap --unlabeled features/ami",
+)
+def balance_unlabeled(
+    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The balanced list. Default: balanced/STORE.parquet.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Label the unlabelled store with a vanilla classifier and draw a list with equal classes."""
+    from mmpipe.pipeline.cli.console import next_command
+    from mmpipe.pipeline.cli.train import run_balance
+
+    done = run_balance(labeled, unlabeled, out, per_class=per_class, sample=sample, seed=seed)
+    options = {"--labeled": labeled, "--unlabeled": unlabeled, "--balanced": out and done.path}
+    next_command(" ".join(["mmpipe train", *(f"{k} {v}" for k, v in options.items() if v), *["--sample"] * sample]))
+
+
+@app.command(epilog="Example: mmpipe train --table 7 --seeds 3")
+def train(
+    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    balanced: Annotated[Path | None, typer.Option(help="Balanced list. Default: balanced/STORE.parquet.")] = None,
+    supervised: Annotated[bool, typer.Option("--supervised", help="Use the labelled store alone.")] = False,
+    table: Annotated[str | None, typer.Option(help="Run the grid of this table of the paper: 4, 5, 6 or 7.")] = None,
+    figure: Annotated[str | None, typer.Option(help="Run the grid of this figure: 6, 7a or 7b.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Score the baselines on the same folds.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/STORE-OBJECTIVE.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")] = False,
+    size: Annotated[str | None, typer.Option(help="paper (table 3) or small, for laptops and small corpora.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    modalities: Annotated[str, typer.Option(help="Any of a, v, l, comma-separated.")] = "a,v,l",
+    seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every fold: SEED, SEED + 1, ...")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files beside the CSV.")] = False,
+) -> None:
+    """Train the paper's model, cross-validated over held-out speakers, or an experiment of the paper."""
+    from mmpipe.pipeline.cli.console import console, next_command
+    from mmpipe.pipeline.cli.train import run_baselines, run_experiment, run_train
+
+    if sum(map(bool, (table, figure, baselines))) > 1:
+        raise UsageError("--table, --figure and --baselines are runs of their own: give one of them")
+    names = [name.strip() for name in modalities.split(",") if name.strip()]
+    shared: dict[str, Any] = {"sample": sample, "assignments": set_, "seed": seed, "seeds": seeds}
+    if table or figure:
+        name = f"table-{table}" if table else f"figure-{figure}"
+        page = run_experiment(name, labeled, unlabeled, balanced, out, size=size, device=device, **shared)
+        console.print(f"Beside the paper's figures: {page}, .csv and .png")
+        return
+    if baselines:
+        sized = [f"size={size}"] if size else []
+        shared["assignments"] = [*sized, *set_]
+        console.print(f"Written: {run_baselines(labeled, out, modalities=names, **shared)}")
+        return
+    path = run_train(
+        labeled,
+        unlabeled,
+        balanced,
+        out,
+        supervised=supervised,
+        modalities=names,
+        size=size,
+        device=device,
+        tensorboard=tensorboard,
+        **shared,
+    )
+    stores = [labeled or Path("features") / ("iemocap-sample" if sample else "iemocap"), unlabeled]
+    next_command(" ".join(["mmpipe report", *(str(store) for store in stores if store), "--run", str(path)]))
+
+
+@app.command(epilog="Example: mmpipe evaluate runs/iemocap-semi --store features/meld --skip-unknown")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run folder of `mmpipe train` (mean of its models), or one fold's.")],
+    store: Annotated[Path, typer.Option(help="The labelled store to score.")],
+    split: Annotated[str | None, typer.Option(help="Only utterances of this split, such as test.")] = None,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out labels that the model does not know.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as this JSON file.")] = None,
+) -> None:
+    """Score a trained model on a feature store that was made as its own."""
+    from mmpipe.pipeline.cli.evaluate import run_evaluate
+
+    run_evaluate(model, store, split, skip_unknown=skip_unknown, out=out)
+
+
+@app.command(epilog='Example: mmpipe predict runs/iemocap-semi clip.mp4 --text "I cannot believe it"')
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run folder of `mmpipe train` (mean of its models), or one fold's.")],
+    clip: Annotated[Path, typer.Argument(help="A film or a sound file.")],
+    text: Annotated[str | None, typer.Option(help="What is said.")] = None,
+    vtt: Annotated[
+        Path | None, typer.Option(help="What is said, as a file: WebVTT, SubRip, TextGrid or plain text.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """From a clip to class probabilities, with the extraction settings that the model was trained on."""
+    from mmpipe.pipeline.cli.evaluate import run_predict
+
+    run_predict(model, clip, text, vtt, as_json=json_)
+
+
+@app.command(epilog="Example: mmpipe report features/iemocap features/ami --run runs/iemocap-semi --out report.html")
+def report(
+    stores: Annotated[list[Path], typer.Argument(help="Feature stores, or manifests.")],
+    run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
+    balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    sample: Sample = False,
+    config: Config = None,
+) -> None:
+    """Write one self-contained HTML page about stores and runs; with frames where the corpus's root is known."""
+    from mmpipe.pipeline.cli.console import console
+    from mmpipe.pipeline.cli.inspect import corpus_roots
+    from mmpipe.pipeline.report.page import build_report
+
+    roots = corpus_roots(stores, sample=sample, config=config)
+    console.print(f"Report: {build_report(stores, run, balanced, None, out, roots)}")
+
+
+@app.command(
+    "train-face",
+    epilog="Example: mmpipe train-face --data ferplus/ --out weights/faces.safetensors --epochs 40 --native",
+)
+def train_face(
+    data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files, image folders or Parquet.")],
+    out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 8,
+    start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Twice as fast; needs a C compiler, and uses one core.")
+    ] = False,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    seed: Seed = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores.")] = None,
+    evaluate: Annotated[
+        str | None, typer.Option(help="Train nothing: evaluate on this part (train, valid or test).")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="With --evaluate. Default: the bundled weights.")] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="With --evaluate: average each face and its mirror image.")
+    ] = False,
+) -> None:
+    """Train the face expression network on FERPlus, or evaluate weights of it."""
+    from mmpipe.pipeline.cli.train_face import run_evaluate_face, run_train_face
+
+    if evaluate is not None:
+        run_evaluate_face(data, evaluate, weights, flip=flip, threads=threads)
+    elif out is None:
+        raise UsageError("--out is missing: name the weights file to write, or give --evaluate PART")
+    else:
+        given = {"epochs": epochs, "start": start, "native": native, "seed": seed}
+        run_train_face(data, out, given, set_, threads=threads)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 interrupted."""
+    try:
+        app()
+    except MmpipeError as error:
+        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)
+        raise

@@ -1,0 +1,118 @@
+"""The configuration: mmpipe.toml, environment variables and options, checked and merged.
+
+[datasets.ami]
+root = "/data/ami"          # or MMPIPE_AMI_ROOT, or --root
+num_crops = 25000           # any option of the corpus
+
+[stages.text]
+model = "google-bert/bert-large-uncased"    # any option of the stage, or --set text.model=...
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmpipe.core.errors import UsageError
+from mmpipe.core.files import is_local, location
+
+__all__ = ["CONFIG_FILE", "Settings", "dataset_root", "load_settings", "parse_assignments", "root_variable"]
+
+CONFIG_FILE = Path("mmpipe.toml")
+"""Read from the working directory unless another file is named."""
+
+
+class Settings(BaseModel):
+    """What mmpipe.toml may hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """A dataset's `root` and the options of its corpus, by dataset."""
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The options of a stage, by stage."""
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Settings from `path`, or from mmpipe.toml in the working directory if it exists.
+
+    Raises:
+        UsageError: the file named does not exist, is no TOML, or holds something unknown.
+    """
+    file = path or CONFIG_FILE
+    if not file.exists():
+        if path is not None:
+            raise UsageError(f"the configuration file {path} does not exist")
+        return Settings()
+    try:
+        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{file}: {where}: {first['msg']}; tables: [datasets.NAME], [stages.NAME]") from error
+
+
+def root_variable(dataset: str) -> str:
+    """The environment variable that names a dataset's root.
+
+    Example:
+        >>> root_variable("ami")
+        'MMPIPE_AMI_ROOT'
+    """
+    return f"MMPIPE_{dataset.upper()}_ROOT"
+
+
+def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample: bool = False) -> Path:
+    """Where the corpus lies: the option, else the environment, else mmpipe.toml, else the bundled sample if asked.
+
+    Raises:
+        UsageError: none of the ways names it, or two that exclude each other are given.
+    """
+    if sample:
+        from mmpipe.manifests.samples import sample_root
+
+        if given is not None:
+            raise UsageError("--sample takes the bundled corpus: leave out --root")
+        return sample_root(dataset)
+    variable = root_variable(dataset)
+    if named := given or os.environ.get(variable) or settings.datasets.get(dataset, {}).get("root"):
+        path = location(named)
+        return path.expanduser() if is_local(path) else path
+    raise UsageError(
+        f"where is the {dataset} corpus? Name its root in one of three ways:\n"
+        f"  --root FOLDER\n"
+        f"  {variable}=FOLDER in the environment\n"
+        f'  root = "FOLDER" under [datasets.{dataset}] in {CONFIG_FILE}\n'
+        f"or type --sample to run on the small corpus that comes with mmpipe"
+    )
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`stage.option=value` texts as nested dicts; a value is read as TOML, else as text.
+
+    Raises:
+        UsageError: a text is not of that form.
+
+    Example:
+        >>> parse_assignments(["faces.every=5", "text.model=my/model"])
+        {'faces': {'every': 5}, 'text': {'model': 'my/model'}}
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for text in assignments:
+        target, equals, value = text.partition("=")
+        stage, dot, option = target.strip().partition(".")
+        if not (equals and dot and stage and option):
+            raise UsageError(f"--set {text!r}: expected STAGE.OPTION=VALUE, for example --set faces.every=5")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        options.setdefault(stage, {})[option] = parsed
+    return options

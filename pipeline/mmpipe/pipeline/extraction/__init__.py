@@ -1,0 +1,1 @@
+"""Extraction: a manifest and its media become a feature store."""

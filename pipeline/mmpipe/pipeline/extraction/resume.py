@@ -1,0 +1,176 @@
+"""What is due: every (stage, shard) whose footer does not carry the present fingerprint.
+
+The fingerprint covers the rows of the manifest, the media, the config, the weights and the library versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmpipe.core.errors import FAILURES, StoreError
+from mmpipe.core.files import canonical_json, read_metadata
+from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.tasks import Task
+from mmpipe.pipeline.store.feature_store import fingerprint, read_table, shard_path
+
+__all__ = ["MEDIA_COLUMNS", "Due", "find_due", "media_of"]
+
+ROW_COLUMNS = {
+    "audio": ("utterance_id", "audio"),
+    "frames": ("utterance_id", "video"),
+    "crops": ("utterance_id",),
+    "words": ("utterance_id", "words", "text"),
+}
+"""The columns of the manifest that a stage reads: changing another one makes no shard of it due."""
+
+MEDIA_COLUMNS = {"audio": "audio", "frames": "video"}
+"""The column that names the media of a stage, by the stage's input kind."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """The answer.
+
+    Attributes:
+        tasks: the (stage, shard) pairs that are due, stage by stage.
+        done: number of shards that are up to date, by stage.
+        reasons: why shards are due: (stage, reason) -> number of shards.
+    """
+
+    tasks: tuple[Task, ...]
+    done: dict[str, int]
+    reasons: dict[tuple[str, str], int]
+
+
+def media_of(rows: pa.Table, stages: Sequence[StageSpec]) -> set[str]:
+    """The media that these stages read for these rows of a manifest."""
+    columns = {MEDIA_COLUMNS[spec.input] for spec in stages if spec.input in MEDIA_COLUMNS}
+    return {uri for column in columns for uri in _uris(rows, column)}
+
+
+def _uris(rows: pa.Table, column: str) -> list[str]:
+    return list(pc.unique(pc.struct_field(rows.column(column), "uri").drop_null()).to_pylist())
+
+
+def find_due(
+    shards: Mapping[int, pa.Table],
+    root: Path,
+    store: Path,
+    stages: Sequence[StageSpec],
+    described: Mapping[str, dict[str, Any]],
+    media: Mapping[str, str],
+    *,
+    retry_failed: bool = False,
+) -> Due:
+    """Compare the footers of the store with what they should say.
+
+    Args:
+        shards: rows of the manifest by shard number.
+        root: the corpus root.
+        store: the feature store's folder.
+        stages: what to run, in the order of the flow.
+        described: what decides the values of each stage, from `mmpipe.pipeline.extraction.stages.describe`.
+        media: content hash of each media file, by its uri.
+        retry_failed: shards that are up to date but hold failed rows are due as well.
+
+    Raises:
+        StoreError: a stage reads shards that neither exist nor are made in this run.
+    """
+    prints: dict[tuple[str, int], str] = {}
+    tasks, done, reasons = [], Counter[str](), Counter[tuple[str, str]]()
+    for spec in stages:
+        for number, rows in shards.items():
+            provenance = {"stage": spec.name, **described[spec.name], "rows": _rows_print(rows, spec), "media": {}}
+            if column := MEDIA_COLUMNS.get(spec.input):
+                provenance["media"] = {uri: media[uri] for uri in sorted(_uris(rows, column))}
+            if spec.needs:
+                provenance["upstream"] = prints.get((spec.needs, number)) or _made(store, spec, number)
+            prints[spec.name, number] = fingerprint(provenance)
+            reason = _why(store, spec, number, provenance, prints[spec.name, number])
+            retry = reason is None and retry_failed and _has_failed(store, spec, number)
+            if reason or retry:
+                reason = reason or "rows failed"
+                tasks.append(Task(spec, number, rows, root, store, provenance, reason, retry))
+                reasons[spec.name, reason] += 1
+            else:
+                done[spec.name] += 1
+    return Due(tuple(tasks), dict(done), dict(reasons))
+
+
+def _rows_print(rows: pa.Table, spec: StageSpec) -> str:
+    """Hash of what the stage reads of these rows.
+
+    Whole columns are hashed: with Python objects, planning would take minutes for a large corpus.
+    """
+    digest = hashlib.sha256()
+    for name in ROW_COLUMNS[spec.input]:
+        digest.update(name.encode())
+        _feed(digest, rows.column(name).combine_chunks())
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, array: pa.Array) -> None:
+    """Feed an array's values: nulls, then lengths, then the values inside."""
+    digest.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)).tobytes())
+    if pa.types.is_struct(array.type):
+        for field in array.flatten():
+            _feed(digest, field)
+    elif pa.types.is_list(array.type):
+        lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+        digest.update(lengths.astype("<i8").tobytes())
+        _feed(digest, array.flatten())
+    elif pa.types.is_floating(array.type):
+        values = array.fill_null(0.0).to_numpy(zero_copy_only=False)
+        digest.update(values.astype("<f8").tobytes())
+    else:
+        digest.update(canonical_json(array.to_pylist()).encode())
+
+
+def _has_failed(store: Path, spec: StageSpec, number: int) -> bool:
+    statuses = read_table(shard_path(store, spec.name, number), ["status"]).column("status")
+    return bool(pc.any(pc.is_in(statuses, pa.array(FAILURES))).as_py())
+
+
+def _made(store: Path, spec: StageSpec, shard: int) -> str:
+    """Fingerprint of an upstream shard that an earlier run made."""
+    try:
+        return str(read_metadata(shard_path(store, str(spec.needs), shard))["fingerprint"])
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise StoreError(
+            f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} is not there: "
+            f"add {spec.needs} to --stages"
+        ) from error
+
+
+def _why(store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any], print_: str) -> str | None:
+    """Why a shard is due, in words; None if it is up to date."""
+    try:
+        old = read_metadata(shard_path(store, spec.name, shard))
+    except FileNotFoundError:
+        return "not made yet"
+    except (OSError, pa.ArrowInvalid):
+        return "the file is damaged"
+    if old.get("fingerprint") == print_:
+        return None
+    before = old.get("provenance", {})
+    changed = []
+    for key in sorted(provenance.keys() | before.keys()):
+        new, was = provenance.get(key), before.get(key)
+        if new == was:
+            continue
+        if isinstance(new, dict) and isinstance(was, dict) and key != "media":
+            changed += [f"{key}.{k}" for k in sorted(new.keys() | was.keys()) if new.get(k) != was.get(k)]
+        else:
+            changed.append(
+                {"rows": "manifest rows", "media": "media content", "upstream": f"stage {spec.needs}"}.get(key, key)
+            )
+    return f"changed: {', '.join(changed)}"

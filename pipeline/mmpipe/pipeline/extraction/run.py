@@ -1,0 +1,189 @@
+"""Extraction: a manifest and its media become a feature store.
+
+Every (stage, shard) whose footer does not carry the fingerprint that the present manifest, media, config, weights and
+library versions give is due; all others are left alone. So running twice does nothing, and a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from mmpipe.core.errors import FAILURES, CorpusError, StoreError
+from mmpipe.core.files import append_line, explained, is_local, sweep_parts
+from mmpipe.pipeline.extraction.resume import Due, find_due, media_of
+from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe
+from mmpipe.pipeline.extraction.tasks import Task, TaskResult
+from mmpipe.pipeline.media.content_hash import hash_media
+from mmpipe.pipeline.store.feature_store import FeatureStore, write_store
+from mmpipe.pipeline.store.plan import plan
+
+__all__ = ["Engine", "ExtractPlan", "ExtractResult", "extract", "plan_extraction"]
+
+
+class Engine(Protocol):
+    """What runs tasks: `mmpipe.pipeline.extraction.engines.local.LocalEngine`, for one."""
+
+    workers: int
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[TaskResult]:
+        """Run the tasks and yield their results as they come."""
+
+
+@dataclass(frozen=True)
+class ExtractPlan(Due):
+    """What is to do.
+
+    Attributes:
+        store: the feature store's folder.
+        manifest: its manifest, rows in shard order.
+        stages: the stages of this run.
+        shards: the shards of this run: all, or those of its slice.
+        part: the slice: its number, counted from 1, and the number of slices.
+    """
+
+    store: Path
+    manifest: pa.Table
+    stages: tuple[StageSpec, ...]
+    shards: tuple[int, ...]
+    part: tuple[int, int]
+
+    @property
+    def rows_due(self) -> dict[str, int]:
+        """Utterances that are due, by stage."""
+        return {s.name: sum(t.rows.num_rows for t in self.tasks if t.stage.name == s.name) for s in self.stages}
+
+
+@dataclass
+class ExtractResult:
+    """What a run did.
+
+    Attributes:
+        store: the feature store's folder.
+        shards: shards made, by stage.
+        statuses: statuses of the utterances of the store (of the run's slice of it), by stage.
+        seconds: wall time of the run.
+    """
+
+    store: Path
+    shards: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, dict[str, int]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> int:
+        """Utterances whose media or extractor failed in some stage (a missing face or transcript is no failure)."""
+        failures = (sum(n for s, n in counts.items() if s in FAILURES) for counts in self.statuses.values())
+        return max(failures, default=0)
+
+
+def plan_extraction(
+    manifest: pa.Table,
+    corpus: str,
+    root: Path,
+    store: Path,
+    stages: Sequence[StageSpec],
+    *,
+    threads: int = 2,
+    part: tuple[int, int] = (1, 1),
+    retry_failed: bool = False,
+    dry_run: bool = False,
+) -> ExtractPlan:
+    """Plan the shards, write manifest.parquet and store.json, and find what is due.
+
+    Args:
+        manifest: rows of `MANIFEST_SCHEMA`.
+        corpus: the corpus's name.
+        root: the corpus root, against which media are resolved.
+        store: the feature store's folder; made if it does not exist.
+        stages: what to run, in the order of the flow.
+        threads: media files hashed at once.
+        part: the slice of the store to work on: (number from 1, number of slices). Slice i takes every shard k with
+            k % n == i - 1, of all stages.
+        retry_failed: rows that failed are due, whatever their fingerprint says.
+        dry_run: write nothing; media that were not hashed before count as changed.
+
+    Raises:
+        CorpusError: the manifest is empty.
+        StoreError: the store belongs to another corpus, or holds utterances that the manifest lacks.
+        StorageError: the store cannot be written.
+        UsageError: a stage's option is wrong.
+        WeightsError: weights are missing.
+    """
+    if manifest.num_rows == 0:
+        raise CorpusError(f"the manifest of {corpus} holds no utterance: nothing to extract from {root}")
+    described = {spec.name: describe(spec) for spec in stages}
+    planned, known_stages = _existing(store, corpus)
+    ordered = plan(manifest, planned)
+    if not dry_run:
+        if is_local(store):
+            with explained(store):
+                store.mkdir(parents=True, exist_ok=True)
+        sweep_parts(store)
+        all_stages = known_stages | described
+        flow = [*DEFAULT_STAGES, *sorted(all_stages.keys() - DEFAULT_STAGES.keys())]
+        all_stages = {name: all_stages[name] for name in flow if name in all_stages}
+        write_store(store, corpus, ordered, all_stages, importlib.metadata.version("mmpipe"), planned)
+    shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
+    uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
+    media = hash_media(root, uris, store / "logs", threads, only_known=dry_run)
+    due = find_due(shards, root, store, stages, described, media, retry_failed=retry_failed)
+    return ExtractPlan(due.tasks, due.done, due.reasons, store, ordered, tuple(stages), tuple(shards), part)
+
+
+def _existing(store: Path, corpus: str) -> tuple[pa.Table | None, dict[str, Any]]:
+    if not (store / "store.json").exists():
+        return None, {}
+    existing = FeatureStore(store)
+    if existing.corpus != corpus:
+        raise StoreError(f"{store} holds features of {existing.corpus!r}, not of {corpus!r}: give another --out")
+    manifest = existing.manifest() if (store / "manifest.parquet").exists() else None
+    return manifest, existing.info["stages"]
+
+
+def _shards(manifest: pa.Table) -> dict[int, pa.Table]:
+    """The rows of each shard; they stand together."""
+    numbers = manifest.column("shard").to_numpy()
+    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    return {int(numbers[start]): manifest.slice(start, end - start) for start, end in pairwise(starts)}
+
+
+def extract(planned: ExtractPlan, engine: Engine, on_result: Any = None) -> ExtractResult:
+    """Run what is due.
+
+    Args:
+        planned: from `plan_extraction`.
+        engine: runs the tasks.
+        on_result: called with every `TaskResult`, for progress.
+
+    Returns:
+        What the run did, and the statuses of the store, or of the run's slice of it.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    began, result, made = time.perf_counter(), ExtractResult(planned.store), Counter[str]()
+    if planned.tasks:
+        log = planned.store / "logs" / f"tasks.{socket.gethostname()}.{os.getpid()}.jsonl"
+        for done in engine.run(planned.tasks):
+            append_line(log, json.dumps({"time": time.time(), **asdict(done)}))
+            made[done.stage] += 1
+            if on_result:
+                on_result(done)
+    store = FeatureStore(planned.store)
+    result.shards = {spec.name: made[spec.name] for spec in planned.stages}
+    result.statuses = {spec.name: store.statuses(spec.name, planned.shards) for spec in planned.stages}
+    result.seconds = time.perf_counter() - began
+    return result

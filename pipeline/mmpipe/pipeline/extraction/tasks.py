@@ -1,0 +1,226 @@
+"""A task makes one shard of one stage. Every engine runs tasks through `run_task`, so all give the same files."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmpipe.core.errors import FAILURES, Rejected
+from mmpipe.extractors.contract import Extractor, Row
+from mmpipe.manifests.schema import Utterance, to_utterances
+from mmpipe.pipeline.extraction.stages import StageSpec, run_stage
+from mmpipe.pipeline.store.feature_store import made_with, read_table, shard_path, shard_schema, write_shard
+
+__all__ = [
+    "Task",
+    "TaskResult",
+    "due_places",
+    "finish_task",
+    "lost_row",
+    "make_rows",
+    "prepare_task",
+    "run_task",
+]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard of one stage.
+
+    Attributes:
+        stage: what to run.
+        shard: its number.
+        rows: the shard's rows of the manifest.
+        root: the corpus root.
+        store: the feature store's folder.
+        provenance: what the footer will say; its hash is the shard's fingerprint.
+        reason: why the task is due, for the log.
+        retry: make the rows that failed only, and keep the others of the shard that is there.
+    """
+
+    stage: StageSpec
+    shard: int
+    rows: pa.Table
+    root: Path
+    store: Path
+    provenance: dict[str, Any]
+    reason: str
+    retry: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker gets: a slice of the manifest would carry the whole manifest along."""
+        return {**self.__dict__, "rows": self.rows.take(list(range(self.rows.num_rows)))}
+
+    @property
+    def path(self) -> Path:
+        """The file that the task writes."""
+        return shard_path(self.store, self.stage.name, self.shard)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a task did: its statuses, time and place. Kept in the store's logs.
+
+    Attributes:
+        stage: the stage's name.
+        shard: the shard's number.
+        rows: rows of the shard.
+        made: rows of it that were made now: none if another run made the shard, some if the task retried.
+        statuses: rows by status.
+        seconds: what it took.
+        host: where.
+        pid: the process.
+        reason: why the shard was due.
+    """
+
+    stage: str
+    shard: int
+    rows: int
+    made: int
+    statuses: dict[str, int]
+    seconds: float
+    host: str
+    pid: int
+    reason: str
+
+
+_prepared: OrderedDict[str, Extractor] = OrderedDict()
+"""The extractors that this process used last, so that a worker loads each model once."""
+
+_KEPT_MODELS = 2
+"""Tasks come stage by stage: older models need not stay in memory."""
+
+
+def _extractor(spec: StageSpec) -> Extractor:
+    key = repr(spec)
+    if key not in _prepared:
+        extractor = spec.build()
+        extractor.prepare()
+        _prepared[key] = extractor
+        if len(_prepared) > _KEPT_MODELS:
+            _prepared.popitem(last=False)
+    return _prepared[key]
+
+
+def prepare_task(task: Task) -> None:
+    """Load the task's model.
+
+    Raises:
+        WeightsError: it cannot be loaded.
+    """
+    _extractor(task.stage)
+
+
+def run_task(task: Task) -> TaskResult:
+    """Make the shard and write it whole. A shard that another run has made meanwhile is left as it is.
+
+    Raises:
+        WeightsError: a model cannot be loaded; errors of single utterances become rows.
+        StorageError: the shard cannot be written.
+    """
+    began = time.perf_counter()
+    if not task.retry and made_with(task.path, task.provenance):
+        made = read_table(task.path, ["status"])
+        return _result(replace(task, reason="made by another run"), made, 0, time.perf_counter() - began)
+    places = due_places(task)
+    return finish_task(task, places, [make_rows(task, places)], time.perf_counter() - began)
+
+
+def due_places(task: Task) -> list[int]:
+    """Which rows of the shard are to be made: all, or those that failed where the task retries."""
+    if not (task.retry and made_with(task.path, task.provenance)):
+        return list(range(task.rows.num_rows))
+    statuses = read_table(task.path, ["status"]).column("status").to_pylist()
+    return [place for place, status in enumerate(statuses) if status in FAILURES]
+
+
+def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
+    """The rows of the shard at `places`, as they will stand in the file."""
+    extractor = _extractor(task.stage)
+    utterances = to_utterances(task.rows.take(list(places)))
+    upstream = None
+    if task.stage.needs:
+        upstream = read_table(shard_path(task.store, task.stage.needs, task.shard)).take(list(places))
+    answers = run_stage(task.stage, extractor, utterances, task.root, upstream)
+    return _table(extractor.columns(), utterances, answers)
+
+
+def lost_row(task: Task, place: int, message: str) -> pa.Table:
+    """The row of an utterance on which every process dies."""
+    rejected = Rejected("worker_crashed", message)
+    return _table(_extractor(task.stage).columns(), to_utterances(task.rows.slice(place, 1)), [rejected])
+
+
+def finish_task(task: Task, places: Sequence[int], tables: Sequence[pa.Table], seconds: float) -> TaskResult:
+    """Write the shard from the rows at `places`, which `tables` hold in order, and the other rows of the file there.
+
+    Args:
+        task: the task.
+        places: from `due_places`.
+        tables: from `make_rows` and `lost_row`.
+        seconds: what making the rows took, for the log.
+
+    Raises:
+        StorageError: the shard cannot be written.
+    """
+    began = time.perf_counter()
+    table = pa.concat_tables(tables)
+    if len(places) < task.rows.num_rows:
+        kept = read_table(task.path).replace_schema_metadata(None)
+        source = list(range(kept.num_rows))
+        for number, place in enumerate(places):
+            source[place] = kept.num_rows + number
+        table = pa.concat_tables([kept, table]).take(source)
+    write_shard(task.path, table.combine_chunks(), task.provenance)
+    return _result(task, table, len(places), seconds + time.perf_counter() - began)
+
+
+def _result(task: Task, table: pa.Table, made: int, seconds: float) -> TaskResult:
+    statuses = Counter(table.column("status").to_pylist())
+    return TaskResult(
+        task.stage.name,
+        task.shard,
+        table.num_rows,
+        made,
+        dict(statuses),
+        round(seconds, 3),
+        socket.gethostname(),
+        os.getpid(),
+        task.reason,
+    )
+
+
+def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Sequence[Row | Rejected]) -> pa.Table:
+    rejected = [answer if isinstance(answer, Rejected) else None for answer in answers]
+    arrays: list[pa.Array] = [
+        pa.array([u.utterance_id for u in utterances], pa.string()),
+        pa.array([r.status if r else "ok" for r in rejected], pa.string()),
+        pa.array([r.message if r else None for r in rejected], pa.string()),
+    ]
+    for column in columns:
+        values = [None if isinstance(answer, Rejected) else answer[column.name] for answer in answers]
+        arrays.append(_array(values, column.type))
+    return pa.Table.from_arrays(arrays, schema=shard_schema(columns))
+
+
+def _array(values: list[Any], type_: pa.DataType) -> pa.Array:
+    """An Arrow array; matrices [N, W] of list<fixed_size_list[W]> columns are taken over without a Python loop."""
+    if not (pa.types.is_list(type_) and pa.types.is_fixed_size_list(type_.value_type)):
+        return pa.array(values, type_)
+    inner = type_.value_type
+    dtype = inner.value_type.to_pandas_dtype()
+    present = [np.asarray(value, dtype).reshape(-1, inner.list_size) for value in values if value is not None]
+    flat = np.concatenate(present).reshape(-1) if present else np.empty(0, dtype)
+    items = pa.FixedSizeListArray.from_arrays(pa.array(flat, inner.value_type), type=inner)
+    offsets = np.cumsum([0, *(0 if value is None else len(value) for value in values)]).astype(np.int32)
+    mask = pa.array([value is None for value in values])
+    return pa.ListArray.from_arrays(pa.array(offsets), items, type=type_, mask=mask)

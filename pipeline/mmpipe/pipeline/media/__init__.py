@@ -1,0 +1,1 @@
+"""Media files: opened, decoded, hashed, checked by their headers, repaired and cut."""

@@ -1,0 +1,100 @@
+"""Content hashes of media. Size and modification time are only the key of a local cache in the store's logs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from mmpipe.core.errors import Rejected
+from mmpipe.core.files import write_json
+from mmpipe.manifests.io import resolve_media
+
+__all__ = ["MISSING", "hash_media"]
+
+MISSING = "missing"
+"""Stands for the hash of a file that is not there: when it appears, its shards become due."""
+
+UNREADABLE = "unreadable"
+"""Stands for the hash of what cannot be read: no permission, no regular file, a disk error."""
+
+NOT_HASHED = "not hashed yet"
+
+CHUNK_BYTES = 1 << 22
+
+
+def hash_media(
+    root: Path, uris: Iterable[str], logs: Path, threads: int, *, only_known: bool = False
+) -> dict[str, str]:
+    """SHA-256 of each media file, by its uri.
+
+    Args:
+        root: the corpus root.
+        uris: paths relative to it.
+        logs: the folder of media_hashes.json, which remembers hashes by uri, size and modification time.
+        threads: files hashed at once.
+        only_known: hash nothing: what the cache does not know stays `not hashed yet`.
+
+    Raises:
+        StorageError: the cache cannot be written.
+    """
+    cache = logs / "media_hashes.json"
+    known = _known(cache)
+    hashes, due = {}, {}
+    for uri in sorted(set(uris)):
+        try:
+            path = resolve_media(root, uri)
+            status = path.stat()
+        except FileNotFoundError:
+            hashes[uri] = MISSING
+            continue
+        except (Rejected, OSError):
+            hashes[uri] = UNREADABLE
+            continue
+        key = f"{status.st_size}:{status.st_mtime_ns}"
+        if not stat.S_ISREG(status.st_mode):
+            hashes[uri] = UNREADABLE  # opening a pipe would wait for ever
+        elif known.get(uri, [None])[0] == key:
+            hashes[uri] = known[uri][1]
+        else:
+            due[uri] = (path, key)
+            hashes[uri] = NOT_HASHED
+    if due and not only_known:
+        made = _hash_all([path for path, _ in due.values()], threads)
+        hashes |= dict(zip(due, made, strict=True))
+        new = {uri: [due[uri][1], hashes[uri]] for uri in due if hashes[uri] != UNREADABLE}
+        write_json(cache, _known(cache) | new)
+    return hashes
+
+
+def _known(cache: Path) -> dict[str, list[str]]:
+    try:
+        return dict(json.loads(cache.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _hash_all(paths: list[Path], threads: int) -> list[str]:
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return list(pool.map(partial(_hash, stopped), paths))
+    finally:
+        stopped.set()  # Ctrl-C must not wait for large files
+        pool.shutdown(cancel_futures=True)
+
+
+def _hash(stopped: threading.Event, path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while (chunk := stream.read(CHUNK_BYTES)) and not stopped.is_set():
+                digest.update(chunk)
+    except OSError:
+        return UNREADABLE
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""Repair of media that PyAV cannot decode: FFmpeg's own tool goes over errors that a decoder in process reports.
+
+Used with `--transcode-fallback` only, on files that failed. The repaired copy holds nearly lossless H.264 and float
+PCM on the original's clock, and lives in a temporary folder until the next file is repaired.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+
+from mmpipe.core.errors import Rejected
+from mmpipe.core.files import is_local
+
+__all__ = ["Repair", "repair_versions"]
+
+TIMEOUT_SECONDS = 3600.0
+
+
+def repair_versions() -> dict[str, str]:
+    """The versions that decide the values of repaired files."""
+    return {"imageio-ffmpeg": importlib.metadata.version("imageio-ffmpeg")}
+
+
+class Repair:
+    """Repairs one file at a time."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._count = 0
+        self._repaired: tuple[Path, Path | Rejected] | None = None
+
+    def __call__(self, path: Path, error: Rejected) -> Path:
+        """The repaired copy of a file.
+
+        Args:
+            path: the file.
+            error: why it needs repair.
+
+        Raises:
+            Rejected: `error`, with what FFmpeg's tool said.
+        """
+        if not (path.is_file() and path.stat().st_size):
+            raise error  # nothing to repair, and a pipe would be waited for
+        if self._repaired is None or self._repaired[0] != path:
+            self._repaired = path, self._transcode(path, error)
+        copy = self._repaired[1]
+        if isinstance(copy, Rejected):
+            raise copy
+        return copy
+
+    def _transcode(self, path: Path, error: Rejected) -> Path | Rejected:
+        import ffmpeg
+        import imageio_ffmpeg
+
+        self._count += 1
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="mmpipe-repair-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        folder = self._folder / str(self._count)  # readers know files by their path
+        shutil.rmtree(folder.with_name(str(self._count - 1)), ignore_errors=True)
+        folder.mkdir()
+        copy = folder / "repaired.nut"
+        if not is_local(path):
+            fetched = folder / "fetched"
+            fetched.write_bytes(path.read_bytes())
+            path = fetched
+        source = ffmpeg.input(f"file:{path}", err_detect="ignore_err", fflags="+genpts+discardcorrupt")
+        command = ffmpeg.output(
+            source["v:0?"],
+            source["a:0?"],
+            str(copy),
+            vcodec="libx264",
+            preset="veryfast",
+            crf=10,
+            bf=0,
+            pix_fmt="yuv420p",
+            acodec="pcm_f32le",
+            fps_mode="passthrough",
+            threads=1,
+        ).global_args("-nostdin", "-protocol_whitelist", "file", "-loglevel", "error")
+        arguments = command.compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
+        try:
+            run = subprocess.run(arguments, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return Rejected(error.status, f"{error.message} FFmpeg could not repair it in {TIMEOUT_SECONDS:.0f} s.")
+        if run.returncode == 0 and copy.exists() and copy.stat().st_size:
+            return copy
+        said = run.stderr.decode(errors="replace").replace(str(path), path.name).strip().splitlines()
+        return Rejected(
+            error.status, f"{error.message} FFmpeg could not repair it: {said[-1] if said else 'no reason'}"
+        )

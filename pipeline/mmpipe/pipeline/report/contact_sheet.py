@@ -1,0 +1,166 @@
+"""Contact sheets of faces: what a store cut, where it cut it, and how often it found nothing to cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from mmpipe.core.errors import Rejected, StoreError
+from mmpipe.extractors.faces.crops import CROP_SIZE, decode_crops
+from mmpipe.manifests.io import resolve_media
+from mmpipe.manifests.schema import MediaSpan, to_utterances
+from mmpipe.pipeline.extraction.stages import FACES
+from mmpipe.pipeline.media.readers import VideoReader
+from mmpipe.pipeline.store.feature_store import FeatureStore
+
+__all__ = ["FaceCounts", "boxed_frame", "contact_sheet", "count_faces", "frame_interval"]
+
+Image = npt.NDArray[np.uint8]
+
+SHOWN_CROPS = 12
+"""Crops of an utterance on the sheet, spread over its length."""
+
+FRAME_HEIGHT, FRAME_WIDTH, CAPTION, GAP = 96, 160, 16, 6
+
+FOUND, MISSING, INK, PAPER = (60, 160, 60), (30, 120, 240), (40, 40, 40), (255, 255, 255)
+"""Colours in OpenCV's order: green marks a face that was found, orange one whose box is that of another frame."""
+
+
+@dataclass(frozen=True)
+class FaceCounts:
+    """How many faces a store found.
+
+    Attributes:
+        utterances: utterances whose frames could be searched.
+        without_face: those of them in which no face was found at all.
+        frames: sampled frames of the others.
+        detected: frames of those in which the face was found.
+    """
+
+    utterances: int
+    without_face: int
+    frames: int
+    detected: int
+
+
+def count_faces(store: FeatureStore) -> FaceCounts:
+    """Count the faces of a store.
+
+    Raises:
+        StoreError: the stage `faces` is incomplete.
+    """
+    table = store.read(FACES, ["status", "detected"])
+    statuses = table.column("status")
+    good = int(pc.sum(pc.equal(statuses, "ok")).as_py() or 0)
+    empty = int(pc.sum(pc.equal(statuses, "no_face")).as_py() or 0)
+    found = pc.list_flatten(table.column("detected"))
+    return FaceCounts(good + empty, empty, len(found), int(pc.sum(found).as_py() or 0))
+
+
+def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> Image:
+    """A picture of the faces of some utterances, evenly spread over the store.
+
+    Args:
+        store: the store.
+        root: the corpus root: with it, a frame of each utterance stands before its crops, with the box drawn in it.
+        rows: utterances to show.
+
+    Returns:
+        BGR uint8 [H, W, 3]. Crops of frames in which the face was not found have an orange border.
+
+    Raises:
+        StoreError: the stage `faces` is incomplete, or holds no face.
+    """
+    good = np.flatnonzero(np.array(store.read(FACES, ["status"]).column("status").to_pylist(), object) == "ok")
+    if not len(good):
+        raise StoreError(f"{store.path} holds no face: see `mmpipe inspect {store.path}` for the reasons")
+    chosen = good[np.unique(np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int))].tolist()
+    manifest, every = store.manifest(), frame_interval(store)
+    lines = []
+    for place, row in _rows(store, chosen):
+        utterance = to_utterances(manifest.slice(place, 1))[0]
+        frame = None
+        if root is not None and utterance.video is not None:
+            frame = boxed_frame(root, utterance.video, row, every, (FRAME_HEIGHT, FRAME_WIDTH))
+        lines.append(_line(utterance.utterance_id, row, frame, with_frame=root is not None))
+    return np.concatenate(lines)
+
+
+def frame_interval(store: FeatureStore) -> int:
+    """Every how many frames of a film the stage `faces` took one."""
+    return int(store.info["stages"][FACES]["config"]["every"])
+
+
+def _rows(store: FeatureStore, places: list[int]) -> list[tuple[int, dict[str, Any]]]:
+    """Rows of the stage by their place in the manifest; shards without a wanted one are read for their length only."""
+    found, first = [], 0
+    for shard in range(store.num_shards):
+        length = store.read_shard(FACES, shard, ["utterance_id"]).num_rows
+        inside = [place for place in places if first <= place < first + length]
+        if inside:
+            table = store.read_shard(FACES, shard, ["crops", "detected", "box", "frame_index"])
+            found += [(place, table.slice(place - first, 1).to_pylist()[0]) for place in inside]
+        first += length
+    return found
+
+
+def boxed_frame(root: Path, span: MediaSpan, row: dict[str, Any], every: int, largest: tuple[int, int]) -> Image | None:
+    """The first frame with a face, its box drawn in it.
+
+    Args:
+        root: the corpus root.
+        span: the utterance's video.
+        row: `detected`, `box` and `frame_index` of the stage `faces`.
+        every: from `frame_interval`.
+        largest: height and width in pixels that the picture fits in.
+
+    Returns:
+        BGR uint8 [H, W, 3]; None where the media are not readable any more.
+    """
+    number = int(np.argmax(row["detected"]))
+    try:
+        for frame in VideoReader(every).frames(resolve_media(root, span.uri), span):
+            if frame.index == row["frame_index"][number]:
+                image: Any = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+                left, top, width, height = (round(value) for value in row["box"][number])
+                thickness = max(2, round(image.shape[0] / 100))
+                cv2.rectangle(image, (left, top), (left + width, top + height), FOUND, thickness)
+                scale = min(largest[0] / image.shape[0], largest[1] / image.shape[1])
+                small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                return np.asarray(small[: largest[0], : largest[1]], np.uint8)
+    except Rejected:
+        return None
+    return None
+
+
+def _line(name: str, row: dict[str, Any], frame: Image | None, *, with_frame: bool) -> Image:
+    """One utterance: its frame, its crops, its name."""
+    offset = FRAME_WIDTH + GAP if with_frame else 0
+    width = offset + SHOWN_CROPS * (CROP_SIZE + GAP)
+    line = np.full((FRAME_HEIGHT + CAPTION + GAP, width, 3), PAPER, np.uint8)
+    if frame is not None:
+        line[: frame.shape[0], : frame.shape[1]] = frame
+    elif with_frame:
+        _write(line, "frame unreadable", (4, FRAME_HEIGHT // 2))
+    number = len(row["crops"])
+    shown = np.unique(np.linspace(0, number - 1, min(SHOWN_CROPS, number)).round().astype(int)).tolist()
+    crops = decode_crops([row["crops"][n] for n in shown])
+    top = (FRAME_HEIGHT - CROP_SIZE) // 2
+    for place, (n, crop) in enumerate(zip(shown, crops, strict=True)):
+        left = offset + place * (CROP_SIZE + GAP) + GAP // 2
+        line[top : top + CROP_SIZE, left : left + CROP_SIZE] = crop[..., None]
+        color = FOUND if row["detected"][n] else MISSING
+        cv2.rectangle(line, (left - 2, top - 2), (left + CROP_SIZE + 1, top + CROP_SIZE + 1), color, 2)
+    _write(line, f"{name}: found in {sum(row['detected'])} of {number} frames", (4, FRAME_HEIGHT + CAPTION - 4))
+    return line
+
+
+def _write(image: Image, text: str, place: tuple[int, int]) -> None:
+    plain = text.encode("ascii", "replace").decode()  # what OpenCV's fonts hold
+    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, INK, 1, cv2.LINE_AA)

@@ -1,0 +1,1 @@
+"""The feature store: reading, planning, verifying, exporting and summarising it."""

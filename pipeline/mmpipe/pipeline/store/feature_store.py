@@ -1,0 +1,216 @@
+"""The feature store: the folder that `mmpipe extract` writes.
+
+    features/ami/
+      manifest.parquet         rows in shard order, with their shard number
+      store.json               resolved config, versions and weight hashes of every stage
+      {stage}/{shard}.parquet  one row an utterance: utterance_id, status, error, the stage's columns
+      logs/                    times, rates, hosts: everything that may differ between two equal runs
+
+Shard k of every stage holds the same utterances in the same order, so joining stages is a zip. The footer of a shard is
+the only authority on what it holds: its fingerprint and the provenance that the fingerprint covers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmpipe.core.errors import StoreError
+from mmpipe.core.files import canonical_json, location, read_metadata, read_parquet, write_json, write_parquet
+
+__all__ = [
+    "STORE_FORMAT",
+    "FeatureStore",
+    "fingerprint",
+    "made_with",
+    "read_table",
+    "shard_path",
+    "shard_schema",
+    "write_shard",
+    "write_store",
+]
+
+STORE_FORMAT = "mmpipe-store/1"
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-like value, whatever the order of its keys."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def shard_path(store: Path, stage: str, shard: int) -> Path:
+    """Where shard `shard` of `stage` lies.
+
+    Example:
+        >>> shard_path(Path("features/ami"), "audio", 7).as_posix()
+        'features/ami/audio/00007.parquet'
+    """
+    return store / stage / f"{shard:05d}.parquet"
+
+
+def shard_schema(columns: Iterable[pa.Field]) -> pa.Schema:
+    """The columns that every shard has, then the stage's own."""
+    return pa.schema(
+        [
+            pa.field("utterance_id", pa.string(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("error", pa.string()),
+            *columns,
+        ]
+    )
+
+
+def write_shard(path: Path, table: pa.Table, provenance: dict[str, Any]) -> None:
+    """Write one shard whole, with its provenance and the fingerprint of it in the footer."""
+    footer = {"fingerprint": fingerprint(provenance), "provenance": provenance}
+    plain = tuple(name for name in table.column_names if name not in ("status", "error", "tokens"))
+    write_parquet(path, table, footer, plain=plain)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns.
+
+    Raises:
+        StoreError: it is not there or cannot be read.
+    """
+    try:
+        return read_parquet(path, columns)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): `mmpipe extract` again makes it anew") from error
+
+
+def made_with(path: Path, provenance: dict[str, Any]) -> bool:
+    """Whether the shard at `path` is there and was made with `provenance`."""
+    try:
+        return bool(path.exists() and read_metadata(path).get("fingerprint") == fingerprint(provenance))
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
+def write_store(
+    path: Path,
+    corpus: str,
+    manifest: pa.Table,
+    stages: dict[str, Any],
+    version: str,
+    existing: pa.Table | None = None,
+) -> None:
+    """Write manifest.parquet and store.json of a planned store.
+
+    Args:
+        path: the store's folder.
+        corpus: the corpus's name.
+        manifest: rows in shard order.
+        stages: what decides the values of each stage.
+        version: of mmpipe.
+        existing: the manifest that is there; if it is equal, it is left alone, as is an equal store.json.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    shards = 1 + max(manifest.column("shard").to_pylist(), default=-1)
+    info = {
+        "format": STORE_FORMAT,
+        "mmpipe": version,
+        "corpus": corpus,
+        "manifest": {"rows": manifest.num_rows, "shards": shards},
+        "stages": stages,
+    }
+    target = path / "manifest.parquet"
+    if existing is None or not existing.equals(manifest):
+        write_parquet(target, manifest, {"corpus": corpus})
+    if not ((path / "store.json").is_file() and FeatureStore(path).info == info):
+        write_json(path / "store.json", info)
+
+
+class FeatureStore:
+    """Reads a feature store.
+
+    Args:
+        path: the folder that `mmpipe extract` wrote.
+
+    Raises:
+        StoreError: the folder is no feature store, or was written by a newer format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = location(path)
+        try:
+            self.info: dict[str, Any] = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{self.path} is not a feature store: store.json cannot be read ({error}); "
+                "write one with `mmpipe extract --dataset NAME --out FOLDER`"
+            ) from error
+        if self.info.get("format") != STORE_FORMAT:
+            raise StoreError(f"{self.path} has format {self.info.get('format')!r}; this version reads {STORE_FORMAT!r}")
+        self.corpus: str = self.info["corpus"]
+        self.num_shards: int = self.info["manifest"]["shards"]
+        self._manifest: pa.Table | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages that have at least one shard, in the order of extraction."""
+        return tuple(stage for stage in self.info["stages"] if any((self.path / stage).glob("[0-9]*.parquet")))
+
+    def manifest(self) -> pa.Table:
+        """The manifest, rows in shard order, `shard` filled."""
+        if self._manifest is None:
+            try:
+                self._manifest = read_parquet(self.path / "manifest.parquet")
+            except (OSError, pa.ArrowInvalid) as error:
+                raise StoreError(f"{self.path / 'manifest.parquet'} cannot be read: {error}") from error
+        return self._manifest
+
+    def read_shard(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One shard of one stage.
+
+        Raises:
+            StoreError: the shard is not there or cannot be read.
+        """
+        try:
+            return read_table(shard_path(self.path, stage, shard), columns)
+        except StoreError as error:
+            valid = ", ".join(self.stages) or "none yet"
+            raise StoreError(f"shard {shard} of stage {stage!r}: {error}; stages of this store: {valid}") from error
+
+    def read(self, stage: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All shards of a stage, rows in manifest order.
+
+        Raises:
+            StoreError: the stage is incomplete.
+        """
+        tables = [self.read_shard(stage, shard, columns) for shard in range(self.num_shards)]
+        if not tables:
+            raise StoreError(f"{self.path} holds no utterances")
+        return pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
+
+    def footer(self, stage: str, shard: int) -> dict[str, Any]:
+        """`fingerprint` and `provenance` of one shard.
+
+        Raises:
+            StoreError: the shard is not there or cannot be read.
+        """
+        path = shard_path(self.path, stage, shard)
+        try:
+            return read_metadata(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"the footer of {path} cannot be read: {error}") from error
+
+    def statuses(self, stage: str, shards: Iterable[int] | None = None) -> dict[str, int]:
+        """How many utterances of a stage (of these shards of it) have which status, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for shard in range(self.num_shards) if shards is None else shards:
+            counts.update(self.read_shard(stage, shard, ["status"]).column("status").to_pylist())
+        return dict(counts.most_common())
+
+    def fingerprint(self, stages: Sequence[str]) -> str:
+        """One hash over the shards of these stages: it changes when any feature of theirs may have changed."""
+        prints = {s: [self.footer(s, shard)["fingerprint"] for shard in range(self.num_shards)] for s in stages}
+        return fingerprint(prints)

@@ -1,0 +1,59 @@
+"""The plan: which utterance is in which shard. It only grows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from mmpipe.core.errors import StoreError
+
+__all__ = ["plan", "shard_size"]
+
+
+def shard_size(rows: int) -> int:
+    """Utterances a shard: 16 to 256, aiming at 32 shards or more. It follows from the number of rows alone.
+
+    Example:
+        >>> [shard_size(n) for n in (10, 500, 5_531, 25_000)]
+        [16, 16, 172, 256]
+    """
+    return min(256, max(16, rows // 32))
+
+
+def _media_order(row: dict[str, Any]) -> tuple[str, float, str]:
+    """Media file, then time, so that a shard opens few files."""
+    span = row["video"] or row["audio"] or {"uri": "", "start_seconds": 0.0}
+    return span["uri"], span["start_seconds"] or 0.0, row["utterance_id"]
+
+
+def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
+    """Give every row of `manifest` a shard and put the rows in shard order.
+
+    Rows that `planned` (the manifest of an existing store) holds keep their shard and place, with their new content;
+    the others get new shards behind.
+
+    Raises:
+        StoreError: `planned` holds utterances that `manifest` lacks.
+    """
+    ids = manifest.column("utterance_id").to_pylist()
+    row_of = {utterance_id: row for row, utterance_id in enumerate(ids)}
+    order, shards = [], []
+    if planned is not None:
+        kept = planned.column("utterance_id").to_pylist()
+        if vanished := [utterance_id for utterance_id in kept if utterance_id not in row_of]:
+            raise StoreError(
+                f"the store holds {len(vanished)} utterances that the manifest no longer has (first: {vanished[0]}); "
+                "a store only grows: restore them, or extract into a new folder with --out"
+            )
+        order = [row_of[utterance_id] for utterance_id in kept]
+        shards = planned.column("shard").to_pylist()
+    known = set(order)
+    keys = manifest.select(["utterance_id", "audio", "video"]).to_pylist()
+    new = sorted((row for row in range(len(ids)) if row not in known), key=lambda row: _media_order(keys[row]))
+    first, size = 1 + max(shards, default=-1), shard_size(len(new))
+    shards = shards + [first + place // size for place in range(len(new))]
+    ordered = manifest.take(pa.array(order + new, pa.int64()))
+    return ordered.set_column(
+        ordered.schema.get_field_index("shard"), "shard", pa.array(shards, pa.int32())
+    ).replace_schema_metadata(None)

@@ -1,0 +1,146 @@
+"""Models on disk: safetensors and JSON, nothing else.
+
+    model.safetensors    model.*: the parameters; norm.{modality}.mean and .scale: the normalisation
+    model.json           config, labels in the order of the classes, what made the features
+
+No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mmpipe.core.errors import TrainingError, WeightsError
+from mmpipe.core.files import write_atomic, write_json
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
+from mmpipe.pipeline.training.loop import Pool, predict
+from mmpipe.pipeline.training.model import EmotionModel, Network
+
+__all__ = ["SavedModel", "check_features", "load_model", "save_model"]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model with all it needs to be used.
+
+    Attributes:
+        model: in evaluation mode.
+        config: its hyper-parameters.
+        labels: label names in the order of the classes.
+        norms: normalisation by modality.
+        provenance: by stage, what made the features that it was trained on.
+        fingerprint: of those features.
+    """
+
+    model: EmotionModel
+    config: TrainConfig
+    labels: tuple[str, ...]
+    norms: dict[str, Norm]
+    provenance: dict[str, Any]
+    fingerprint: str
+
+    def predict(self, dataset: Dataset, rows: Rows) -> npt.NDArray[np.float32]:
+        """Class probabilities float32 [N, K] of rows of a dataset that was loaded with the model's config.
+
+        Raises:
+            TrainingError: the features were not made as those that the model was trained on.
+        """
+        check_features(self.provenance, dataset.provenance, "the model was trained on")
+        return predict(self.model, Pool(dataset, rows, self.norms))
+
+
+def check_features(expected: Mapping[str, Any], got: Mapping[str, Any], what: str) -> None:
+    """Make sure that two stores' features mean the same.
+
+    Extractors, configs, weights and revisions of mmpipe's own parts must be equal. Device, precision and
+    versions of other libraries may differ: they change digits, not meaning.
+
+    Args:
+        expected: by stage, what made the features.
+        got: by stage, what made the other features.
+        what: how the message begins, such as `the model was trained on`.
+
+    Raises:
+        TrainingError: they differ; the first difference is named.
+    """
+    for stage, made in expected.items():
+        ours, theirs = dict(_identity(made)), dict(_identity(got.get(stage, {})))
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise TrainingError(
+                    f"{what} {stage} features with {key} = {ours.get(key)}, "
+                    f"this store's have {theirs.get(key)}: extract both alike"
+                )
+
+
+def _identity(made: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in ("extractor", "config", "weights"):
+        yield from _leaves(key, made.get(key))
+    for name, version in made.get("versions", {}).items():
+        if name.startswith("mmpipe."):
+            yield f"versions.{name}", version
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(f"{name}.{key}", inner)
+    else:
+        yield name, value
+
+
+def save_model(
+    folder: Path,
+    model: Network,
+    config: TrainConfig,
+    labels: Sequence[str],
+    norms: Mapping[str, Norm],
+    dataset: Dataset,
+) -> None:
+    """Write model.safetensors and model.json; `dataset` is what the model was trained on."""
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for name, norm in norms.items():
+        tensors |= {f"norm.{name}.mean": norm.mean, f"norm.{name}.scale": norm.scale}
+    write_atomic(folder / "model.safetensors", lambda part: save_file(tensors, part))
+    card = {
+        "config": config.model_dump(mode="json"),
+        "labels": list(labels),
+        "features": dataset.provenance,
+        "fingerprint": dataset.fingerprint,
+    }
+    write_json(folder / "model.json", card)
+
+
+def load_model(folder: Path) -> SavedModel:
+    """The model that `save_model` wrote.
+
+    Raises:
+        WeightsError: the folder holds no model, or its tensors do not fit its config.
+    """
+    try:
+        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "model.safetensors")
+        config = TrainConfig.model_validate(card["config"])
+        norms = {m: Norm(tensors[f"norm.{m}.mean"], tensors[f"norm.{m}.scale"]) for m in config.modalities}
+        labels, features, made = tuple(card["labels"]), card["features"], card["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise WeightsError(
+            f"{folder} holds no trained model that can be read ({type(error).__name__}: {error}); "
+            "name a fold's folder that `mmpipe train` wrote"
+        ) from error
+    model = EmotionModel(config, {name: len(norm.mean) for name, norm in norms.items()}, len(labels))
+    try:
+        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    except RuntimeError as error:
+        raise WeightsError(f"{folder / 'model.safetensors'} does not fit its config: {error}") from error
+    return SavedModel(model.eval(), config, labels, norms, features, made)

@@ -1,0 +1,1 @@
+"""Feature stores as arrays that a training reads."""

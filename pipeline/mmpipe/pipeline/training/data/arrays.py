@@ -1,0 +1,186 @@
+"""Features of a store as padded arrays, decoded once and mapped into memory from then on.
+
+Legend: N rows, S steps of all rows, T steps of a padded row, D width.
+
+They lie in the store's logs, `logs/arrays/{stage}-{fingerprint}-{rows and shape}/`; where the store cannot be written,
+in a temporary folder of the process. Arrays of features that the store no longer holds are removed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.lib.format import open_memmap
+
+from mmpipe.core.errors import StoreError, TrainingError
+from mmpipe.pipeline.store.feature_store import FeatureStore, fingerprint, shard_path
+from mmpipe.pipeline.training.config import MODALITIES
+
+__all__ = ["Selection", "load_arrays"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to decode.
+
+    Attributes:
+        usable: bool, one a row of the manifest.
+        ids: utterance ids of the usable rows.
+        speakers: their speakers: each is normalised by its own statistics; None leaves values as they are.
+    """
+
+    usable: npt.NDArray[np.bool_]
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...] | None = None
+
+
+def load_arrays(
+    store: FeatureStore, modality: str, selection: Selection, steps: int
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Features [N, T, D] and mask [N, T] of the usable rows; cut after T steps, zero on padding.
+
+    Raises:
+        StoreError: a shard cannot be read, or shards differ in width.
+        TrainingError: features are NaN, infinite or missing; the utterance is named.
+    """
+    stage = MODALITIES[modality]
+    made, rows = store.fingerprint([stage])[:16], fingerprint([selection.ids, selection.speakers, steps])[:16]
+    folder = store.path / "logs" / "arrays" / f"{stage}-{made}-{rows}"
+    if not folder.is_dir():
+        folder = _decode_into(folder, store, modality, selection, steps)
+        for other in folder.parent.glob(f"{stage}-*"):
+            if not other.name.startswith(f"{stage}-{made}"):
+                shutil.rmtree(other, ignore_errors=True)
+    features: Array = np.load(folder / "features.npy", mmap_mode="r")
+    return features, np.load(folder / "keep.npy")
+
+
+def _decode_into(folder: Path, store: FeatureStore, modality: str, selection: Selection, steps: int) -> Path:
+    """Decode into `folder`, which appears whole or not at all; where it lies then."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    except OSError:
+        part = _scratch()
+        _decode(part, store, modality, selection, steps)
+        return part
+    try:
+        _decode(part, store, modality, selection, steps)
+        if not folder.is_dir():
+            part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _scratch() -> Path:
+    _SCRATCH.append(tempfile.TemporaryDirectory(prefix="mmpipe-arrays-"))
+    return Path(_SCRATCH[-1].name)
+
+
+def _decode(part: Path, store: FeatureStore, modality: str, selection: Selection, steps: int) -> None:
+    """Write features.npy and keep.npy, shard by shard."""
+    stage = MODALITIES[modality]
+    columns = ["word_index", "features"] if modality == "l" else ["features"]
+    keep = np.zeros((len(selection.ids), steps), np.bool_)
+    features: Array | None = None
+    first = filled = 0
+    for shard in range(store.num_shards):
+        number = pq.read_metadata(shard_path(store.path, stage, shard)).num_rows
+        chosen = selection.usable[first : first + number]
+        first += number
+        if not chosen.any():
+            continue
+        table = store.read_shard(stage, shard, columns)
+        values_SD, lengths = _steps(table.filter(pa.array(chosen)), modality)
+        owner = filled + np.repeat(np.arange(len(lengths)), lengths)
+        _check(store, stage, selection.ids, values_SD, lengths, owner, filled)
+        if features is None:
+            shape = (len(selection.ids), steps, values_SD.shape[1])
+            features = open_memmap(part / "features.npy", "w+", values_SD.dtype, shape)
+        if features.shape[2] != values_SD.shape[1]:
+            raise StoreError(
+                f"stage {stage!r} of {store.path} has features of width {features.shape[2]} and, in "
+                f"shard {shard}, of {values_SD.shape[1]}: run `mmpipe extract` again to make it uniform"
+            )
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        kept = place < steps
+        features[owner[kept], place[kept]] = values_SD[kept]
+        keep[owner[kept], place[kept]] = True
+        filled += len(lengths)
+    assert features is not None
+    if selection.speakers is not None:
+        _normalise_speakers(features, keep, np.array(selection.speakers))
+    np.save(part / "keep.npy", keep)
+
+
+def _normalise_speakers(features: Array, keep: npt.NDArray[np.bool_], speakers: Array) -> None:
+    """z-normalise the rows of each speaker by the mean and deviation of that speaker's unpadded entries."""
+    for speaker in np.unique(speakers):
+        rows = np.flatnonzero(speakers == speaker)
+        values, mask = features[rows].astype(np.float64), keep[rows]
+        mean, std = values[mask].mean(axis=0), values[mask].std(axis=0)
+        scale = np.divide(1, std, out=np.zeros_like(std), where=std > 1e-6 * np.abs(mean) + 1e-12)
+        features[rows] = (values - mean) * scale * mask[..., None]
+
+
+def _check(
+    store: FeatureStore,
+    stage: str,
+    ids: Sequence[str],
+    values_SD: Array,
+    lengths: Array,
+    owner: Array,
+    first: int,
+) -> None:
+    if (finite := np.isfinite(values_SD)).all() and lengths.min() > 0:
+        return
+    if lengths.min() > 0:
+        step, dimension = np.argwhere(~finite)[0]
+        what = f"value {values_SD[step, dimension]} in dimension {dimension}"
+        bad = ids[owner[step]]
+    else:
+        what, bad = "status ok and no rows of features", ids[first + int(np.argmin(lengths))]
+    raise TrainingError(
+        f"{store.path}, stage {stage!r}: utterance {bad} has {what}; "
+        "delete the stage's folder and run `mmpipe extract` again to make it anew"
+    )
+
+
+def _steps(table: pa.Table, modality: str) -> tuple[Array, Array]:
+    """Features of all steps of all rows [S, D], and the number of steps of each row [N]; text by word."""
+    column = table.column("features").combine_chunks()
+    lengths = np.ones(len(column), np.int64)
+    if modality != "a":
+        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
+        column = column.flatten()
+    values_SD: Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+    if modality == "l" and len(values_SD):
+        index = table.column("word_index").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return _words(values_SD, index, lengths)
+    return values_SD, lengths
+
+
+def _words(pieces_SD: Array, word_index: Array, lengths: Array) -> tuple[Array, Array]:
+    """The mean of the pieces of each word, and the number of words of each row."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    new = (np.diff(owner) != 0) | (np.diff(word_index) != 0)
+    starts = np.flatnonzero(np.concatenate([[True], new]))
+    sizes = np.diff(np.append(starts, len(owner)))
+    sums_WD = np.add.reduceat(pieces_SD.astype(np.float32), starts, axis=0)
+    return (sums_WD / sizes[:, None]).astype(pieces_SD.dtype), np.bincount(owner[starts], minlength=len(lengths))

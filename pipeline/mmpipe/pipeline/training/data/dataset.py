@@ -1,0 +1,171 @@
+"""Feature stores as arrays: rows joined by shard, padded or cut to the model's lengths, normalised.
+
+Legend: N rows, B rows of a batch, T steps, D width.
+
+An utterance that lacks a needed modality is left out and counted by reason. Text comes as one vector a word,
+the mean of its word pieces (the paper's word view), and stays in float16, as the store has it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from mmpipe.core.errors import StoreError, TrainingError
+from mmpipe.pipeline.extraction.stages import FACES
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.arrays import Selection, load_arrays
+
+__all__ = ["Dataset", "Norm", "Rows", "fit_norms", "load_dataset"]
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+"""Row numbers of a dataset."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """z-normalisation of one modality, float32 [D]: (x - mean) * scale.
+
+    `scale` is one over the deviation, and 0 where a dimension does not vary: its normalised value is always
+    0, also in rows that vary there.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Usable utterances of one store.
+
+    Attributes:
+        ids: utterance ids.
+        labels: label names, None where unlabelled.
+        features: [N, D] acoustic, [N, T, D] visual and lexical, mapped from files; zero on padding.
+        keep: bool [N, T] of visual and lexical, false on padding.
+        excluded: utterances left out, by reason.
+        provenance: by stage, what made the features: extractor, config, weights, versions.
+        fingerprint: one hash over the features.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    features: dict[str, Array]
+    keep: dict[str, npt.NDArray[np.bool_]]
+    excluded: dict[str, int]
+    provenance: dict[str, Any]
+    fingerprint: str
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """D by modality."""
+        return {name: array.shape[-1] for name, array in self.features.items()}
+
+    def rows_of(self, ids: Sequence[str]) -> Rows:
+        """Row numbers of those `ids` that are usable, in their order."""
+        row = {utterance_id: number for number, utterance_id in enumerate(self.ids)}
+        return np.array([row[i] for i in ids if i in row], np.int64)
+
+    def batch(self, rows: Rows, norms: Mapping[str, Norm]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Normalised features float32 [B, (T,) D] and masks [B, T] of some rows, by modality."""
+        keep = {name: torch.from_numpy(mask[rows]) for name, mask in self.keep.items()}
+        features = {}
+        for name, array in self.features.items():
+            x = torch.from_numpy(array[rows]).float().sub_(norms[name].mean).mul_(norms[name].scale)
+            features[name] = x.mul_(keep[name][..., None]) if name in keep else x
+        return features, keep
+
+
+def fit_norms(dataset: Dataset, rows: Rows) -> dict[str, Norm]:
+    """Statistics of each dimension over the unpadded entries of some rows: training rows, never test rows."""
+    norms = {}
+    for name, array in dataset.features.items():
+        total, squares, count = np.zeros(array.shape[-1]), np.zeros(array.shape[-1]), 0
+        for part in np.array_split(np.sort(rows), -(-len(rows) // 256)):
+            values = array[part][dataset.keep[name][part]] if name in dataset.keep else array[part]
+            values = values.astype(np.float64)
+            total += values.sum(axis=0)
+            squares += np.einsum("nd,nd->d", values, values)
+            count += len(values)
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        scale = np.divide(1, std, out=np.zeros_like(std), where=std > 1e-6 * np.abs(mean) + 1e-12)
+        norms[name] = Norm(*(torch.from_numpy(x.astype(np.float32)) for x in (mean, scale)))
+    return norms
+
+
+def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
+    """The usable utterances of a store, in manifest order.
+
+    Raises:
+        StoreError: a stage is incomplete, or its rows are not those of the manifest.
+        TrainingError: a stage is missing, no utterance is usable, or features are NaN or infinite.
+    """
+    if missing := [stage for stage in config.stages if stage not in store.stages]:
+        raise TrainingError(
+            f"{store.path} lacks the stages {', '.join(missing)} that the modalities "
+            f"{','.join(config.modalities)} need; it has {', '.join(store.stages) or 'none'}: "
+            "extract them, or choose other modalities"
+        )
+    manifest = store.manifest().select(["utterance_id", "label", "speaker"])
+    usable, excluded = _usable(store, config, manifest.column("utterance_id"))
+    if not usable.any():
+        reasons = ", ".join(f"{reason} {n}" for reason, n in excluded.items()) or "the store is empty"
+        raise TrainingError(f"{store.path}: no utterance has all of {', '.join(config.stages)} ({reasons})")
+    rows = manifest.filter(pa.array(usable))
+    ids = tuple(rows.column("utterance_id").to_pylist())
+    speakers = tuple(s or "" for s in rows.column("speaker").to_pylist()) if config.normalise == "speaker" else None
+    selection = Selection(usable, ids, speakers)
+    features: dict[str, Array] = {}
+    keep: dict[str, npt.NDArray[np.bool_]] = {}
+    for name in config.modalities:
+        steps = {"a": 1, "v": config.faces, "l": config.words}[name]
+        features[name], keep[name] = load_arrays(store, name, selection, steps)
+    if "a" in features:
+        features["a"] = features["a"][:, 0]
+        del keep["a"]
+    return Dataset(
+        ids,
+        tuple(rows.column("label").to_pylist()),
+        features,
+        keep,
+        excluded,
+        _provenance(store, config),
+        store.fingerprint(config.stages),
+    )
+
+
+def _provenance(store: FeatureStore, config: TrainConfig) -> dict[str, Any]:
+    """What made the features, the stage that their crops came from included."""
+    described = store.info["stages"]
+    crops = [FACES] if "v" in config.modalities and FACES in described else []
+    return {stage: described[stage] for stage in [*crops, *config.stages]}
+
+
+def _usable(
+    store: FeatureStore, config: TrainConfig, ids: pa.ChunkedArray
+) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    """Which rows of the manifest have all needed modalities, and how many have not, by the first reason."""
+    reasons: list[str | None] = [None] * len(ids)
+    for stage in config.stages:
+        table = store.read(stage, ["utterance_id", "status"])
+        if table.column("utterance_id").to_pylist() != ids.to_pylist():
+            raise StoreError(
+                f"the rows of stage {stage!r} of {store.path} are not those of its manifest: "
+                "run `mmpipe extract` again to complete it"
+            )
+        for row, status in enumerate(table.column("status").to_pylist()):
+            if status != "ok" and reasons[row] is None:
+                reasons[row] = f"{stage}: {status}"
+    counts = Counter(reason for reason in reasons if reason is not None)
+    return np.array([reason is None for reason in reasons], np.bool_), dict(counts.most_common())

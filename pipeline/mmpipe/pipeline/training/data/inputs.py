@@ -1,0 +1,73 @@
+"""What a run trains on: a labelled store cut into folds, and the unlabelled rows beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmpipe.core.errors import TrainingError
+from mmpipe.manifests.splits import Fold, folds
+from mmpipe.pipeline.store.feature_store import FeatureStore, fingerprint
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.dataset import Dataset, load_dataset
+from mmpipe.pipeline.training.data.unlabeled import load_unlabeled
+from mmpipe.pipeline.training.loop import Pool
+
+__all__ = ["TrainInput", "load_input"]
+
+
+@dataclass(frozen=True)
+class TrainInput:
+    """What a run trains on.
+
+    Attributes:
+        labeled: usable rows of the labelled store that have a label.
+        folds: its folds, cut to these rows.
+        labels: the label set, sorted.
+        unlabeled: rows to draw from, with repeats where a balanced list repeats them; None trains supervised.
+        identity: hashes of what every result follows from, by part.
+    """
+
+    labeled: Dataset
+    folds: tuple[Fold, ...]
+    labels: tuple[str, ...]
+    unlabeled: Pool | None
+    identity: dict[str, str]
+
+
+def load_input(
+    config: TrainConfig, labeled: Path, unlabeled: Path | None = None, balanced: Path | None = None
+) -> TrainInput:
+    """Read stores, folds and the balanced list, and check that they go together.
+
+    Raises:
+        StoreError: a store or the list cannot be read.
+        TrainingError: no usable rows, fewer than two labels, a fold without train, validation or test rows,
+            or stores of different features.
+    """
+    store = FeatureStore(labeled)
+    dataset = load_dataset(store, config)
+    labels = tuple(sorted({label for label in dataset.labels if label is not None}))
+    if len(labels) < 2:
+        raise TrainingError(
+            f"training needs two labels or more; the usable utterances of {labeled} have {', '.join(labels) or 'none'}"
+        )
+    cut = tuple(_cut(fold, dataset) for fold in folds(store.manifest(), config.protocol, config.seed))
+    pool = None if unlabeled is None else load_unlabeled(unlabeled, balanced, config, dataset)
+    identity = {"labelled features": dataset.fingerprint}
+    if pool is not None:
+        identity["unlabelled features"] = pool.dataset.fingerprint
+        identity["unlabelled rows"] = fingerprint([pool.dataset.ids[row] for row in pool.rows])
+    return TrainInput(dataset, cut, labels, pool, identity)
+
+
+def _cut(fold: Fold, dataset: Dataset) -> Fold:
+    known = set(dataset.ids)
+    sides = {name: tuple(i for i in getattr(fold, name) if i in known) for name in ("train", "valid", "test")}
+    if empty := [name for name, ids in sides.items() if not ids]:
+        excluded = ", ".join(f"{reason} {n}" for reason, n in dataset.excluded.items()) or "none"
+        raise TrainingError(
+            f"fold {fold.name} has no usable utterance in its part {' and '.join(empty)} "
+            f"(left out: {excluded}): use fewer modalities, or another protocol"
+        )
+    return Fold(fold.name, **sides)

@@ -1,0 +1,1 @@
+"""The experiments of the paper: its tables and figures as grids of runs."""

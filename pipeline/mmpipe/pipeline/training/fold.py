@@ -1,0 +1,137 @@
+"""One fold of a run: trained, tested and written down, or taken over from an equal run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpipe.core.errors import TrainingError
+from mmpipe.core.files import write_json
+from mmpipe.manifests.splits import Fold
+from mmpipe.pipeline.store.feature_store import fingerprint
+from mmpipe.pipeline.training.checkpoint import save_model
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.dataset import Norm, fit_norms
+from mmpipe.pipeline.training.data.inputs import TrainInput
+from mmpipe.pipeline.training.loop import DivergedError, Pool, Resume, Trained, fit, predict
+from mmpipe.pipeline.training.metrics import score
+
+__all__ = ["FoldJob", "FoldReport"]
+
+FoldReport = Callable[[str, dict[str, float]], None]
+"""Called with the fold's name and the figures of every epoch; for a fold that is taken over, with those of
+then."""
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """A fold to train.
+
+    Attributes:
+        config: hyper-parameters.
+        data: what the run trains on.
+        fold: its utterances.
+        folder: where it is written.
+        device: `cpu` or `cuda`.
+        save_seconds: between two states of the unfinished training.
+    """
+
+    config: TrainConfig
+    data: TrainInput
+    fold: Fold
+    folder: Path
+    device: str = "cpu"
+    save_seconds: float = 30.0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result follows from, by part."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            **self.data.identity,
+            "utterances": fingerprint([self.fold.train, self.fold.valid, self.fold.test]),
+        }
+
+    def run(self, report: FoldReport, note: Callable[[str], None]) -> dict[str, Any]:
+        """Train the fold, or take it over from an equal run; what fold.json holds.
+
+        Raises:
+            TrainingError: see `fit`; where the loss diverged, the best model before that is kept.
+        """
+        record, identity, name = self.folder / "fold.json", self.identity, self.fold.name
+        if record.is_file():
+            saved: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+            if (changed := _changed(saved["identity"], identity)) is None:
+                note(f"fold {name}: taken over from an earlier run")
+                for row in saved["history"]:
+                    report(name, row)
+                return saved
+            note(f"fold {name}: trained again, changed: {changed}")
+            record.unlink()
+        labeled, labels = self.data.labeled, self.data.labels
+        rows = {side: labeled.rows_of(getattr(self.fold, side)) for side in ("train", "valid", "test")}
+        norms = fit_norms(labeled, rows["train"])
+        pools = {side: Pool(labeled, rows[side], norms) for side in rows}
+        trained = self._fit(pools, norms, report)
+        probabilities = predict(trained.model, pools["test"])
+        predicted = [labels[k] for k in probabilities.argmax(axis=1)]
+        truth = [str(labeled.labels[row]) for row in rows["test"]]
+        save_model(self.folder, trained.model, self.config, labels, norms, labeled)
+        result = {
+            "identity": identity,
+            "name": name,
+            "best_epoch": trained.best_epoch,
+            "history": trained.history,
+            "test": score(truth, predicted, labels),
+            "predictions": [
+                {
+                    "utterance_id": i,
+                    "label": t,
+                    "predicted": p,
+                    "probabilities": [round(float(x), 6) for x in values],
+                }
+                for i, t, p, values in zip(self.fold.test, truth, predicted, probabilities, strict=True)
+            ],
+        }
+        write_json(record, result)
+        return result
+
+    def _fit(self, pools: dict[str, Pool], norms: dict[str, Norm], report: FoldReport) -> Trained:
+        name, data = self.fold.name, self.data
+        resume = Resume(self.folder / "state.pt", fingerprint(self.identity), self.save_seconds)
+        try:
+            return fit(
+                self.config,
+                data.labels,
+                pools["train"],
+                pools["valid"],
+                data.unlabeled,
+                lambda row: report(name, row),
+                resume=resume,
+                device=self.device,
+            )
+        except DivergedError as error:
+            kept = f"the model of epoch {error.trained.best_epoch} is kept in {self.folder}"
+            if error.trained.best_epoch:
+                save_model(self.folder, error.trained.model, self.config, data.labels, norms, data.labeled)
+            else:
+                kept = "there is no model yet, since this was the first epoch"
+            raise TrainingError(f"fold {name}: {error}; {kept}") from error
+        except TrainingError as error:
+            raise TrainingError(f"fold {name}: {error}") from error
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """Which parts of an identity differ, None if none does."""
+    differ = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if "config" in differ:
+        old, new = before.get("config", {}), now["config"]
+        differ[differ.index("config")] = ", ".join(
+            f"{name} {old.get(name)} -> {new.get(name)}"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        )
+    return ", ".join(differ) or None

@@ -1,0 +1,85 @@
+"""Linear probes: how much of the label each modality alone gives away.
+
+The features of an utterance are averaged over its faces or word pieces, standardised, and classified by logistic
+regression; every speaker is predicted by a model that never heard or saw that speaker's session.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmpipe.core.errors import TrainingError
+from mmpipe.pipeline.store.feature_store import FeatureStore
+
+__all__ = ["MODALITIES", "linear_probes", "pooled_features"]
+
+MODALITIES = {"audio": "audio", "faces": "expression", "text": "text"}
+"""The stage that a probe of each modality reads."""
+
+
+def pooled_features(store: FeatureStore, stage: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """One vector an utterance, and which utterances have one.
+
+    Args:
+        store: the feature store.
+        stage: a stage with a `features` column: vectors, or lists of vectors, which are averaged.
+
+    Returns:
+        features float32 [N, D] in manifest order (zeros where there are none) and usable bool [N].
+    """
+    table = store.read(stage, ["status", "features"])
+    usable = np.array([status == "ok" for status in table.column("status").to_pylist()])
+    rows = [np.asarray(row.as_py(), np.float32) for row in table.column("features") if row.is_valid]
+    pooled = [row.mean(axis=0) if row.ndim == 2 else row for row in rows]
+    features = np.zeros((len(usable), len(pooled[0]) if pooled else 1), np.float32)
+    if pooled:
+        features[usable] = np.stack(pooled)
+    return features, usable
+
+
+def linear_probes(store: FeatureStore) -> dict[str, dict[str, Any]]:
+    """Unweighted average recall of a linear probe on each modality of a labelled store.
+
+    Returns:
+        modality -> `ua` in [0, 1] pooled over held-out sessions, `chance` (1 / number of labels), `n` utterances.
+
+    Raises:
+        TrainingError: fewer than two sessions or labels.
+    """
+    manifest = store.manifest()
+    labels = np.array([label or "" for label in manifest.column("label").to_pylist()])
+    groups = np.array(
+        [s or p or "" for s, p in zip(*(manifest.column(c).to_pylist() for c in ("session", "speaker")), strict=True)]
+    )
+    if len(set(labels[labels != ""])) < 2 or len(set(groups)) < 2:
+        raise TrainingError(f"a probe of {store.path} needs two labels and two sessions or speakers at least")
+    return {
+        modality: _probe(*pooled_features(store, stage), labels, groups)
+        for modality, stage in MODALITIES.items()
+        if stage in store.stages
+    }
+
+
+def _probe(
+    features: npt.NDArray[np.float32],
+    usable: npt.NDArray[np.bool_],
+    labels: npt.NDArray[Any],
+    groups: npt.NDArray[Any],
+) -> dict[str, Any]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import recall_score
+    from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = usable & (labels != "")
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+    predicted = cross_val_predict(model, features[rows], labels[rows], groups=groups[rows], cv=LeaveOneGroupOut())
+    return {
+        "ua": float(recall_score(labels[rows], predicted, average="macro", zero_division=0)),
+        "chance": 1 / len(set(labels[rows])),
+        "n": int(rows.sum()),
+    }

@@ -1,0 +1,1 @@
+"""Studies: questions answered once, with the commands that answer them again."""

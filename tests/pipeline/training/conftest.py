@@ -1,0 +1,86 @@
+"""Small feature stores of made-up features, written as `mmpipe extract` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from mmpipe.manifests.schema import Utterance, to_table
+from mmpipe.pipeline.store.feature_store import shard_path, shard_schema, write_shard, write_store
+from mmpipe.pipeline.store.plan import plan
+
+WIDTHS = {"audio": 20, "expression": 24, "text": 24}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def features_of(label: int, row: int, stage: str) -> Any:
+    """A class's own direction under noise: a vector, or one of five to nine steps."""
+    generator = np.random.default_rng([row, len(stage)])
+    steps = 1 if stage == "audio" else 5 + row % 5
+    x = generator.normal(size=(steps, WIDTHS[stage]))
+    x[:, label] += 6
+    return x[0].tolist() if stage == "audio" else x.tolist()
+
+
+def make_store(
+    path: Path,
+    *,
+    labeled: bool = True,
+    rows: int = 48,
+    missing: tuple[int, ...] = (),
+    config: str = "x",
+    labels: tuple[str, str] = ("anger", "sadness"),
+    spoilt: int | None = None,
+) -> Path:
+    """Two labels, six speakers in three sessions; rows in `missing` have no face, `spoilt` has a NaN in its audio."""
+    manifest = to_table(
+        Utterance(
+            f"made/{row:03d}",
+            "made",
+            session=f"s{row % 6 // 2}",
+            speaker=f"p{row % 6}",
+            text="so it is",
+            label=labels[row // 6 % 2] if labeled else None,
+        )
+        for row in range(rows)
+    )
+    ordered = plan(manifest)
+    stages = {s: {"extractor": s, "config": {"c": config}, "weights": {}, "versions": {}} for s in WIDTHS}
+    write_store(path, "made", ordered, stages, "0")
+    ids, numbers = ordered.column("utterance_id").to_pylist(), ordered.column("shard").to_pylist()
+    for stage, width in WIDTHS.items():
+        vector = pa.list_(pa.float16() if stage == "text" else pa.float32(), width)
+        columns = [pa.field("features", vector if stage == "audio" else pa.list_(vector))]
+        if stage == "text":
+            columns.insert(0, pa.field("word_index", pa.list_(pa.int32())))
+        for shard in sorted(set(numbers)):
+            made = []
+            for name in (i for i, n in zip(ids, numbers, strict=True) if n == shard):
+                row = int(name.rsplit("/")[-1])
+                bad = stage == "expression" and row in missing
+                values = None if bad else features_of(row // 6 % 2, row, stage)
+                if stage == "audio" and row == spoilt and values is not None:
+                    values[3] = float("nan")
+                record = {"utterance_id": name, "status": "no_face" if bad else "ok", "features": values}
+                if stage == "text" and values is not None:
+                    record["word_index"] = list(range(len(values)))
+                made.append(record)
+            table = pa.Table.from_pylist(made, schema=shard_schema(columns))
+            write_shard(
+                shard_path(path, stage, shard),
+                table,
+                {"stage": stage, **stages[stage], "shard": shard, "rows": [r["utterance_id"] for r in made]},
+            )
+    return path

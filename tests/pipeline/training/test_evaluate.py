@@ -1,0 +1,105 @@
+"""Trained models score other stores and clips, and refuse what was not made as their own features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmpipe.core.errors import TrainingError, UsageError, WeightsError
+from mmpipe.pipeline.cli.evaluate import run_evaluate, run_predict
+from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, run_extract
+from mmpipe.pipeline.training.config import make_config
+from mmpipe.pipeline.training.ensemble import load_ensemble
+from mmpipe.pipeline.training.run import train
+
+from .conftest import make_store
+
+TINY = make_config(size="small", batch_size=16, epochs=6, faces=8, words=8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds; its labelled store lies beside it."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    train(TINY, make_store(folder / "labeled"), folder / "run", seeds=2)
+    return folder / "run"
+
+
+def test_a_run_of_two_seeds_tells_mean_deviation_and_interval(run: Path) -> None:
+    result = json.loads((run / "run.json").read_text())
+    assert len(result["folds"]) == 10 and {fold["seed"] for fold in result["folds"]} == {0, 1}
+    assert result["pooled"]["n"] == 96
+    summary = result["summary"]["ua"]
+    assert summary["low"] <= summary["mean"] <= summary["high"] and summary["std"] >= 0
+    assert len(load_ensemble(run).models) == 10 and len(load_ensemble(run / "seed-1" / "groups-0").models) == 1
+
+
+def test_another_store_of_the_same_features_is_scored(run: Path, tmp_path: Path) -> None:
+    figures = run_evaluate(run, make_store(tmp_path / "other", rows=36), out=tmp_path / "figures.json")
+    assert figures["n"] == 36 and figures["ua"] > 0.9
+    assert json.loads((tmp_path / "figures.json").read_text())["ua"] == figures["ua"]
+
+
+def test_the_store_of_training_other_features_and_unknown_labels_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"is the store that .* was trained on"):
+        run_evaluate(run, run.parent / "labeled")
+    with pytest.raises(TrainingError, match=r"config\.c = x, this store's have y"):
+        run_evaluate(run, make_store(tmp_path / "y", config="y"))
+    odd = make_store(tmp_path / "odd", rows=36, labels=("anger", "bliss"))
+    with pytest.raises(TrainingError, match=r"18 utterances of the labels bliss.*anger, sadness.*--skip-unknown"):
+        run_evaluate(run, odd)
+    assert run_evaluate(run, odd, skip_unknown=True)["n"] == 18
+    with pytest.raises(UsageError, match="--split 'test'"):
+        run_evaluate(run, odd, "test")
+    with pytest.raises(WeightsError, match="holds no trained model"):
+        run_evaluate(tmp_path, odd)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of words alone, trained on features that the embedded checkpoint made."""
+    folder = tmp_path_factory.mktemp("spoken")
+    (folder / "clips").mkdir()
+    words = {"joy": "what a wonderful lovely happy day", "anger": "leave me alone you stupid idiot"}
+    lines = ["utterance_id,text,label,session"]
+    lines += [f"u{n},{words[label]} {n},{label},s{n % 5}" for n in range(40) for label in [list(words)[n // 5 % 2]]]
+    (folder / "clips" / "table.csv").write_text("\n".join(lines))
+    (folder / "mmpipe.toml").write_text('[datasets.folder]\ntable = "table.csv"\n')
+    model = [f"text.model={EMBEDDED_TEXT_MODEL}"]
+    run_extract(
+        "folder",
+        root=folder / "clips",
+        out=folder / "store",
+        stages=["text"],
+        assignments=model,
+        workers=1,
+        config=folder / "mmpipe.toml",
+    )
+    config = make_config(size="small", modalities=("l",), words=12, batch_size=8, epochs=15)
+    train(config, folder / "store", folder / "run")
+    return folder / "run"
+
+
+def test_a_clip_is_predicted_with_the_models_own_extraction(spoken: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(b"the model does not listen")
+    happy = run_predict(spoken, clip, "what a wonderful lovely happy day")
+    assert sum(happy.values()) == pytest.approx(1, abs=1e-5) and next(iter(happy)) == "joy"
+    told = tmp_path / "told.vtt"
+    told.write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nleave me alone you stupid idiot\n")
+    assert next(iter(run_predict(spoken, clip, vtt=told))) == "anger"
+
+
+def test_a_clip_without_what_the_model_needs_is_refused(spoken: Path, run: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    with pytest.raises(UsageError, match=r"clip\.wav does not exist"):
+        run_predict(spoken, clip, "x")
+    clip.write_bytes(b"")
+    with pytest.raises(UsageError, match="--text WORDS or --vtt FILE"):
+        run_predict(spoken, clip)
+    with pytest.raises(UsageError, match="give one of them"):
+        run_predict(spoken, clip, "x", clip)
+    with pytest.raises(UsageError, match="looks at faces"):
+        run_predict(run, clip, "x")

@@ -1,0 +1,1 @@
+"""The fast CPU trainer of the shipped face expression weights."""
