@@ -21,7 +21,7 @@ import pyarrow as pa
 from tests.manifests.generators.ami import write_ami
 
 from mmpipe.manifests.io import write_manifest
-from mmpipe.manifests.registry import load
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.schema import MANIFEST_SCHEMA, to_table
 from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.cli.inspect import run_inspect
@@ -33,7 +33,7 @@ WORDS = 12
 def read_ami(root: Path) -> float:
     """Parse the annotations, draw 25,000 crops, write the manifest; the seconds of that."""
     began = time.perf_counter()
-    corpus = load("ami")
+    corpus = CORPORA.load("ami")
     prepared = corpus(corpus.Options()).prepare(root)
     write_manifest(to_table(prepared.utterances), root / "ami.parquet", {"corpus": "ami"})
     assert len(prepared.utterances) == 25_000 and prepared.counts["words files"] == 687

@@ -21,7 +21,7 @@ import transformers
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ, Audio, Extractor, Frame, Row
 from mmpipe.extractors.faces.crops import decode_crops
-from mmpipe.extractors.faces.detectors.registry import load as load_detector
+from mmpipe.extractors.faces.detectors.registry import DETECTORS
 from mmpipe.extractors.faces.expression import CALL_SIZE, FERPLUS_MEAN, FERPLUS_STD, load_network
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
 from mmpipe.extractors.weights.checkpoints import find_model
@@ -61,7 +61,7 @@ def bare_audio(waveforms: Sequence[Audio]) -> Callable[[], Any]:
 
 def bare_faces(utterances: Sequence[Sequence[Frame]]) -> Callable[[], Any]:
     """The cascade on one frame at a time; it saves no crops."""
-    kind = load_detector("mtcnn")
+    kind = DETECTORS.load("mtcnn")
     detector = kind(kind.Config())
     detector.prepare()
     return lambda: [detector.detect([frame.image]) for frames in utterances for frame in frames]

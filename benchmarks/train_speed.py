@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmpipe.pipeline.extraction.engines.local import available_cores
+from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
 from mmpipe.pipeline.training.loop import Pool, fit

@@ -19,9 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
-from mmpipe.pipeline.extraction.engines.local import available_cores
 from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
 from mmpipe.pipeline.face_training.recipe import normalise, resize
+from mmpipe.pipeline.hardware import available_cores
 
 
 @torch.inference_mode()

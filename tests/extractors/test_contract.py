@@ -13,12 +13,13 @@ import pydantic
 import pytest
 
 from mmpipe.core.errors import Rejected, UsageError
-from mmpipe.extractors import contract, registry
+from mmpipe.extractors import contract
 from mmpipe.extractors.contract import Audio, Extractor, ExtractorConfig, Frame, Row
+from mmpipe.extractors.registry import EXTRACTORS
 
 from .conftest import scene
 
-NAMES = sorted(registry.EXTRACTORS)
+NAMES = sorted(EXTRACTORS.own)
 
 
 def _audio() -> list[Any]:
@@ -61,7 +62,7 @@ def make(
         "densenet-ferplus": {"weights": expression_weights},
         "speech-encoder": {"model": str(tiny_speech), "pool": "none"},
     }
-    kind = registry.load(request.param)
+    kind = EXTRACTORS.load(request.param)
     return lambda: kind(kind.Config(**options.get(request.param, {})))
 
 
@@ -80,7 +81,7 @@ def _equal(a: Row | Rejected, b: Row | Rejected) -> bool:
 
 def test_every_name_of_the_registry_loads_an_extractor() -> None:
     for name in NAMES:
-        kind = registry.load(name)
+        kind = EXTRACTORS.load(name)
         assert issubclass(kind, Extractor)
         assert kind.input in contract.InputKind.__args__  # type: ignore[attr-defined]
 
@@ -88,7 +89,7 @@ def test_every_name_of_the_registry_loads_an_extractor() -> None:
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
     valid = "bert, densenet-ferplus, egemaps, face-crops, is10, speech-encoder"
     with pytest.raises(UsageError, match=f"'is11' does not exist; valid names: {valid}"):
-        registry.load("is11")
+        EXTRACTORS.load("is11")
 
 
 def test_a_config_is_frozen_documented_and_refuses_unknown_fields(extractor: Extractor) -> None:

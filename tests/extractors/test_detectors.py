@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, EntryPoints
-
 import numpy as np
 import pydantic
 import pytest
 
 from mmpipe.core.errors import UsageError
-from mmpipe.extractors.faces.detectors import registry
 from mmpipe.extractors.faces.detectors.contract import Detector, DetectorConfig
 from mmpipe.extractors.faces.detectors.full_frame import FullFrame, FullFrameConfig
+from mmpipe.extractors.faces.detectors.registry import DETECTORS
 
 
-@pytest.mark.parametrize("name", sorted(registry.DETECTORS))
+@pytest.mark.parametrize("name", sorted(DETECTORS.own))
 def test_every_detector_names_its_config_and_margin(name: str) -> None:
-    kind = registry.load(name)
+    kind = DETECTORS.load(name)
     assert issubclass(kind, Detector)
     assert -0.9 < kind.margin < 1
     assert issubclass(kind.Config, DetectorConfig)
@@ -24,9 +22,9 @@ def test_every_detector_names_its_config_and_margin(name: str) -> None:
         kind.Config.model_validate({"no_such_field": 1})
 
 
-@pytest.mark.parametrize("name", sorted(registry.DETECTORS.keys() - {"yunet"}))  # its model is a file from elsewhere
+@pytest.mark.parametrize("name", sorted(DETECTORS.own.keys() - {"yunet"}))  # its model is a file from elsewhere
 def test_every_embedded_detector_answers_for_each_image_alone(name: str) -> None:
-    kind = registry.load(name)
+    kind = DETECTORS.load(name)
     detector = kind(kind.Config())
     detector.prepare()
     assert all(len(bytes.fromhex(digest)) == 32 for digest in detector.weights().values())
@@ -42,14 +40,4 @@ def test_the_full_frame_is_the_face() -> None:
 
 def test_an_unknown_detector_is_answered_with_the_valid_names() -> None:
     with pytest.raises(UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn, yunet"):
-        registry.load("dlib")
-
-
-def test_another_package_adds_a_detector_but_replaces_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    value = "mmpipe.extractors.faces.detectors.full_frame:FullFrame"
-    points = EntryPoints(EntryPoint(name, value, registry.ENTRY_POINTS) for name in ("other", "mtcnn"))
-    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
-    assert registry.load("other") is FullFrame
-    assert registry.load("mtcnn") is not FullFrame
-    with pytest.raises(UsageError, match="valid names: full-frame, mtcnn, other, yunet"):
-        registry.load("none")
+        DETECTORS.load("dlib")

@@ -16,8 +16,8 @@ import pytest
 from mmpipe.core.errors import Rejected, UsageError
 from mmpipe.extractors.contract import Frame, Row
 from mmpipe.extractors.faces.crops import FaceCrops, FaceCropsConfig, crop, decode_crops
-from mmpipe.extractors.faces.detectors import registry
 from mmpipe.extractors.faces.detectors.contract import Box, Detection, Detector, DetectorConfig
+from mmpipe.extractors.faces.detectors.registry import DETECTORS
 
 from .conftest import Image, scene
 
@@ -73,7 +73,7 @@ def clip(images: Sequence[Image], name: str = "clip") -> list[Frame]:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> FaceCrops:
-    monkeypatch.setitem(registry.DETECTORS, "scripted", f"{__name__}:Scripted")
+    monkeypatch.setitem(DETECTORS.own, "scripted", f"{__name__}:Scripted")
     Scripted.calls.clear()
     return FaceCrops(FaceCropsConfig(detector="scripted"))
 
@@ -211,7 +211,7 @@ class Nearby(Scripted):
 
 @pytest.fixture
 def nearby(monkeypatch: pytest.MonkeyPatch) -> FaceCrops:
-    monkeypatch.setitem(registry.DETECTORS, "nearby", f"{__name__}:Nearby")
+    monkeypatch.setitem(DETECTORS.own, "nearby", f"{__name__}:Nearby")
     Scripted.calls.clear()
     Nearby.near.clear()
     return FaceCrops(FaceCropsConfig(detector="nearby"))

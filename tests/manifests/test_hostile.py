@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmpipe.core.errors import CorpusError, ManifestError
-from mmpipe.manifests.contract import CATEGORIES, Prepared
+from mmpipe.core.statuses import CATEGORIES
+from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.riff import riff_seconds
 from mmpipe.manifests.formats.tables import read_rows
 from mmpipe.manifests.formats.textgrid import TextGridError, parse_textgrid
 from mmpipe.manifests.formats.transcripts import read_transcript
 from mmpipe.manifests.io import read_manifest, unsafe_uri, validate
-from mmpipe.manifests.registry import load
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 
@@ -82,7 +83,7 @@ def test_spoilt_files_of_the_corpora_cost_lines_not_the_run(
 ) -> None:
     path = corpora / name / file
     good = path.read_bytes()
-    corpus = load(name)
+    corpus = CORPORA.load(name)
     try:
         path.write_bytes(data.draw(spoilt(good)))
         accepted(corpus(corpus.Options()).prepare(corpora / name))
@@ -139,7 +140,7 @@ def test_spoilt_transcripts_and_tables_of_a_folder_cost_lines_not_the_run(
     (tmp_path / "a.wav").touch()
     (tmp_path / name).write_bytes(data.draw(spoilt((BESIDE | TABLES)[name])))
     options: dict[str, Any] = {"table": name} if name in TABLES else {"utterances": utterances, "crop_seconds": 1.0}
-    corpus = load("folder")
+    corpus = CORPORA.load("folder")
     try:
         accepted(corpus(corpus.Options.model_validate(options)).prepare(tmp_path))
     except CorpusError as error:
@@ -261,7 +262,7 @@ def test_odd_words_of_ami_are_told_with_file_and_line(
     shutil.copytree(corpora / "ami", tmp_path / "ami")
     file = tmp_path / "ami" / "words" / "ES2099a.A.words.xml"
     file.write_text(WORDS.format(element), encoding="iso-8859-1")
-    corpus = load("ami")
+    corpus = CORPORA.load("ami")
     problems = [p for p in corpus(corpus.Options()).prepare(tmp_path / "ami").problems if "ES2099a.A" in p.where]
     places = [(p.category, p.where) for p in problems]
     where = "words/ES2099a.A.words.xml" + ("" if category == "file_damaged" else ":3")
@@ -277,7 +278,7 @@ def test_entities_and_document_types_are_refused_in_words_and_meetings(
     bomb: str, corpora: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(corpora / "ami", tmp_path / "ami")
-    corpus = load("ami")
+    corpus = CORPORA.load("ami")
     for file in ("words/ES2099a.A.words.xml", "corpusResources/meetings.xml"):
         path = tmp_path / "ami" / file
         text = path.read_text(encoding="iso-8859-1")
@@ -291,6 +292,6 @@ def test_entities_and_document_types_are_refused_in_words_and_meetings(
 
 def test_a_meld_table_without_a_column_is_refused_with_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "dev_sent_emo.csv").write_text("Utterance,Speaker\nHi,Ross\n")
-    corpus = load("meld")
+    corpus = CORPORA.load("meld")
     with pytest.raises(CorpusError, match=r"dev_sent_emo\.csv:2: columns .*Emotion.* are missing"):
         corpus(corpus.Options()).prepare(tmp_path)

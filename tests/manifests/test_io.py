@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mmpipe.core.errors import ManifestError, Rejected, StorageError, TrainingError, UsageError
-from mmpipe.core.files import read_metadata, sweep_parts, write_atomic
+from mmpipe.core.files import sweep_parts, write_atomic
+from mmpipe.core.parquet import read_metadata
 from mmpipe.manifests.io import read_manifest, resolve_media, validate, write_manifest
-from mmpipe.manifests.registry import load
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Region, Utterance, Word, to_table, to_utterances
 from mmpipe.manifests.splits import check_leaks, folds
@@ -96,7 +97,7 @@ def test_files_that_killed_processes_left_are_swept_but_no_others(tmp_path: Path
 
 
 def test_iemocap_has_ten_folds_in_which_no_speaker_crosses_sides() -> None:
-    corpus = load("iemocap")
+    corpus = CORPORA.load("iemocap")
     manifest = to_table(corpus(corpus.Options()).prepare(sample_root("iemocap")).utterances)
     made = folds(manifest)
     assert len(made) == 10 and len(folds(manifest, "iemocap-5")) == 5

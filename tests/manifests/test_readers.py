@@ -11,13 +11,13 @@ import pytest
 from mmpipe.core.errors import CorpusError
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.io import validate
-from mmpipe.manifests.registry import CORPORA, load
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import SAMPLES, sample_root
 from mmpipe.manifests.schema import to_table
 
 
 def prepare(name: str, root: Path, **options: object) -> Prepared:
-    corpus = load(name)
+    corpus = CORPORA.load(name)
     return corpus(corpus.Options.model_validate(options)).prepare(root)
 
 
@@ -36,7 +36,7 @@ def test_manifests_obey_the_schema_and_do_not_depend_on_the_run(name: str) -> No
     assert first.equals(second)
 
 
-@pytest.mark.parametrize("name", sorted(CORPORA))
+@pytest.mark.parametrize("name", sorted(CORPORA.own))
 def test_a_folder_that_is_not_the_corpus_is_refused_by_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="expected"):
         prepare(name, tmp_path)

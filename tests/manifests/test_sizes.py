@@ -14,7 +14,7 @@ import pytest
 
 from mmpipe.manifests.contract import Corpus, Prepared
 from mmpipe.manifests.counts import compare_counts, count_problems, explain
-from mmpipe.manifests.registry import load
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import to_table
 from mmpipe.manifests.splits import check_leaks, folds
@@ -25,7 +25,7 @@ NITE = "{http://nite.sourceforge.net/}id"
 
 
 def reader(name: str, **options: object) -> Corpus:
-    corpus = load(name)
+    corpus = CORPORA.load(name)
     return corpus(corpus.Options.model_validate(options))
 
 

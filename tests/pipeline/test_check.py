@@ -14,10 +14,10 @@ import typer
 from typer.testing import CliRunner
 
 from mmpipe.core.errors import ManifestError, UsageError
-from mmpipe.core.files import read_metadata
-from mmpipe.manifests.contract import CATEGORIES
+from mmpipe.core.parquet import read_metadata
+from mmpipe.core.statuses import CATEGORIES
 from mmpipe.manifests.io import read_manifest, refuse_links, write_manifest
-from mmpipe.manifests.registry import load
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
@@ -120,7 +120,7 @@ def test_check_writes_a_table_of_all_that_is_odd(tmp_path: Path) -> None:
         ("length_differs", "train_splits/dia1_utt0.mp4"),
         ("speaker_crosses", "split"),
     }
-    order = list(CATEGORIES)
+    order: list[str] = list(CATEGORIES)
     assert rows == sorted(rows, key=lambda row: order.index(row["category"]))
 
 
@@ -202,7 +202,7 @@ def test_the_page_of_the_corpora_names_options_categories_and_counts_that_exist(
     told = re.findall(r"`([a-z]+_[a-z_]+)`", page[page.index("| category |") : page.index("Refused outright")])
     assert {"length_differs", "count_differs", "cut_off"} <= set(told) <= CATEGORIES.keys() | {"utterances_lost"}
     for name in ("iemocap", "meld"):
-        corpus = load(name)
+        corpus = CORPORA.load(name)
         for counts in corpus(corpus.Options()).expected().values():
             for value, number in counts.items():
                 if not value.startswith(("dialogs", "happiness")):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.core.files import check_seal
+from mmpipe.core.parquet import check_seal
 
 from .conftest import tone, write_wav
 from .runs import CODE, contents

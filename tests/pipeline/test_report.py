@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.core.errors import StoreError, UsageError
-from mmpipe.core.files import write_parquet
+from mmpipe.core.parquet import write_parquet
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.run import extract, plan_extraction
 from mmpipe.pipeline.extraction.stages import StageSpec
@@ -232,10 +232,10 @@ def test_what_is_not_there_is_named_with_the_command_that_makes_it(store: Path, 
 
 def test_a_manifest_alone_has_its_counts_durations_and_words(tmp_path: Path) -> None:
     from mmpipe.manifests.io import write_manifest
-    from mmpipe.manifests.registry import load as load_corpus
+    from mmpipe.manifests.registry import CORPORA
     from mmpipe.manifests.samples import sample_root
 
-    corpus = load_corpus("meld")
+    corpus = CORPORA.load("meld")
     rows = corpus(corpus.Options()).prepare(sample_root("meld")).utterances
     write_manifest(to_table(rows), tmp_path / "m.parquet", {"corpus": "meld"})
     html = build_report([tmp_path / "m.parquet"], [], None, None, tmp_path / "r.html").read_text()

@@ -9,15 +9,9 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.core.errors import StorageError, StoreError
+from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.schema import Utterance, to_table
-from mmpipe.pipeline.store.feature_store import (
-    FeatureStore,
-    fingerprint,
-    shard_path,
-    shard_schema,
-    write_shard,
-    write_store,
-)
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, shard_schema, write_shard, write_store
 from mmpipe.pipeline.store.plan import plan
 
 COLUMNS = [pa.field("features", pa.list_(pa.float32(), 2))]

@@ -10,14 +10,14 @@
     ├── TrainingError           data that cannot be trained on
     └── Rejected                one utterance's row cannot be made (status + message)
 
-The tree sits in the lowest package because imports point one way: manifests <- extractors <- pipeline.
+Imports point one way, core <- manifests <- extractors <- pipeline, and all of them raise these errors.
 """
 
 from __future__ import annotations
 
+from mmpipe.core.statuses import STATUSES, Status
+
 __all__ = [
-    "FAILURES",
-    "STATUSES",
     "CorpusError",
     "ManifestError",
     "MmpipeError",
@@ -28,23 +28,6 @@ __all__ = [
     "UsageError",
     "WeightsError",
 ]
-
-STATUSES: dict[str, str] = {
-    "ok": "the row holds its features",
-    "no_audio": "the utterance has no audio, or its file has no audio stream",
-    "no_video": "the utterance has no video, or its file has no video stream",
-    "no_face": "no face was found in any sampled frame",
-    "no_text": "the transcript is empty",
-    "too_short": "the span is too short for the extractor",
-    "media_missing": "the media file does not exist",
-    "media_error": "the media file cannot be read or decoded",
-    "extractor_error": "the extractor raised an error on this utterance",
-    "worker_crashed": "the process that worked on this utterance alone died, twice",
-}
-"""Every status a row can carry, and what it means."""
-
-FAILURES = ("media_missing", "media_error", "extractor_error", "worker_crashed")
-"""The statuses that say that something is broken (an utterance without a face or a transcript is not)."""
 
 
 class MmpipeError(Exception):
@@ -83,7 +66,7 @@ class Rejected(MmpipeError):  # noqa: N818 - it ends no run
     """One utterance cannot be processed: its row gets `status` and this message, the run goes on.
 
     Args:
-        status: one of `STATUSES` other than `ok`.
+        status: one of `mmpipe.core.statuses.STATUSES` other than `ok`.
         message: what happened, to which file, and the remedy where there is one.
 
     Example:
@@ -91,7 +74,7 @@ class Rejected(MmpipeError):  # noqa: N818 - it ends no run
         'no_audio'
     """
 
-    def __init__(self, status: str, message: str) -> None:
+    def __init__(self, status: Status, message: str) -> None:
         if status == "ok" or status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(s for s in STATUSES if s != 'ok')}; got {status!r}")
         super().__init__(status, message)

@@ -7,51 +7,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from mmpipe.core.errors import CorpusError
+from mmpipe.core.statuses import CATEGORIES, Category
+from mmpipe.core.text import printable
 from mmpipe.manifests.schema import Utterance
 
-__all__ = ["CATEGORIES", "Corpus", "CorpusOptions", "Prepared", "Problem", "require"]
-
-CATEGORIES: dict[str, str] = {
-    "file_missing": "a file of labels, transcripts or times that the corpus should have is not there",
-    "file_damaged": "a file cannot be read, or not to its end",
-    "file_refused": "an XML file declares entities or a document type, as XML bombs do",
-    "file_empty": "a file holds nothing",
-    "wrong_encoding": "bytes of a text file are not in its encoding",
-    "unusable_name": "the name of a file is not valid Unicode",
-    "leaves_root": "a path, link or URL leads out of the corpus root",
-    "malformed_line": "a line, row, cue or element does not have the corpus's form",
-    "unknown_label": "a label that the corpus does not define",
-    "repeated_id": "an utterance or word stands twice; the first counts",
-    "times_backwards": "an end lies before its start",
-    "word_without_times": "a word has no times",
-    "zero_length_word": "a spoken word has no duration",
-    "no_transcript": "an utterance or clip has no text",
-    "no_alignment": "an utterance has no words with times",
-    "no_camera": "a speaker is on no close-up",
-    "no_speaker": "words of somebody whom the list of speakers does not have",
-    "duplicate_clip": "two files claim to be the same clip; the first counts",
-    "extra_clip": "a clip that no table names",
-    "known_damage": "the release is known to be damaged here",
-    "media_missing": "a sound or picture file is not there",
-    "fewer_crops": "fewer crops than asked for can be drawn",
-    "count_differs": "the counts differ from those of the complete release",
-    "media_unreadable": "the header of a media file cannot be read",
-    "no_audio_stream": "a file named for sound has no audio stream",
-    "no_video_stream": "a file named for pictures has no video stream",
-    "no_duration": "the header of a media file tells no duration",
-    "span_outside": "an utterance ends behind its file",
-    "length_differs": "a clip is longer or shorter than the corpus says",
-    "cut_off": "a media file holds less than its header says",
-    "odd_audio": "a sampling rate or number of channels that differs from the other files, or a rate below 16 kHz",
-    "odd_video": "a frame size or rate that differs from the other files",
-    "speaker_crosses": "a speaker stands in two splits or more",
-}
-"""Every category of problem and what it means."""
+__all__ = ["Corpus", "CorpusOptions", "Prepared", "Problem", "require"]
 
 
 class CorpusOptions(BaseModel):
@@ -71,7 +36,7 @@ class Problem:
         lost: utterances that are left out because of it.
     """
 
-    category: str
+    category: Category
     where: str
     message: str
     lost: int = 0
@@ -93,7 +58,7 @@ class Prepared:
     left_out: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def problem(self, category: str, where: Path | str, message: str, *, lost: int = 0) -> None:
+    def problem(self, category: Category, where: Path | str, message: str, *, lost: int = 0) -> None:
         """Note a problem."""
         assert category in CATEGORIES, category
         self.problems.append(Problem(category, printable(str(where)), printable(message), lost))
@@ -125,17 +90,6 @@ class Corpus(ABC):
             "read" stands for `Prepared.counts`. Empty where there is nothing to expect.
         """
         return {}
-
-
-def printable(value: Any) -> str:
-    r"""A text that any terminal and any Arrow table takes: one line, valid Unicode.
-
-    Example:
-        >>> printable("bad \udcff name\n")
-        'bad \\udcff name\\n'
-    """
-    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def require(root: Path, corpus: str, patterns: tuple[str, ...], hint: str) -> None:

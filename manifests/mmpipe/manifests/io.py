@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import ManifestError, Rejected
-from mmpipe.core.files import read_parquet, write_parquet
+from mmpipe.core.parquet import read_parquet, write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
 __all__ = ["read_manifest", "refuse_links", "resolve_media", "unsafe_uri", "validate", "write_manifest"]

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, Frame, InputKind, Row
 from mmpipe.extractors.faces.detectors.contract import Box, Detection, Detector, Image
-from mmpipe.extractors.faces.detectors.registry import load
+from mmpipe.extractors.faces.detectors.registry import DETECTORS
 from mmpipe.extractors.faces.detectors.views import overlap, square
 
 __all__ = ["CROP_SIZE", "FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
@@ -60,7 +60,7 @@ class FaceCropsConfig(ExtractorConfig):
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
-        detector = load(self.detector)
+        detector = DETECTORS.load(self.detector)
         options = detector.Config.model_validate(self.detector_options).model_dump(mode="json")
         object.__setattr__(self, "detector_options", options)
         object.__setattr__(self, "margin", detector.margin if self.margin is None else self.margin)
@@ -80,7 +80,7 @@ class FaceCrops(Extractor):
 
     def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: str = "float32") -> None:
         super().__init__(config, device=device, precision=precision)
-        detector = load(self.config.detector)
+        detector = DETECTORS.load(self.config.detector)
         options = detector.Config.model_validate(self.config.detector_options)
         self._detector: Detector = detector(options, device=device)
         self._cache: OrderedDict[str, list[Detection]] = OrderedDict()

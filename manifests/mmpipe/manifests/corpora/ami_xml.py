@@ -14,8 +14,10 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from mmpipe.core.errors import CorpusError
+from mmpipe.core.statuses import Category
+from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
-from mmpipe.manifests.formats.text import clean, parse_seconds, read_bytes
+from mmpipe.manifests.formats.text import parse_seconds, read_bytes
 
 __all__ = ["Speaker", "SpokenWords", "read_meetings", "read_words"]
 
@@ -197,7 +199,7 @@ class _Words:
             self.rows.append((start, end, word_id, text))
             self.marks.append("")
 
-    def _skip(self, category: str, message: str) -> None:
+    def _skip(self, category: Category, message: str) -> None:
         self._prepared.problem(category, f"{self._where}:{self.line()}", f"{message}: left out")
 
 

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 from mmpipe.core.errors import CorpusError
-from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, printable, require
+from mmpipe.core.text import printable
+from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.folder_clips import (
     AUDIO_ENDINGS,
     VIDEO_ENDINGS,

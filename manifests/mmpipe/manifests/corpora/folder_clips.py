@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmpipe.core.errors import CorpusError
-from mmpipe.manifests.contract import Prepared, printable
+from mmpipe.core.text import clean, printable
+from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.tables import read_rows
-from mmpipe.manifests.formats.text import clean, parse_seconds
+from mmpipe.manifests.formats.text import parse_seconds
 from mmpipe.manifests.formats.transcripts import TRANSCRIPT_ENDINGS
 from mmpipe.manifests.io import unsafe_uri
 

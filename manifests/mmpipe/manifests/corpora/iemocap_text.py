@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
-from mmpipe.manifests.formats.text import clean, parse_seconds, read_lines
+from mmpipe.manifests.formats.text import parse_seconds, read_lines
 from mmpipe.manifests.schema import Word
 
 __all__ = ["Turn", "read_alignment", "read_transcription", "read_turns"]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmpipe.core.errors import CorpusError
+from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.formats.tables import read_rows
-from mmpipe.manifests.formats.text import clean
 from mmpipe.manifests.schema import MediaSpan, Utterance
 
 __all__ = ["KNOWN_DAMAGE", "LABELS", "SPLITS", "Meld"]

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from mmpipe.manifests.contract import Prepared
 
-__all__ = ["clean", "decode", "parse_seconds", "read_bytes", "read_lines", "read_text"]
+__all__ = ["decode", "parse_seconds", "read_bytes", "read_lines", "read_text"]
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 _NUMBER = re.compile(r"[+-]?(\d{1,18}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", re.ASCII)
 
 _C1 = re.compile("[\x80-\x9f]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def read_bytes(root: Path, path: Path, prepared: Prepared) -> bytes | None:
@@ -90,18 +89,6 @@ def read_lines(root: Path, path: Path, prepared: Prepared) -> list[str]:
     """The lines of a file, none where it cannot be read."""
     text = read_text(root, path, prepared)
     return [] if text is None else text.removesuffix("\n").split("\n")
-
-
-def clean(text: str) -> str:
-    r"""A text as one line of valid Unicode without control characters.
-
-    Example:
-        >>> clean(" I\tsaid\n so\x00 ")
-        'I said so'
-    """
-    if text.isprintable() and " " not in text:
-        return text
-    return " ".join(_CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8")).split())
 
 
 def parse_seconds(text: str | None) -> float | None:

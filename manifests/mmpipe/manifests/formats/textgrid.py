@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmpipe.manifests.formats.text import clean, parse_seconds
+from mmpipe.core.text import clean
+from mmpipe.manifests.formats.text import parse_seconds
 
 __all__ = ["Interval", "TextGridError", "parse_textgrid"]
 

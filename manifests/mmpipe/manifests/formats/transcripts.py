@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
-from mmpipe.manifests.formats.text import clean, read_text
+from mmpipe.manifests.formats.text import read_text
 from mmpipe.manifests.formats.textgrid import Interval, TextGridError, parse_textgrid
 from mmpipe.manifests.schema import Word
 

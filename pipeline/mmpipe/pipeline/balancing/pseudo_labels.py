@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmpipe.core.errors import TrainingError
-from mmpipe.core.files import write_parquet
+from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import MODALITIES, TrainConfig
 from mmpipe.pipeline.training.data.dataset import Rows, fit_norms

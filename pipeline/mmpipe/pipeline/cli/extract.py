@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, sweep_parts
-from mmpipe.manifests.contract import CATEGORIES, Prepared, Problem
-from mmpipe.manifests.registry import load as load_corpus
+from mmpipe.core.statuses import CATEGORIES, Category
+from mmpipe.manifests.contract import Prepared, Problem
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.pipeline.cli.console import console, progress, table
 from mmpipe.pipeline.cli.settings import Settings, dataset_root, load_settings, parse_assignments
 from mmpipe.pipeline.extraction.crop_statistics import measure_crops, measured_before, needs_statistics, with_statistics
@@ -23,6 +24,7 @@ from mmpipe.pipeline.extraction.heartbeat import heartbeat
 from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.run import ExtractPlan, ExtractResult, extract, plan_extraction
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, resolve_stages
+from mmpipe.pipeline.hardware import pick_device
 
 __all__ = ["EMBEDDED_TEXT_MODEL", "corpus_options", "prepare", "run_extract", "show_problems", "store_path"]
 
@@ -53,7 +55,7 @@ def prepare(dataset: str, root: Path, options: dict[str, Any]) -> Prepared:
     """
     from pydantic import ValidationError
 
-    corpus = load_corpus(dataset)
+    corpus = CORPORA.load(dataset)
     if not is_local(root):
         raise UsageError(
             f"{root}: a manifest is made where the annotations lie on a disk: make it there with `mmpipe manifest "
@@ -76,7 +78,7 @@ def corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
 
 def show_problems(problems: Sequence[Problem], limit: int = 3) -> None:
     """Print what a corpus lacks or holds that is odd, by category."""
-    by_category: dict[str, list[Problem]] = {}
+    by_category: dict[Category, list[Problem]] = {}
     for problem in problems:
         by_category.setdefault(problem.category, []).append(problem)
     for category, members in by_category.items():
@@ -114,7 +116,7 @@ def run_extract(
     The arguments are the options of the command, and: `select` picks rows of the manifest, `engine` is one to share.
     """
     settings = load_settings(config)
-    corpus = load_corpus(dataset)
+    corpus = CORPORA.load(dataset)
     folder = dataset_root(dataset, root, settings, sample=sample)
     store = out or store_path(dataset, folder, sample=sample)
     specs = _specs(stages or corpus.stages, settings, assignments, sample, precision)
@@ -125,7 +127,7 @@ def run_extract(
         rows = _rows(dataset, folder, manifest, options)
         if select is not None:
             rows = select(dataset, rows)
-        on = _device(device)
+        on = pick_device(device)
         specs = _with_known_statistics(store, [replace(spec, device=on) for spec in specs])
         plan_for = partial(
             plan_extraction, rows, dataset, folder, store, part=parse_slice(part), retry_failed=retry_failed
@@ -197,16 +199,6 @@ def _specs(
             options[stage] = options.get(stage, {}) | given
     wanted = [*names, *(name for name in options if name not in DEFAULT_STAGES and name not in names)]
     return resolve_stages(wanted, options, precision=precision)
-
-
-def _device(name: str) -> str:
-    if name in ("cpu", "cuda"):
-        return name
-    if name != "auto":
-        raise UsageError(f"--device {name!r}: valid values are auto, cpu, cuda")
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, Any]) -> pa.Table:

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from mmpipe.core.errors import UsageError
-from mmpipe.core.files import read_metadata
+from mmpipe.core.parquet import read_metadata
 from mmpipe.manifests.contract import Corpus, Prepared, Problem
 from mmpipe.manifests.counts import compare_counts, count_problems, explain
 from mmpipe.manifests.io import refuse_links, write_manifest
-from mmpipe.manifests.registry import load as load_corpus
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.schema import to_table
 from mmpipe.manifests.splits import crossing_speakers
 from mmpipe.pipeline.cli.console import console, next_command, progress, table
@@ -56,7 +56,7 @@ def run_manifest(
         ManifestError: a media file is a link that leaves the root.
     """
     settings = load_settings(config)
-    corpus = load_corpus(dataset)
+    corpus = CORPORA.load(dataset)
     folder = dataset_root(dataset, root, settings, sample=sample)
     _refuse_foreign(corpus, options)
     given = parse_assignments(f"{dataset}.{text}" for text in assignments).get(dataset, {})

@@ -12,6 +12,7 @@ from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.balancing.pseudo_labels import Balanced, balance
 from mmpipe.pipeline.cli.console import console, progress, table
 from mmpipe.pipeline.cli.settings import parse_assignments
+from mmpipe.pipeline.hardware import available_cores, pick_device, use_threads
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.inputs import load_input
@@ -19,7 +20,7 @@ from mmpipe.pipeline.training.estimate import estimate_seconds
 from mmpipe.pipeline.training.metrics import METRICS
 from mmpipe.pipeline.training.run import train
 
-__all__ = ["pick_device", "run_balance", "run_baselines", "run_experiment", "run_train", "show_scores"]
+__all__ = ["run_balance", "run_baselines", "run_experiment", "run_train", "show_scores"]
 
 
 def _store(given: Path | None, name: str, *, sample: bool) -> Path:
@@ -45,11 +46,7 @@ def _config(assignments: Sequence[str], sample: bool, **values: Any) -> TrainCon
 
 def _use_threads(config: TrainConfig) -> None:
     """All cores; one where the network is too small to share out its matrices."""
-    import torch
-
-    from mmpipe.pipeline.extraction.engines.local import available_cores
-
-    torch.set_num_threads(1 if config.size == "small" else available_cores())
+    use_threads(1 if config.size == "small" else available_cores())
 
 
 def run_balance(
@@ -83,20 +80,6 @@ def run_balance(
     if absent := [name for name, count in done.after.items() if count == 0]:
         console.print(f"[yellow]No utterance was labelled {', '.join(absent)}[/]: the list cannot hold any")
     return done
-
-
-def pick_device(name: str) -> str:
-    """`auto` is the GPU where there is one.
-
-    Raises:
-        UsageError: the device does not exist here.
-    """
-    import torch
-
-    available = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    if name not in ("auto", *available):
-        raise UsageError(f"--device {name!r}: valid values here are auto, {', '.join(available)}")
-    return available[-1] if name == "auto" else name
 
 
 @dataclass(frozen=True)

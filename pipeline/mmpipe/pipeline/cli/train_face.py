@@ -10,19 +10,12 @@ from pydantic import ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, progress, table
+from mmpipe.pipeline.hardware import available_cores, use_threads
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.face_training.recipe import FaceTraining
 
 __all__ = ["run_evaluate_face", "run_train_face"]
-
-
-def _use_threads(threads: int | None) -> None:
-    import torch
-
-    from mmpipe.pipeline.extraction.engines.local import available_cores
-
-    torch.set_num_threads(threads or available_cores())
 
 
 def _config(given: dict[str, Any], assignments: Sequence[str]) -> FaceTraining:
@@ -44,7 +37,7 @@ def run_train_face(
     from mmpipe.pipeline.face_training.recipe import train_face
 
     config = _config(given, assignments)
-    _use_threads(1 if config.native else threads)
+    use_threads(1 if config.native else threads or available_cores())
     console.print(f"FERPlus in {data} -> {out}, {config.epochs} epochs; stop it any time, the same command goes on")
     with progress("step") as bars:
         bar = bars.add_task("training", total=None)
@@ -68,7 +61,7 @@ def run_evaluate_face(data: Path, part: str, weights: Path | None, *, flip: bool
 
     if part not in PARTS:
         raise UsageError(f"--evaluate {part!r}: valid parts are {', '.join(PARTS)}")
-    _use_threads(threads)
+    use_threads(threads or available_cores())
     path = weights or bundled(FERPLUS_DENSENET)
     figures = evaluate(load_network(path), read_ferplus(data, part), flip=flip)
     console.print(f"{path.name}, SHA-256 {sha256(path)}")

@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpipe.core.errors import FAILURES, StoreError
-from mmpipe.core.files import canonical_json, read_metadata
+from mmpipe.core.errors import StoreError
+from mmpipe.core.files import canonical_json
+from mmpipe.core.parquet import fingerprint, read_metadata
+from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
-from mmpipe.pipeline.store.feature_store import fingerprint, read_table, shard_path
+from mmpipe.pipeline.store.feature_store import read_table, shard_path
 
 __all__ = ["MEDIA_COLUMNS", "Due", "find_due", "media_of"]
 

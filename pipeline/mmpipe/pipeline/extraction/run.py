@@ -21,8 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from mmpipe.core.errors import FAILURES, CorpusError, StoreError
+from mmpipe.core.errors import CorpusError, StoreError
 from mmpipe.core.files import append_line, explained, is_local, sweep_parts
+from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.resume import Due, find_due, media_of
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult

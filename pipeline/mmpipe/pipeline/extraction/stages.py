@@ -17,8 +17,7 @@ import pyarrow as pa
 
 from mmpipe.core.errors import Rejected, UsageError
 from mmpipe.extractors.contract import Extractor, Frame, Row
-from mmpipe.extractors.registry import load as load_extractor
-from mmpipe.extractors.registry import names as extractor_names
+from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.manifests.schema import MediaSpan, Utterance
 
 __all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "item_makers", "resolve_stages", "run_stage"]
@@ -61,7 +60,7 @@ class StageSpec:
     @property
     def input(self) -> str:
         """What the extractor reads: `audio`, `frames`, `crops` or `words`."""
-        return load_extractor(self.extractor).input
+        return EXTRACTORS.load(self.extractor).input
 
     @property
     def needs(self) -> str | None:
@@ -79,7 +78,7 @@ class StageSpec:
         Raises:
             UsageError: an option is unknown or out of range.
         """
-        cls = load_extractor(self.extractor)
+        cls = EXTRACTORS.load(self.extractor)
         options = {k: v for k, v in self.options.items() if not (k == "every" and cls.input == "frames")}
         try:
             config = cls.Config.model_validate(options)
@@ -121,7 +120,7 @@ def resolve_stages(
         if extractor is None:
             raise UsageError(
                 f"stage {name!r} is not one of {', '.join(DEFAULT_STAGES)}: name what it runs with "
-                f"{name}.extractor=NAME; extractors: {', '.join(sorted(extractor_names()))}"
+                f"{name}.extractor=NAME; extractors: {', '.join(sorted(EXTRACTORS.names()))}"
             )
         specs.append(StageSpec(name, extractor, given, device, precision))
     return specs

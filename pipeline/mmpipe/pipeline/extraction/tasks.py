@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmpipe.core.errors import FAILURES, Rejected
+from mmpipe.core.errors import Rejected
+from mmpipe.core.statuses import FAILURES
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance, to_utterances
 from mmpipe.pipeline.extraction.stages import StageSpec, run_stage

@@ -18,11 +18,13 @@ from typing import Any
 
 from mmpipe.core.errors import Rejected
 from mmpipe.core.files import write_bytes
+from mmpipe.core.statuses import CATEGORIES, Category
+from mmpipe.core.text import printable
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ
-from mmpipe.manifests.contract import CATEGORIES, Problem, printable
+from mmpipe.manifests.contract import Problem
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import Utterance
-from mmpipe.pipeline.extraction.engines.local import available_cores
+from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.media.containers import declared_seconds, open_media
 from mmpipe.pipeline.media.readers import END_TOLERANCE_SECONDS, VIDEO_END_TOLERANCE_SECONDS
 
@@ -168,20 +170,21 @@ def _most_common(values: Iterable[Any]) -> tuple[Any, int, int]:
 
 def _check_header(
     header: MediaHeader, use: Use, usual_audio: tuple[Any, int, int], usual_video: tuple[Any, int, int]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[Category, str]]:
     if header.error is not None:
         yield "media_missing" if header.missing else "media_unreadable", header.error
         return
     if header.declared_seconds is not None:
         yield "cut_off", f"the header tells {header.declared_seconds:.2f} s, the file holds less: copy it again"
-    for kind, stream, seconds, tolerance in (
-        ("audio", header.audio, header.audio_seconds, END_TOLERANCE_SECONDS),
-        ("video", header.video, header.video_seconds, VIDEO_END_TOLERANCE_SECONDS),
-    ):
+    kinds: tuple[tuple[str, Category, Any, float | None, float], ...] = (
+        ("audio", "no_audio_stream", header.audio, header.audio_seconds, END_TOLERANCE_SECONDS),
+        ("video", "no_video_stream", header.video, header.video_seconds, VIDEO_END_TOLERANCE_SECONDS),
+    )
+    for kind, missing, stream, seconds, tolerance in kinds:
         if kind not in use.kinds:
             continue
         if stream is None:
-            yield f"no_{kind}_stream", f"expected {'sound' if kind == 'audio' else 'pictures'}, found none"
+            yield missing, f"expected a stream of {kind}, found none"
         elif seconds is None:
             yield "no_duration", f"the length of its {kind} is unknown: spans are not compared with it"
         else:
@@ -191,7 +194,7 @@ def _check_header(
     yield from _check_form(header, use, usual_audio, usual_video)
 
 
-def _check_spans(kind: str, seconds: float, tolerance: float, use: Use) -> Iterator[tuple[str, str]]:
+def _check_spans(kind: str, seconds: float, tolerance: float, use: Use) -> Iterator[tuple[Category, str]]:
     late = [(end, name) for end, name in use.ends[kind] if end > seconds + tolerance]
     if late:
         end, name = max(late)
@@ -199,7 +202,7 @@ def _check_spans(kind: str, seconds: float, tolerance: float, use: Use) -> Itera
         yield "span_outside", message
 
 
-def _check_lengths(seconds: float, use: Use) -> Iterator[tuple[str, str]]:
+def _check_lengths(seconds: float, use: Use) -> Iterator[tuple[Category, str]]:
     for told, name in use.lengths:
         if abs(told - seconds) > LENGTH_TOLERANCE_SECONDS:
             yield "length_differs", f"{seconds:.2f} s long, {name} lasts {told:.2f} s by the corpus's own times"
@@ -207,7 +210,7 @@ def _check_lengths(seconds: float, use: Use) -> Iterator[tuple[str, str]]:
 
 def _check_form(
     header: MediaHeader, use: Use, usual_audio: tuple[Any, int, int], usual_video: tuple[Any, int, int]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[Category, str]]:
     if header.audio and "audio" in use.kinds:
         (rate, channels), (usual, number, files) = header.audio, usual_audio
         if header.audio != usual:

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mmpipe.core.errors import StoreError, UsageError
-from mmpipe.core.files import read_metadata
+from mmpipe.core.parquet import read_metadata
 from mmpipe.pipeline.report.figures import curves
 from mmpipe.pipeline.training.metrics import METRICS
 

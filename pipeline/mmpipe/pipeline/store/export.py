@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmpipe.core.errors import StoreError, UsageError
-from mmpipe.core.files import write_bytes, write_parquet
+from mmpipe.core.files import write_bytes
+from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 __all__ = ["Exported", "Form", "export", "joined_shard"]

@@ -12,7 +12,6 @@ the only authority on what it holds: its fingerprint and the provenance that the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,12 +21,12 @@ from typing import Any
 import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
-from mmpipe.core.files import canonical_json, location, read_metadata, read_parquet, write_json, write_parquet
+from mmpipe.core.files import location, write_json
+from mmpipe.core.parquet import fingerprint, read_metadata, read_parquet, write_parquet
 
 __all__ = [
     "STORE_FORMAT",
     "FeatureStore",
-    "fingerprint",
     "made_with",
     "read_table",
     "shard_path",
@@ -37,11 +36,6 @@ __all__ = [
 ]
 
 STORE_FORMAT = "mmpipe-store/1"
-
-
-def fingerprint(value: Any) -> str:
-    """SHA-256 (hex) of a JSON-like value, whatever the order of its keys."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def shard_path(store: Path, stage: str, shard: int) -> Path:

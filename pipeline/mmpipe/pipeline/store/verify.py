@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpipe.core.errors import StoreError
-from mmpipe.core.files import check_seal
-from mmpipe.pipeline.store.feature_store import FeatureStore, fingerprint, read_table, shard_path
+from mmpipe.core.parquet import check_seal, fingerprint
+from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
 
 __all__ = ["Verification", "verify_store"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.core.files import write_json
+from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.splits import Fold
-from mmpipe.pipeline.store.feature_store import fingerprint
 from mmpipe.pipeline.training.checkpoint import save_model
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Norm, fit_norms

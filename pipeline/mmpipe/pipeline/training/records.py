@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from mmpipe.core.errors import UsageError
-from mmpipe.core.files import write_bytes, write_parquet
+from mmpipe.core.files import write_bytes
+from mmpipe.core.parquet import write_parquet
 
 __all__ = ["write_events", "write_history", "write_predictions"]
 

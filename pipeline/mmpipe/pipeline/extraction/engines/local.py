@@ -7,7 +7,6 @@ meanwhile.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -30,15 +29,11 @@ from mmpipe.pipeline.extraction.tasks import (
     prepare_task,
     run_task,
 )
+from mmpipe.pipeline.hardware import available_cores
 
-__all__ = ["LocalEngine", "available_cores"]
+__all__ = ["LocalEngine"]
 
 _Key = tuple[str, int]
-
-
-def available_cores() -> int:
-    """Cores that this process may use (a job's share, not the machine's)."""
-    return len(os.sched_getaffinity(0))
 
 
 class LocalEngine:

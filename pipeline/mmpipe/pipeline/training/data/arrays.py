@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from numpy.lib.format import open_memmap
 
 from mmpipe.core.errors import StoreError, TrainingError
-from mmpipe.pipeline.store.feature_store import FeatureStore, fingerprint, shard_path
+from mmpipe.core.parquet import fingerprint
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.training.config import MODALITIES
 
 __all__ = ["Selection", "load_arrays"]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpipe.core.errors import TrainingError
+from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.splits import Fold, folds
-from mmpipe.pipeline.store.feature_store import FeatureStore, fingerprint
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, load_dataset
 from mmpipe.pipeline.training.data.unlabeled import load_unlabeled

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmpipe.core.errors import StoreError, TrainingError
-from mmpipe.core.files import read_metadata
+from mmpipe.core.parquet import read_metadata
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
 from mmpipe.pipeline.training.config import TrainConfig

@@ -1,0 +1,108 @@
+"""Sealed Parquet: JSON in the footer, a fingerprint of it, and the hash of the whole file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmpipe.core.files import canonical_json, is_local, write_bytes
+
+__all__ = [
+    "METADATA_KEY",
+    "SEAL_KEY",
+    "check_seal",
+    "fingerprint",
+    "read_metadata",
+    "read_parquet",
+    "write_parquet",
+]
+
+METADATA_KEY = b"mmpipe"
+"""The key under which a Parquet footer holds mmpipe's JSON."""
+
+SEAL_KEY = b"mmpipe.sha256"
+"""The key under which a Parquet footer holds the hash of its file."""
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-like value, whatever the order of its keys."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, Any], *, plain: tuple[str, ...] = ()) -> None:
+    """Write a table as one row group with `metadata` as JSON in the footer, atomically, sealed (see `check_seal`).
+
+    Args:
+        path: the file.
+        table: its rows.
+        metadata: kept under `METADATA_KEY`.
+        plain: columns of numbers or images, for which a dictionary is of no use.
+    """
+    schema = table.schema.with_metadata({METADATA_KEY: canonical_json(metadata).encode()})
+    columns = [name for name in table.column_names if name not in plain]
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=columns) as writer:
+        writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
+        writer.add_key_value_metadata({SEAL_KEY: _UNSEALED})
+    write_bytes(path, _sealed(sink.getvalue().to_pybytes()))
+
+
+_UNSEALED = b"0" * 64
+"""Holds the place of the seal while the file is hashed."""
+
+
+def _sealed(data: bytes) -> bytes:
+    seal = hashlib.sha256(data).hexdigest().encode()
+    place = data.rindex(_UNSEALED, data.rindex(SEAL_KEY))
+    return data[:place] + seal + data[place + len(seal) :]
+
+
+def check_seal(path: Path) -> str | None:
+    """Hash a file of `write_parquet` anew: what is wrong with it, or None.
+
+    The footer holds, under `SEAL_KEY`, the SHA-256 of the whole file with zeros in that place, so one changed byte
+    anywhere shows, in the seal itself too.
+    """
+    try:
+        data = path.read_bytes()
+        seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(SEAL_KEY)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read ({error})"
+    if seal is None:
+        return "its footer holds no hash of the file"
+    place = data.rfind(seal, max(0, data.rfind(SEAL_KEY)))
+    whole = hashlib.sha256(data[:place] + _UNSEALED + data[place + len(seal) :]).hexdigest().encode()
+    return None if place >= 0 and whole == seal else "its bytes do not give the hash that its footer holds"
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: it is no Parquet file.
+    """
+    source = path if is_local(path) else pa.BufferReader(path.read_bytes())
+    with pq.ParquetFile(source) as file:
+        return file.read(None if columns is None else list(columns))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The JSON that `write_parquet` left in the footer; empty where there is none.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: it is no Parquet file.
+    """
+    if is_local(path):
+        metadata = pq.read_metadata(path).metadata or {}
+    else:
+        with path.open("rb") as stream:
+            metadata = pq.read_metadata(stream).metadata or {}
+    return dict(json.loads(metadata.get(METADATA_KEY, b"{}")))

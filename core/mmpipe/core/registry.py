@@ -1,0 +1,74 @@
+"""Named classes: mmpipe's own as "module:Class" strings, those of other packages by an entry point group."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from mmpipe.core.errors import UsageError
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Classes of one kind by name. The strings keep imports cheap: a class loads when it is asked for.
+
+    Args:
+        kind: what messages call one of them, such as "face detector".
+        group: the entry point group in which other packages name theirs, each as "module:Class".
+        own: name -> "module:Class" of those that come with mmpipe.
+        takes_paths: whether "module:Class" on the Python path serves as a name too.
+
+    Example:
+        >>> Registry("shape", "mmpipe.shapes", {"path": "pathlib:PurePath"}).load("path").__name__
+        'PurePath'
+    """
+
+    def __init__(self, kind: str, group: str, own: Mapping[str, str], *, takes_paths: bool = False) -> None:
+        self.kind, self.group, self.own, self.takes_paths = kind, group, dict(own), takes_paths
+
+    @cached_property
+    def _points(self) -> tuple[EntryPoint, ...]:
+        """What other packages name; read once a process, as it takes tens of milliseconds."""
+        return tuple(entry_points(group=self.group))
+
+    def names(self) -> dict[str, str]:
+        """Name -> "module:Class" of mmpipe's own, then of installed packages.
+
+        Raises:
+            UsageError: an installed package takes a name that mmpipe or another package has given already.
+        """
+        known = dict(self.own)
+        for point in self._points:
+            if known.setdefault(point.name, point.value) != point.value:
+                package = point.dist.name if point.dist else point.value
+                raise UsageError(
+                    f"the package {package} names its {self.kind} {point.name!r} ({point.value}), which is already the "
+                    f"name of {known[point.name]}: uninstall it, or ask its authors for another name"
+                )
+        return known
+
+    def load(self, name: str) -> type[T]:
+        """The class that has this name.
+
+        Raises:
+            UsageError: no class has it (the message lists the valid names), or it cannot be imported.
+        """
+        known = self.names()
+        path = known.get(name, name if self.takes_paths else "")
+        module, colon, attribute = path.partition(":")
+        if not colon:
+            paths = ", or MODULE:CLASS of your own" if self.takes_paths else ""
+            raise UsageError(f"{self.kind} {name!r} does not exist; valid names: {', '.join(sorted(known))}{paths}")
+        try:
+            return cast(type[T], getattr(importlib.import_module(module), attribute))
+        except (ImportError, AttributeError) as error:
+            if name in self.own:
+                raise
+            remedy = "is its package complete?" if name in known else "is its folder in PYTHONPATH?"
+            raise UsageError(f"{self.kind} {name!r} cannot be imported ({error}); {remedy}") from error

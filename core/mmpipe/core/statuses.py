@@ -1,0 +1,112 @@
+"""Every row status of a shard and every problem category of a corpus, with its meaning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["CATEGORIES", "FAILURES", "STATUSES", "Category", "Status"]
+
+Status = Literal[
+    "ok",
+    "no_audio",
+    "no_video",
+    "no_face",
+    "no_text",
+    "too_short",
+    "media_missing",
+    "media_error",
+    "extractor_error",
+    "worker_crashed",
+]
+"""What a row of a shard says of its utterance."""
+
+STATUSES: dict[Status, str] = {
+    "ok": "the row holds its features",
+    "no_audio": "the utterance has no audio, or its file has no audio stream",
+    "no_video": "the utterance has no video, or its file has no video stream",
+    "no_face": "no face was found in any sampled frame",
+    "no_text": "the transcript is empty",
+    "too_short": "the span is too short for the extractor",
+    "media_missing": "the media file does not exist",
+    "media_error": "the media file cannot be read or decoded",
+    "extractor_error": "the extractor raised an error on this utterance",
+    "worker_crashed": "the process that worked on this utterance alone died, twice",
+}
+"""Every status a row can carry, and what it means."""
+
+FAILURES: tuple[Status, ...] = ("media_missing", "media_error", "extractor_error", "worker_crashed")
+"""The statuses that say that something is broken (an utterance without a face or a transcript is not)."""
+
+Category = Literal[
+    "file_missing",
+    "file_damaged",
+    "file_refused",
+    "file_empty",
+    "wrong_encoding",
+    "unusable_name",
+    "leaves_root",
+    "malformed_line",
+    "unknown_label",
+    "repeated_id",
+    "times_backwards",
+    "word_without_times",
+    "zero_length_word",
+    "no_transcript",
+    "no_alignment",
+    "no_camera",
+    "no_speaker",
+    "duplicate_clip",
+    "extra_clip",
+    "known_damage",
+    "media_missing",
+    "fewer_crops",
+    "count_differs",
+    "media_unreadable",
+    "no_audio_stream",
+    "no_video_stream",
+    "no_duration",
+    "span_outside",
+    "length_differs",
+    "cut_off",
+    "odd_audio",
+    "odd_video",
+    "speaker_crosses",
+]
+"""What a problem of a corpus is about."""
+
+CATEGORIES: dict[Category, str] = {
+    "file_missing": "a file of labels, transcripts or times that the corpus should have is not there",
+    "file_damaged": "a file cannot be read, or not to its end",
+    "file_refused": "an XML file declares entities or a document type, as XML bombs do",
+    "file_empty": "a file holds nothing",
+    "wrong_encoding": "bytes of a text file are not in its encoding",
+    "unusable_name": "the name of a file is not valid Unicode",
+    "leaves_root": "a path, link or URL leads out of the corpus root",
+    "malformed_line": "a line, row, cue or element does not have the corpus's form",
+    "unknown_label": "a label that the corpus does not define",
+    "repeated_id": "an utterance or word stands twice; the first counts",
+    "times_backwards": "an end lies before its start",
+    "word_without_times": "a word has no times",
+    "zero_length_word": "a spoken word has no duration",
+    "no_transcript": "an utterance or clip has no text",
+    "no_alignment": "an utterance has no words with times",
+    "no_camera": "a speaker is on no close-up",
+    "no_speaker": "words of somebody whom the list of speakers does not have",
+    "duplicate_clip": "two files claim to be the same clip; the first counts",
+    "extra_clip": "a clip that no table names",
+    "known_damage": "the release is known to be damaged here",
+    "media_missing": "a sound or picture file is not there",
+    "fewer_crops": "fewer crops than asked for can be drawn",
+    "count_differs": "the counts differ from those of the complete release",
+    "media_unreadable": "the header of a media file cannot be read",
+    "no_audio_stream": "a file named for sound has no audio stream",
+    "no_video_stream": "a file named for pictures has no video stream",
+    "no_duration": "the header of a media file tells no duration",
+    "span_outside": "an utterance ends behind its file",
+    "length_differs": "a clip is longer or shorter than the corpus says",
+    "cut_off": "a media file holds less than its header says",
+    "odd_audio": "a sampling rate or number of channels that differs from the other files, or a rate below 16 kHz",
+    "odd_video": "a frame size or rate that differs from the other files",
+    "speaker_crosses": "a speaker stands in two splits or more",
+}
+"""Every category of problem and what it means."""

@@ -1,0 +1,33 @@
+"""Text of data: cleaned for a table, printed safely on a terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = ["clean", "printable"]
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def clean(text: str) -> str:
+    r"""A text as one line of valid Unicode without control characters.
+
+    Example:
+        >>> clean(" I\tsaid\n so\x00 ")
+        'I said so'
+    """
+    if text.isprintable() and " " not in text:
+        return text
+    return " ".join(_CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8")).split())
+
+
+def printable(value: Any) -> str:
+    r"""A text that any terminal and any Arrow table takes: one line, valid Unicode.
+
+    Example:
+        >>> printable("bad \udcff name\n")
+        'bad \\udcff name\\n'
+    """
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,61 @@
+"""Cores, devices, precisions and threads: one place, used by every command."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Literal
+
+from mmpipe.core.errors import UsageError
+
+__all__ = ["Precision", "available_cores", "has_cuda", "pick_device", "use_threads"]
+
+Precision = Literal["float32", "bf16"]
+"""Precision of a model's matrix products."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use (a job's share, not the machine's)."""
+    return len(os.sched_getaffinity(0))
+
+
+def has_cuda() -> bool:
+    """Whether torch finds a GPU. Where no driver is installed, torch is not imported to ask it."""
+    if not _has_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _has_driver() -> bool:
+    """Whether a driver is there that torch's builds for NVIDIA or AMD can use."""
+    if Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def pick_device(name: str) -> str:
+    """`cpu` or `cuda`; `auto` is the GPU where there is one.
+
+    Raises:
+        UsageError: the device does not exist here.
+    """
+    if name == "cpu":
+        return "cpu"
+    available = ["cpu", *(["cuda"] if has_cuda() else [])]
+    if name not in ("auto", *available):
+        raise UsageError(f"--device {name!r}: valid values on this machine are auto, {', '.join(available)}")
+    return available[-1] if name == "auto" else name
+
+
+def use_threads(number: int) -> None:
+    """Let torch use this many threads in this process."""
+    import torch
+
+    torch.set_num_threads(number)
