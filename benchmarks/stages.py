@@ -21,8 +21,10 @@ import transformers
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ, Audio, Extractor, Frame, Row
 from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.extractors.faces.densenet import load_network
 from mmpipe.extractors.faces.detectors.registry import DETECTORS
-from mmpipe.extractors.faces.expression import CALL_SIZE, FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.faces.expression import CALL_SIZE
+from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
 from mmpipe.extractors.weights.checkpoints import find_model
 from mmpipe.manifests.samples import sample_root

@@ -10,7 +10,8 @@ import pytest
 
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.extractors.faces.crops import decode_crops
-from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, Expression, ExpressionConfig
+from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
+from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.pipeline.cli.extract import run_extract
 from mmpipe.pipeline.store.feature_store import FeatureStore
 

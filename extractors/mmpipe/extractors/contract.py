@@ -34,6 +34,7 @@ __all__ = [
     "Frame",
     "InputKind",
     "PerItemExtractor",
+    "Precision",
     "Row",
 ]
 
@@ -41,6 +42,9 @@ SAMPLING_RATE_HZ = 16_000
 """Sampling rate of every waveform that an extractor receives."""
 
 InputKind = Literal["audio", "frames", "crops", "words"]
+Precision = Literal["float32", "bf16"]
+"""Precision of a model's matrix products."""
+
 Row = Mapping[str, Any]
 
 
@@ -85,10 +89,15 @@ class Extractor(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()
     """Modules that `prepare` imports: workers import them already while a run is planned."""
     Config: ClassVar[type[ExtractorConfig]]
+    runs_on_device: ClassVar[bool] = False
+    """Whether a model runs on the device that the user chose. Only then do device and precision enter the fingerprint:
+    the rows of any other extractor are the same on a machine with a GPU and on one without."""
+    precisions: ClassVar[tuple[Precision, ...]] = ("float32",)
+    """Precisions in which the model of an extractor that runs on the device can compute."""
     revision: ClassVar[int] = 1
     """Raised whenever the extractor's own code changes its values; it enters the shard's fingerprint."""
 
-    def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: str = "float32") -> None:
+    def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: Precision = "float32") -> None:
         self.config = config
         self.device = device
         self.precision = precision

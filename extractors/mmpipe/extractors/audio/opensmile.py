@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import opensmile
 import pyarrow as pa
 
 from mmpipe.core.errors import Rejected, UsageError
@@ -56,16 +55,20 @@ class IS10(PerItemExtractor):
 
     input: ClassVar[InputKind] = "audio"
     Config: ClassVar[type[ExtractorConfig]] = FunctionalsConfig
-    feature_set: ClassVar[opensmile.FeatureSet] = opensmile.FeatureSet.IS10
-    """The set that opensmile-python carries, computed where no config file is named."""
+    libraries: ClassVar[tuple[str, ...]] = ("opensmile",)
+    feature_set: ClassVar[str] = "IS10"
+    """Name in `opensmile.FeatureSet` of the set that is computed where no config file is named."""
+
+    set_config: ClassVar[str] = "is09-13/IS10_paraling_compat"
+    """The openSMILE config of that set, as opensmile-python names it."""
 
     config: FunctionalsConfig
-    _smile: opensmile.Smile | None = None
+    _smile: Any = None
 
     @property
     def config_name(self) -> str:
         """Name of the openSMILE config, as opensmile-python names its own, else the path of the file."""
-        return str(self.config.config_file or self.feature_set.value)
+        return str(self.config.config_file or self.set_config)
 
     def feature_names(self) -> list[str]:
         """Names of the D values, in order, as openSMILE gives them.
@@ -107,14 +110,16 @@ class IS10(PerItemExtractor):
         path = self.config.config_file
         if path is not None and not path.is_file():
             raise UsageError(
-                f"the openSMILE config {path} does not exist; leave config_file empty for {self.feature_set.name}"
+                f"the openSMILE config {path} does not exist; leave config_file empty for {self.feature_set}"
             )
         return path
 
-    def _load(self) -> opensmile.Smile:
+    def _load(self) -> Any:
         if self._smile is None:
+            import opensmile
+
             path = self._path
-            feature_set = self.feature_set if path is None else str(path)
+            feature_set = opensmile.FeatureSet[self.feature_set] if path is None else str(path)
             level = opensmile.FeatureLevel.Functionals
             try:
                 self._smile = opensmile.Smile(feature_set, level, loglevel=1, num_workers=1)
@@ -157,7 +162,8 @@ class IS10(PerItemExtractor):
 class EGeMAPS(IS10):
     """A waveform float32 [T] to the 88 functionals of eGeMAPSv02."""
 
-    feature_set: ClassVar[opensmile.FeatureSet] = opensmile.FeatureSet.eGeMAPSv02
+    feature_set: ClassVar[str] = "eGeMAPSv02"
+    set_config: ClassVar[str] = "egemaps/v02/eGeMAPSv02"
 
 
 def _checked(waveform: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 from pydantic import Field
 
 from mmpipe.core.errors import Rejected, WeightsError
@@ -29,6 +28,7 @@ from mmpipe.extractors.contract import (
     ExtractorConfig,
     InputKind,
     PerItemExtractor,
+    Precision,
     Row,
 )
 from mmpipe.extractors.weights.bundled import sha256
@@ -62,6 +62,8 @@ class SpeechEncoder(PerItemExtractor):
 
     input: ClassVar[InputKind] = "audio"
     Config: ClassVar[type[ExtractorConfig]] = SpeechEncoderConfig
+    precisions: ClassVar[tuple[Precision, ...]] = ("float32", "bf16")
+    runs_on_device: ClassVar[bool] = True
     config: SpeechEncoderConfig
     _folder: Path | None = None
 
@@ -143,11 +145,13 @@ class SpeechEncoder(PerItemExtractor):
             raise Rejected("extractor_error", f"a value does not fit float16: {np.abs(features_NW).max():g}")
         return {"features": features_NW.astype(np.float16)}
 
-    @torch.inference_mode()
     def _encode(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The last hidden layer float32 [N, W] of one window."""
+        import torch
+
         inputs = self._normalise(waveform, sampling_rate=SAMPLING_RATE_HZ, return_tensors="pt")
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+        is_low = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=is_low):
             output = self._network(inputs["input_values"].to(self.device))
         hidden: npt.NDArray[np.float32] = output.last_hidden_state[0].float().cpu().numpy()
         return hidden

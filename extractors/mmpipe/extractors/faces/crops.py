@@ -21,15 +21,13 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from mmpipe.core.errors import Rejected
-from mmpipe.extractors.contract import Extractor, ExtractorConfig, Frame, InputKind, Row
+from mmpipe.extractors.contract import Extractor, ExtractorConfig, Frame, InputKind, Precision, Row
 from mmpipe.extractors.faces.detectors.contract import Box, Detection, Detector, Image
 from mmpipe.extractors.faces.detectors.registry import DETECTORS
 from mmpipe.extractors.faces.detectors.views import overlap, square
+from mmpipe.extractors.faces.ferplus import CROP_SIZE
 
-__all__ = ["CROP_SIZE", "FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
-
-CROP_SIZE = 64
-"""Height and width of a crop in pixels."""
+__all__ = ["FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
 
 CACHED_FRAMES = 4096
 """Frames whose faces are remembered for overlapping utterances of the same video: those of searches of the whole frame
@@ -78,11 +76,11 @@ class FaceCrops(Extractor):
     Config: ClassVar[type[ExtractorConfig]] = FaceCropsConfig
     config: FaceCropsConfig
 
-    def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: str = "float32") -> None:
+    def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: Precision = "float32") -> None:
         super().__init__(config, device=device, precision=precision)
         detector = DETECTORS.load(self.config.detector)
         options = detector.Config.model_validate(self.config.detector_options)
-        self._detector: Detector = detector(options, device=device)
+        self._detector: Detector = detector(options)
         self._cache: OrderedDict[str, list[Detection]] = OrderedDict()
 
     def columns(self) -> list[pa.Field]:
