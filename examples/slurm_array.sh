@@ -11,7 +11,7 @@
 # they need not wait for one another. The dry run estimates time and disk and writes nothing to the store; it loads the
 # text model once, so that the model is in the shared cache when the jobs start.
 #
-# A job that is requeued goes on where it stopped. Do not submit a part of the array by itself (--array=3): Slurm then
+# A job that is requeued resumes where it stopped. Do not submit a part of the array by itself (--array=3): Slurm then
 # counts one task. Submit the whole array again; jobs without work end at once.
 #
 #SBATCH --job-name=mmpipe-ami
