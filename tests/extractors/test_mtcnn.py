@@ -175,7 +175,7 @@ def test_a_face_that_stays_is_followed_without_proposals(monkeypatch: pytest.Mon
     moved = np.ascontiguousarray(np.roll(image, 60, axis=1))
     (found,) = detector.detect_near(moved, first.box)  # out of the box, so searched for around it
     assert abs(found.box[0] - first.box[0] - 60) < 8
-    monkeypatch.setattr(detector, "_propose", lambda *_: pytest.fail("proposals were made"))
+    monkeypatch.setattr(detector._cascade, "_propose", lambda *_: pytest.fail("proposals were made"))
     (followed,) = detector.detect_near(image, first.box)
     np.testing.assert_allclose(followed.box, first.box, atol=8)
 
