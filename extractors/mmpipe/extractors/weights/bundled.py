@@ -1,4 +1,4 @@
-"""Weight files: where they lie, what they hash to."""
+"""Weight files that ship with mmpipe, and hashes of weight files."""
 
 from __future__ import annotations
 
