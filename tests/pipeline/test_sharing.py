@@ -147,7 +147,7 @@ def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.C
 def is_reading(pid: int, path: Path) -> bool:
     """Whether a process has a file open, by /proc/PID/fd (proc(5))."""
     with suppress(OSError):
-        return any(os.readlink(link) == str(path) for link in Path(f"/proc/{pid}/fd").iterdir())
+        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
     return False
 
 

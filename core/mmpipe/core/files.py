@@ -15,6 +15,7 @@ from mmpipe.core.errors import StorageError
 
 __all__ = [
     "append_line",
+    "cache_folder",
     "canonical_json",
     "explained",
     "is_local",
@@ -53,6 +54,11 @@ def location(text: str | Path) -> Path:
 def is_local(path: Path) -> bool:
     """Whether a path is on a file system of this machine."""
     return isinstance(path, PurePath)
+
+
+def cache_folder() -> Path:
+    """Where mmpipe keeps what it can make again: `mmpipe` in XDG_CACHE_HOME, else in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmpipe"
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:

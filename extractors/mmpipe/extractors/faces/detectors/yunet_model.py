@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mmpipe.core.errors import WeightsError
+from mmpipe.core.files import cache_folder
 from mmpipe.extractors.weights.bundled import sha256
 
-__all__ = ["HUB_FILE", "HUB_REPOSITORY", "HUB_REVISION", "KNOWN_MODELS", "cache_folder", "find_yunet"]
+__all__ = ["HUB_FILE", "HUB_REPOSITORY", "HUB_REVISION", "KNOWN_MODELS", "find_yunet"]
 
 HUB_REPOSITORY, HUB_REVISION = "opencv/face_detection_yunet", "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310"
 HUB_FILE = "face_detection_yunet_2023mar.onnx"
@@ -19,11 +19,6 @@ KNOWN_MODELS = {
 }
 """The releases of OpenCV's model zoo and their SHA-256. Both hold the weights of March 2023; the later file
 accepts images of any size."""
-
-
-def cache_folder() -> Path:
-    """The folder that is searched for a model that no option names: `mmpipe` in XDG_CACHE_HOME, else in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmpipe"
 
 
 def find_yunet(model: Path | None, expected: str | None = None) -> Path:
