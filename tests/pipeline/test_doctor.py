@@ -327,3 +327,31 @@ def test_the_run_says_the_same_without_a_traceback(tmp_path: Path) -> None:
         assert words in run.stderr and "Traceback" not in run.stderr
     assert "text.model" in model.stderr or "set model to" in model.stderr
     assert "mmpipe doctor" in folder.stderr
+
+
+def test_the_run_names_a_processor_without_avx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mmpipe.pipeline.commands import extract
+
+    monkeypatch.setattr(extract, "read_or_empty", lambda path: CPUINFO.format(more=""))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    extract.run_extract("meld", out=tmp_path / "store", sample=True, stages=["audio"], workers=1, dry_run=True)
+    printed = capsys.readouterr().out
+    assert "Old Xeon: no AVX" in printed and "-cpu host" in printed
+
+
+def test_a_folder_that_cannot_be_read_ends_any_command_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mmpipe.pipeline import cli
+
+    def denied() -> None:
+        raise PermissionError(13, "Permission denied", "/corpora/ami")
+
+    monkeypatch.setattr(cli, "app", denied)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    message = capsys.readouterr().err
+    assert "/corpora/ami: Permission denied" in message and "mmpipe doctor" in message

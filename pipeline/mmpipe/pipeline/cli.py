@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -408,6 +410,12 @@ def main() -> None:
     except MmpipeError as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        remedy = f"let user {os.getuid()} read or write there; `mmpipe doctor` checks folders and corpora"
+        typer.secho(f"Error: {error.filename}: {error.strerror}: {remedy}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
             typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)

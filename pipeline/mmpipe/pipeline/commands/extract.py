@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -18,6 +19,8 @@ from mmpipe.manifests.registry import load as load_corpus
 from mmpipe.pipeline.config import Settings, dataset_root, load_settings, parse_assignments
 from mmpipe.pipeline.console import console, progress, table
 from mmpipe.pipeline.crop_statistics import measure_crops, measured_before, needs_statistics, with_statistics
+from mmpipe.pipeline.doctor.finding import State
+from mmpipe.pipeline.doctor.machine import check_processor, read_or_empty
 from mmpipe.pipeline.due import MEDIA_COLUMNS
 from mmpipe.pipeline.engines.local import LocalEngine
 from mmpipe.pipeline.extract import ExtractPlan, ExtractResult, extract, plan_extraction
@@ -126,6 +129,7 @@ def run_extract(
         if select is not None:
             rows = select(dataset, rows)
         on = _device(device)
+        _show_processor()
         specs = _with_known_statistics(store, [replace(spec, device=on) for spec in specs])
         plan_for = partial(
             plan_extraction, rows, dataset, folder, store, part=parse_slice(part), retry_failed=retry_failed
@@ -207,6 +211,12 @@ def _device(name: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _show_processor() -> None:
+    found = check_processor(read_or_empty("/proc/cpuinfo"), platform.machine())
+    if found.state is not State.OK:
+        console.print(f"[yellow]{found.text}[/]: {found.remedy}")
 
 
 def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, Any]) -> pa.Table:
