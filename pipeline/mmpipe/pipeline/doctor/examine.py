@@ -1,6 +1,6 @@
 """All checks of a machine, one finding each.
 
-Those that load torch, decoders and weights run in a process of their own (about three seconds), so that a library that
+Those that load torch, decoders and weights run in a process of their own (some seconds), so that a library that
 kills its process, on a processor that lacks an instruction for example, costs one finding and not the answer.
 """
 
