@@ -94,7 +94,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "free space (or lift the quota)" if full else "see whether the folder can be written"
+        remedy = "free space (or lift the quota)" if full else "let this user write there (`mmpipe doctor` checks it)"
         raise StorageError(
             f"{path} cannot be written: {error.strerror or error}; what was finished before is safe and no half file "
             f"is left: {remedy}, then run the same command again"

@@ -13,21 +13,26 @@ from typing import Any
 from mmpipe.core.errors import StorageError, WeightsError
 from mmpipe.core.files import cache_folder, write_json
 
-__all__ = ["FERPLUS_DENSENET", "bundled", "sha256"]
+__all__ = ["FERPLUS_DENSENET", "SHA256", "bundled", "sha256"]
 
 FERPLUS_DENSENET = "ferplus_densenet.safetensors"
 """The expression network that ships with mmpipe."""
+
+SHA256 = {FERPLUS_DENSENET: "bdd7b1a85600ed322cb1d8316b4b7fad33e91463edbca257c6906cb987ce4f86"}
+"""Hashes of the weight files that ship with mmpipe."""
 
 
 def bundled(name: str) -> Path:
     """Path of a weight file that ships with mmpipe.
 
     Raises:
-        WeightsError: the installation lacks it.
+        WeightsError: the installation lacks it, or it is not the file that was shipped.
     """
     path = Path(str(files("mmpipe.extractors.weights") / name))
     if not path.is_file():
         raise WeightsError(f"the bundled weights {name} are missing at {path}: reinstall mmpipe")
+    if (got := sha256(path)) != SHA256[name]:
+        raise WeightsError(f"{path} is damaged: expected SHA-256 {SHA256[name]}, got {got}: reinstall mmpipe")
     return path
 
 

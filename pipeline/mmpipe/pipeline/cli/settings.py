@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS
+from mmpipe.pipeline.doctor.inputs import NamedRoot
 
 __all__ = [
     "CONFIG_FILE",
@@ -28,6 +30,7 @@ __all__ = [
     "corpus_options",
     "dataset_root",
     "load_settings",
+    "named_roots",
     "parse_assignments",
     "root_variable",
     "stage_options",
@@ -94,7 +97,7 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
     variable = root_variable(dataset)
     if named := given or os.environ.get(variable) or settings.datasets.get(dataset, {}).get("root"):
         path = location(named)
-        return path.expanduser() if is_local(path) else path
+        return _expanded(path)
     raise UsageError(
         f"where is the {dataset} corpus? Name its root in one of three ways:\n"
         f"  --root FOLDER\n"
@@ -143,3 +146,22 @@ def stage_options(
         for stage, given in source.items():
             options[stage] = options.get(stage, {}) | given
     return options
+
+
+def named_roots(settings: Settings, environment: Mapping[str, str]) -> list[NamedRoot]:
+    """The corpus roots that the environment and mmpipe.toml name, by dataset; the environment comes first."""
+    roots: dict[str, NamedRoot] = {}
+    known = CORPORA.names()
+    for dataset, options in settings.datasets.items():
+        if "root" in options or dataset not in known:
+            root = _expanded(location(str(options.get("root", ""))))
+            roots[dataset] = NamedRoot(dataset, root, f"[datasets.{dataset}]")
+    for variable, value in environment.items():
+        if variable.startswith("MMPIPE_") and variable.endswith("_ROOT") and value:
+            dataset = variable.removeprefix("MMPIPE_").removesuffix("_ROOT").lower()
+            roots[dataset] = NamedRoot(dataset, _expanded(location(value)), variable)
+    return list(roots.values())
+
+
+def _expanded(path: Path) -> Path:
+    return path.expanduser() if is_local(path) else path

@@ -110,7 +110,8 @@ class Worker:
 def _death(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        hints = {"SIGKILL": " (out of memory?)", "SIGILL": " (an instruction that this processor lacks)"}
+        hint = hints.get(name, "")
         return f"killed by {name}{hint}"
     return f"exited with code {code}"
 
