@@ -55,7 +55,7 @@ def load_settings(path: Path | None = None) -> Settings:
     """Settings from `path`, or from mmpipe.toml in the working directory if it exists.
 
     Raises:
-        UsageError: the file named does not exist, is no TOML, or holds something unknown.
+        UsageError: the file named does not exist, is not TOML, or holds something unknown.
     """
     file = path or CONFIG_FILE
     if not file.exists():
@@ -83,7 +83,7 @@ def root_variable(dataset: str) -> str:
 
 
 def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample: bool = False) -> Path:
-    """Where the corpus lies: the option, else the environment, else mmpipe.toml, else the bundled sample if asked.
+    """Where the corpus is: the option, else the environment, else mmpipe.toml, else the bundled sample if asked.
 
     Raises:
         UsageError: none of the ways names it, or two that exclude each other are given.
