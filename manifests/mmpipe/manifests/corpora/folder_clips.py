@@ -14,7 +14,7 @@ from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.tables import read_rows
 from mmpipe.manifests.formats.text import parse_seconds
 from mmpipe.manifests.formats.transcripts import TRANSCRIPT_ENDINGS
-from mmpipe.manifests.io import unsafe_uri
+from mmpipe.manifests.io import is_file, lies_inside, unsafe_uri
 
 __all__ = [
     "ATTRIBUTES",
@@ -112,7 +112,7 @@ def transcript_beside(root: Path, file: str) -> Path | None:
     stem = PurePosixPath(file).with_suffix("").as_posix()
     for ending in TRANSCRIPT_ENDINGS:
         path = root / f"{stem}{ending}"
-        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+        if is_file(path) and lies_inside(path, root):
             return path
     return None
 
@@ -137,7 +137,6 @@ def listed_clips(root: Path, table: str, prepared: Prepared) -> list[Clip]:
 def _files(root: Path, prepared: Prepared) -> Iterator[Path]:
     """Media and transcripts below `root`, in the order of their names."""
     wanted = {*AUDIO_ENDINGS, *VIDEO_ENDINGS, *(ending.lower() for ending in TRANSCRIPT_ENDINGS)}
-    real_root = root.resolve()
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -148,9 +147,9 @@ def _files(root: Path, prepared: Prepared) -> Iterator[Path]:
             if printable(uri) != uri or (reason := unsafe_uri(uri)):
                 why = "it is not valid printable Unicode" if printable(uri) != uri else f"it reads as {reason}"
                 prepared.problem("unusable_name", uri, f"{why}: rename the file; skipped", lost=1)
-            elif not path.resolve().is_relative_to(real_root):
+            elif not lies_inside(path, root):
                 prepared.problem("leaves_root", uri, "a link that leaves the root: skipped", lost=1)
-            elif path.is_file():
+            elif is_file(path):
                 yield path
 
 
@@ -161,9 +160,9 @@ def table_clips(root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:
         CorpusError: the table is not there, leaves the root, or has neither a column `file` nor a column `text`.
     """
     path = root / table
-    if unsafe_uri(table) or not path.resolve().is_relative_to(root.resolve()):
+    if unsafe_uri(table) or not lies_inside(path, root):
         raise CorpusError(f"the table {printable(table)} must lie in {printable(root)}: give a path relative to it")
-    if not path.is_file():
+    if not is_file(path):
         raise CorpusError(f"the table {printable(path)} does not exist")
     seen: set[str] = set()
     for number, row in read_rows(root, path, prepared):
@@ -178,10 +177,10 @@ def table_clips(root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:
             prepared.problem("repeated_id", where, f"{listed.name} stands above already: skipped", lost=1)
             continue
         seen.add(listed.name)
-        if listed.file and not (root / listed.file).resolve().is_relative_to(root.resolve()):
+        if listed.file and not lies_inside(root / listed.file, root):
             prepared.problem("leaves_root", where, f"{listed.file!r} is a link that leaves the root: skipped", lost=1)
             continue
-        if listed.file and not (root / listed.file).is_file():
+        if listed.file and not is_file(root / listed.file):
             prepared.problem("media_missing", listed.file, f"{where} names it: its row gets the status media_missing")
         yield listed
 

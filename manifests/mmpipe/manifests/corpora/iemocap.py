@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.iemocap_text import Turn, read_alignment, read_transcription, read_turns
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import MediaSpan, Region, Utterance
 
 __all__ = ["FOUR_CLASSES", "SOURCE_LABELS", "Iemocap", "IemocapOptions"]
@@ -152,7 +153,7 @@ def _utterance(
     # The sixth letter names the actor with motion capture, who sits on the left half of the frame.
     region = LEFT if gender == name[5] else RIGHT
     alignment = root / session / "sentences" / "ForcedAlignment" / dialog / f"{name}.wdseg"
-    if name in NOT_ALIGNED and not alignment.exists():
+    if name in NOT_ALIGNED and not is_file(alignment):
         prepared.problem("no_alignment", alignment.relative_to(root), f"{name}: the release has none")
         words = None
     else:

@@ -14,6 +14,7 @@ from typing import Any
 from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import parse_seconds, read_lines
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import Word
 
 __all__ = ["Turn", "read_alignment", "read_transcription", "read_turns"]
@@ -133,7 +134,7 @@ def read_alignment(root: Path, path: Path, prepared: Prepared) -> tuple[Word, ..
     Columns are SFrm, EFrm (frames of 10 ms, the last one included), SegAScr and Word. Silence and noise (`<s>`,
     `<sil>`, `++LAUGHTER++`) are no words; variants of pronunciation (`A(2)`) are.
     """
-    if not path.is_file():
+    if not is_file(path):
         prepared.problem("no_alignment", path.relative_to(root), "the file is missing: the words have no times")
         return None
     words = []

@@ -17,6 +17,7 @@ from mmpipe.core.errors import CorpusError
 from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.formats.tables import read_rows
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import MediaSpan, Utterance
 
 __all__ = ["KNOWN_DAMAGE", "LABELS", "SPLITS", "Meld"]
@@ -63,7 +64,7 @@ class Meld(Corpus):
         prepared = Prepared()
         for split in SPLITS:
             path = root / f"{split}_sent_emo.csv"
-            if path.is_file():
+            if is_file(path):
                 _split(root, split, path, prepared)
             else:
                 prepared.problem("file_missing", path.name, f"the {split} split is left out")
