@@ -17,7 +17,6 @@ from mmpipe.manifests.formats.transcripts import TRANSCRIPT_ENDINGS
 from mmpipe.manifests.io import is_file, lies_inside, unsafe_uri
 
 __all__ = [
-    "ATTRIBUTES",
     "AUDIO_ENDINGS",
     "VIDEO_ENDINGS",
     "Clip",
@@ -30,10 +29,10 @@ __all__ = [
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".m4v")
 AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus")
-ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
+_ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
 """Columns of a table that become columns of the manifest."""
 
-_KNOWN = {"file", "utterance_id", "start_seconds", "end_seconds", "duration_seconds", "text", *ATTRIBUTES}
+_KNOWN = {"file", "utterance_id", "start_seconds", "end_seconds", "duration_seconds", "text", *_ATTRIBUTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Clip:
         audio: the file to hear, relative to the root; the film itself where there is no sound file of its name.
         video: the file to see, relative to the root; None for sound alone.
         transcript: the transcript beside it; None where there is none.
-        attributes: values of `ATTRIBUTES` that a table gives.
+        attributes: columns of the manifest that a table gives.
         annotations: what else a table gives.
     """
 
@@ -67,7 +66,7 @@ class Listed:
         start_seconds: start in the file.
         end_seconds: end in the file; None for its end.
         text: what is said, as one line; empty where the table does not tell.
-        attributes: values of `ATTRIBUTES` that the row gives.
+        attributes: columns of the manifest that the row gives.
         annotations: all other columns.
     """
 
@@ -213,6 +212,6 @@ def _listed(where: str, number: int, row: Mapping[str, Any], prepared: Prepared)
         start_seconds=start,
         end_seconds=end,
         text=values.get("text", ""),
-        attributes={name: values[name] for name in ATTRIBUTES if values.get(name)},
+        attributes={name: values[name] for name in _ATTRIBUTES if values.get(name)},
         annotations={name: value for name, value in values.items() if name not in _KNOWN and value},
     )

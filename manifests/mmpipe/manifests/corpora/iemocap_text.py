@@ -19,7 +19,7 @@ from mmpipe.manifests.schema import Word
 
 __all__ = ["Turn", "read_alignment", "read_transcription", "read_turns"]
 
-FRAMES_A_SECOND = 100
+_FRAMES_A_SECOND = 100
 """Frames of the forced alignment."""
 
 _NAME = r"Ses0[1-5][FM]_\w{1,40}_[FM]\d{3}"
@@ -149,5 +149,5 @@ def read_alignment(root: Path, path: Path, prepared: Prepared) -> tuple[Word, ..
             if last < first:
                 prepared.problem("times_backwards", where, f"{match[4][:40]!r}: frames {first} to {last}: left out")
             elif text := clean(_VARIANT.sub("", match[4])):
-                words.append(Word(text, first / FRAMES_A_SECOND, (last + 1) / FRAMES_A_SECOND))
+                words.append(Word(text, first / _FRAMES_A_SECOND, (last + 1) / _FRAMES_A_SECOND))
     return tuple(words) or None
