@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def check_seal(path: Path) -> str | None:
     """
     try:
         data = path.read_bytes()
-        seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(_SEAL_KEY)
+        with _one_kind_of_damage():
+            seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(_SEAL_KEY)
     except (OSError, ValueError) as error:
         return f"it cannot be read ({error})"
     if seal is None:
@@ -87,7 +89,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         pyarrow.ArrowInvalid: it is no Parquet file.
     """
     source = path if is_local(path) else pa.BufferReader(path.read_bytes())
-    with pq.ParquetFile(source) as file:
+    with _one_kind_of_damage(), pq.ParquetFile(source) as file:
         return file.read(None if columns is None else list(columns))
 
 
@@ -98,9 +100,19 @@ def read_metadata(path: Path) -> dict[str, Any]:
         OSError: the file cannot be read.
         pyarrow.ArrowInvalid: it is no Parquet file.
     """
-    if is_local(path):
-        metadata = pq.read_metadata(path).metadata or {}
-    else:
-        with path.open("rb") as stream:
-            metadata = pq.read_metadata(stream).metadata or {}
+    with _one_kind_of_damage():
+        if is_local(path):
+            metadata = pq.read_metadata(path).metadata or {}
+        else:
+            with path.open("rb") as stream:
+                metadata = pq.read_metadata(stream).metadata or {}
     return dict(json.loads(metadata.get(_METADATA_KEY, b"{}")))
+
+
+@contextmanager
+def _one_kind_of_damage() -> Iterator[None]:
+    """Raise `ArrowInvalid` also where damaged bytes look to Arrow like a type that it does not know."""
+    try:
+        yield
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, pa.ArrowIndexError) as error:
+        raise pa.ArrowInvalid(str(error)) from error
