@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 PYTHON := $(shell command -v $(PYTHON) || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo smoke test test-all check bench clean
 
@@ -13,10 +14,10 @@ smoke: $(VENV)/.demo
 	$(BIN)/mmpipe demo --smoke --out $(or $(OUT),mmpipe-smoke)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not network and not gpu and not corpus"
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not gpu and not corpus"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

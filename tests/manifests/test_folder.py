@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpipe.core.errors import CorpusError
@@ -247,7 +247,6 @@ CUES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cues=CUES)
 def test_webvtt_subrip_and_textgrid_of_the_same_cues_give_the_same_utterances(
     cues: list[tuple[int, int, list[str]]], tmp_path: Path

@@ -17,6 +17,8 @@ import pytest
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult, run_task
 
+from ..conftest import Once
+
 
 class SerialEngine:
     """Runs tasks one after the other, here."""
@@ -80,14 +82,16 @@ def write_video(
 
 
 @pytest.fixture(scope="session")
-def corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus_root(once: Once) -> Path:
     """Twenty short wav files, a broken one and an empty one."""
-    root = tmp_path_factory.mktemp("corpus")
-    for number in range(20):
-        write_wav(root / f"clip{number:02d}.wav", tone(0.4 + 0.01 * number, seed=number))
-    (root / "broken.wav").write_bytes(b"RIFF is all that is left")
-    (root / "empty.wav").write_bytes(b"")
-    return root
+
+    def make(root: Path) -> None:
+        for number in range(20):
+            write_wav(root / f"clip{number:02d}.wav", tone(0.4 + 0.01 * number, seed=number))
+        (root / "broken.wav").write_bytes(b"RIFF is all that is left")
+        (root / "empty.wav").write_bytes(b"")
+
+    return once("corpus", make)
 
 
 def clip_utterance(number: int, *, text: str | None = None, label: str | None = None) -> Utterance:
@@ -110,8 +114,13 @@ def manifest() -> pa.Table:
 
 
 @pytest.fixture(scope="session")
-def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_store(once: Once) -> Path:
     """A store of four utterances of sample IEMOCAP and one without any media or words, all stages."""
+    return once("sample-store", make_sample_store) / "iemocap"
+
+
+def make_sample_store(folder: Path) -> None:
+    """Write the store of `sample_store` into a folder."""
     from mmpipe.manifests.samples import sample_root
     from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, prepare
     from mmpipe.pipeline.extraction.run import extract, plan_extraction
@@ -119,7 +128,5 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = sample_root("iemocap")
     utterances = [*prepare("iemocap", root, {}).utterances[:4], Utterance("iemocap/nothing", "iemocap")]
-    store = tmp_path_factory.mktemp("features") / "iemocap"
     stages = resolve_stages(list(DEFAULT_STAGES), {"text": {"model": EMBEDDED_TEXT_MODEL}})
-    extract(plan_extraction(to_table(utterances), "iemocap", root, store, stages), SerialEngine())
-    return store
+    extract(plan_extraction(to_table(utterances), "iemocap", root, folder / "iemocap", stages), SerialEngine())
