@@ -18,6 +18,7 @@ from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult, run_task
 
 from ..conftest import Once
+from .runs import end_all
 
 
 class SerialEngine:
@@ -79,6 +80,13 @@ def write_video(
         for packet in video.encode(None):
             container.mux(packet)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _processes_end() -> Iterator[None]:
+    """No process that a test started outlives it."""
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ CODE = "\n".join(
 """Python leaves SIGINT ignored where it was, as in jobs that a shell starts in the background: a terminal does not."""
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
 def clean_environment() -> dict[str, str]:
     """The environment with no corpus named in it."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MMPIPE_")}
@@ -43,18 +47,22 @@ def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPro
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
+        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
         try:
             main()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            if threads is not None:
+                sys.modules["torch"].set_num_threads(threads)
     return subprocess.CompletedProcess(command, code, output.getvalue(), errors.getvalue())
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start `mmpipe ARGUMENTS` in a session of its own, with no corpus named in the environment."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", CODE, *map(str, arguments)],
         env=clean_environment() | {"PYTHONPATH": path},
         stdout=subprocess.PIPE,
@@ -63,6 +71,17 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         start_new_session=True,
         **options,
     )
+    _started.append(process)
+    return process
+
+
+def end_all() -> None:
+    """Kill what `start` started and a test that failed left running."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -124,7 +124,7 @@ def test_runs_that_ended_or_work_on_other_slices_are_not_reported(tmp_path: Path
 def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "corpus"
     root.mkdir()
-    for number in range(24):
+    for number in range(20):
         write_video(root / f"clip{number:02d}.mp4", 12, audio=tone(0.48, seed=number))
     options = ["faces.detector=full-frame"]
     stages = ["audio", "faces", "expression"]
