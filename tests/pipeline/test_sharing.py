@@ -136,7 +136,7 @@ def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.C
             out=tmp_path / "store",
             stages=stages,
             assignments=options,
-            workers=1,
+            engine=SerialEngine(),  # type: ignore[arg-type]
             device="cpu",
             dry_run=dry,
         )

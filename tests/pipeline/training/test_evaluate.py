@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -88,11 +89,15 @@ def make_spoken(folder: Path) -> None:
     train(config, folder / "store", folder / "run")
 
 
-def test_a_clip_is_predicted_with_the_models_own_extraction(spoken: Path, tmp_path: Path) -> None:
+def test_a_clip_is_predicted_with_the_models_own_extraction(
+    spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = tmp_path / "clip.wav"
     clip.write_bytes(b"the model does not listen")
     happy = run_predict(spoken, clip, "what a wonderful lovely happy day")
     assert sum(happy.values()) == pytest.approx(1, abs=1e-5) and next(iter(happy)) == "joy"
+    here = nullcontext(SerialEngine())  # the first call started a process, which is not needed again
+    monkeypatch.setattr("mmpipe.pipeline.training.predict.LocalEngine", lambda workers: here)
     told = tmp_path / "told.vtt"
     told.write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nleave me alone you stupid idiot\n")
     assert next(iter(run_predict(spoken, clip, vtt=told))) == "anger"

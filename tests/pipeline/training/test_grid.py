@@ -68,7 +68,7 @@ def test_a_table_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_
     one_fold: Stores, tmp_path: Path
 ) -> None:
     labeled, unlabeled, balanced = one_fold
-    settings = [word for name in ("batch_size=16", "epochs=4", "faces=8", "words=8") for word in ("--set", name)]
+    settings = [word for name in ("batch_size=16", "epochs=3", "faces=8", "words=8") for word in ("--set", name)]
     where = ["--labeled", labeled, "--unlabeled", unlabeled, "--balanced", balanced]
     command = ["train", "--table", 7, "--size", "small", "--device", "cpu", *where, *settings, "--out"]
     began = time.monotonic()
