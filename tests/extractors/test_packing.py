@@ -111,7 +111,7 @@ class Uneven(torch.nn.Module):
 def uneven(folder: Path) -> Bert:
     extractor = Bert(BertConfig(model=str(folder), max_tokens=64))
     extractor.prepare()
-    for layer in extractor._network.encoder.layer:
+    for layer in extractor._network.model.encoder.layer:
         layer.intermediate.dense = Uneven(layer.intermediate.dense)
     return extractor
 
@@ -128,10 +128,10 @@ def test_where_small_calls_differ_they_are_padded_to_the_full_size(tiny_bert: Pa
     extractor = Bert(BertConfig(model=str(tiny_bert), max_tokens=64))
     extractor.prepare()
     sizes: list[int] = []
-    extractor._network.register_forward_pre_hook(
+    extractor._network.model.register_forward_pre_hook(
         lambda _, __, named: sizes.append(named["input_ids"].shape[1]), with_kwargs=True
     )
     rows_of(extractor, [["the", "cat"]])
-    extractor._sizes[32] = False
+    extractor._network._sizes[32] = False
     rows_of(extractor, [["the", "cat"]])
     assert sizes == [32, 2_048]

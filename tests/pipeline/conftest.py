@@ -129,12 +129,13 @@ def sample_store(once: Once) -> Path:
 
 def make_sample_store(folder: Path) -> None:
     """Write the store of `sample_store` into a folder."""
+    from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
+    from mmpipe.manifests.prepare import prepare_corpus
     from mmpipe.manifests.samples import sample_root
-    from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, prepare
-    from mmpipe.pipeline.extraction.run import extract, plan_extraction
+    from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
     from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, resolve_stages
 
     root = sample_root("iemocap")
-    utterances = [*prepare("iemocap", root, {}).utterances[:4], Utterance("iemocap/nothing", "iemocap")]
-    stages = resolve_stages(list(DEFAULT_STAGES), {"text": {"model": EMBEDDED_TEXT_MODEL}})
-    extract(plan_extraction(to_table(utterances), "iemocap", root, folder / "iemocap", stages), SerialEngine())
+    utterances = [*prepare_corpus("iemocap", root, {}).utterances[:4], Utterance("iemocap/nothing", "iemocap")]
+    stages = resolve_stages(list(DEFAULT_STAGES), {"text": {"model": PACKAGED_MODEL}})
+    run_plan(plan_extraction(to_table(utterances), "iemocap", root, folder / "iemocap", stages), SerialEngine())

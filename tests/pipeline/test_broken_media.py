@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
@@ -61,9 +61,9 @@ def rows(folder: Path) -> Rows:
     for name in GOOD:
         good(root / name)
     first = _manifest(GOOD[:1])  # loads every module, while they can be read
-    extract(plan_extraction(first, "test", root, folder / "first", STAGES), SerialEngine())
+    run_plan(plan_extraction(first, "test", root, folder / "first", STAGES), SerialEngine())
     with unprivileged():
-        extract(plan_extraction(_manifest([*names, *GOOD]), "test", root, folder / "store", STAGES), SerialEngine())
+        run_plan(plan_extraction(_manifest([*names, *GOOD]), "test", root, folder / "store", STAGES), SerialEngine())
     store = FeatureStore(folder / "store")
     uri = {row["utterance_id"]: row["audio"]["uri"] for row in store.manifest().to_pylist()}
     return {spec.name: {uri[row["utterance_id"]]: row for row in store.read(spec.name).to_pylist()} for spec in STAGES}

@@ -20,7 +20,7 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.engines.worker import Worker, WorkerDied
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
@@ -44,14 +44,14 @@ def sentences(count: int, special: dict[int, str] | None = None) -> pa.Table:
 def run(manifest: pa.Table, store: Path, *stages: StageSpec, workers: int = 2) -> list[TaskResult]:
     results: list[TaskResult] = []
     with LocalEngine(workers) as engine:
-        extract(plan_extraction(manifest, "test", store.parent, store, stages), engine, results.append)
+        run_plan(plan_extraction(manifest, "test", store.parent, store, stages), engine, results.append)
     return results
 
 
 def test_a_worker_that_dies_costs_the_utterance_that_killed_it_and_nothing_else(tmp_path: Path) -> None:
     run(sentences(20, {18: "crash"}), tmp_path / "crashed", toy(Deadly))
     planned = plan_extraction(sentences(20), "test", tmp_path, tmp_path / "whole", [toy(Deadly)])
-    extract(planned, SerialEngine())
+    run_plan(planned, SerialEngine())
     crashed, whole = (FeatureStore(tmp_path / name).read("toy") for name in ("crashed", "whole"))
     assert crashed.to_pylist()[18] == {
         "utterance_id": "test/000018",
@@ -92,7 +92,7 @@ def test_failed_rows_alone_are_made_again_when_asked(tmp_path: Path) -> None:
     store, helper = tmp_path / "store", tmp_path / "helper"
     manifest = sentences(40, {2: f"unless {helper}", 30: f"unless {helper}"})
     stage, other = toy(Flaky), Path(f"{helper}.asked")
-    extract(plan_extraction(manifest, "test", tmp_path, store, [stage]), SerialEngine())
+    run_plan(plan_extraction(manifest, "test", tmp_path, store, [stage]), SerialEngine())
     assert FeatureStore(store).statuses("toy") == {"ok": 38, "extractor_error": 2}
     assert plan_extraction(manifest, "test", tmp_path, store, [stage]).tasks == ()
     other.unlink()
@@ -100,11 +100,11 @@ def test_failed_rows_alone_are_made_again_when_asked(tmp_path: Path) -> None:
     again = plan_extraction(manifest, "test", tmp_path, store, [stage], retry_failed=True)
     assert again.reasons == {("toy", "rows failed"): 2}
     made: list[TaskResult] = []
-    extract(again, SerialEngine(), made.append)
+    run_plan(again, SerialEngine(), made.append)
     assert [result.made for result in made] == [1, 1]
     assert other.read_text() == "xx"
     assert plan_extraction(manifest, "test", tmp_path, store, [stage], retry_failed=True).tasks == ()
-    extract(plan_extraction(manifest, "test", tmp_path, tmp_path / "fresh", [stage]), SerialEngine())
+    run_plan(plan_extraction(manifest, "test", tmp_path, tmp_path / "fresh", [stage]), SerialEngine())
     for shard in range(3):
         assert shard_path(store, "toy", shard).read_bytes() == shard_path(tmp_path / "fresh", "toy", shard).read_bytes()
 
@@ -112,10 +112,10 @@ def test_failed_rows_alone_are_made_again_when_asked(tmp_path: Path) -> None:
 def test_a_shard_that_another_run_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
     store = tmp_path / "store"
     first, second = (plan_extraction(sentences(20), "test", tmp_path, store, [toy(Counting)]) for _ in range(2))
-    extract(first, SerialEngine())
+    run_plan(first, SerialEngine())
     written = {path: path.stat().st_mtime_ns for path in store.rglob("*.parquet")}
     results: list[TaskResult] = []
-    extract(second, SerialEngine(), results.append)
+    run_plan(second, SerialEngine(), results.append)
     assert [(result.made, result.reason) for result in results] == [(0, "made by another run")] * 2
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.parquet")} == written
 

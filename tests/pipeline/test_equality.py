@@ -12,7 +12,8 @@ import opensmile
 import pytest
 import torch
 
-from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.faces.densenet import load_network
+from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model, quiet
 from mmpipe.manifests.samples import sample_root

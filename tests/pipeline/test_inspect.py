@@ -15,7 +15,7 @@ from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.inspect import run_inspect
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.store.summary import durations_seconds, inspect_store, inspect_utterance, summarise_manifest
@@ -31,7 +31,7 @@ def original(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     bad = [Utterance(f"test/{name}", "test", audio=MediaSpan(f"{name}.wav")) for name in ("broken", "gone")]
     good = [clip_utterance(number, label="happy" if number < 5 else "sad") for number in range(20)]
     path = tmp_path_factory.mktemp("inspect") / "store"
-    extract(plan_extraction(to_table([*good, *bad]), "test", corpus_root, path, [AUDIO]), SerialEngine())
+    run_plan(plan_extraction(to_table([*good, *bad]), "test", corpus_root, path, [AUDIO]), SerialEngine())
     return path
 
 
@@ -146,7 +146,7 @@ def test_the_face_strip_holds_the_crops_side_by_side(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", frames=35)
     manifest = to_table([Utterance("test/a", "test", video=MediaSpan("a.mp4"))])
     faces = StageSpec("faces", "face-crops", {"detector": "full-frame"})
-    extract(plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [faces]), SerialEngine())
+    run_plan(plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [faces]), SerialEngine())
     run_inspect(tmp_path / "store", "test/a", tmp_path / "strip.png")
     strip = cv2.imread(str(tmp_path / "strip.png"), cv2.IMREAD_UNCHANGED)
     assert strip is not None and strip.shape == (64, 4 * 64)

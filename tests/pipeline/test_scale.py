@@ -69,7 +69,7 @@ import os, re, sys
 from pathlib import Path
 from mmpipe.manifests.io import read_manifest
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import run_plan, plan_extraction
 from tests.pipeline.test_scale import MEMORY_STAGES
 
 
@@ -82,7 +82,7 @@ if __name__ == "__main__":
     root, path, kind, store = (Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
     manifest = read_manifest(path)
     with LocalEngine(2) as engine:
-        result = extract(plan_extraction(manifest, "ami", root, store, MEMORY_STAGES[kind]), engine)
+        result = run_plan(plan_extraction(manifest, "ami", root, store, MEMORY_STAGES[kind]), engine)
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         print(peak("self"), max(map(peak, children)))
     assert all(counts == {"ok": manifest.num_rows} for counts in result.statuses.values()), result.statuses

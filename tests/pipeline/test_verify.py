@@ -9,7 +9,7 @@ import pytest
 
 from mmpipe.manifests.schema import to_table
 from mmpipe.pipeline.cli.inspect import run_verify
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
 from mmpipe.pipeline.store.verify import verify_store
@@ -25,7 +25,7 @@ def original(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("verify") / "store"
     manifest = to_table(clip_utterance(number) for number in range(20))
     planned = plan_extraction(manifest, "test", corpus_root, path, [StageSpec("audio", "is10"), toy(Counting, "text")])
-    extract(planned, SerialEngine())
+    run_plan(planned, SerialEngine())
     return path
 
 

@@ -63,10 +63,10 @@ def _sealed(data: bytes) -> bytes:
 
 
 def check_seal(path: Path) -> str | None:
-    """Hash a file of `write_parquet` anew: what is wrong with it, or None.
+    """Hash a file of `write_parquet` again: what is wrong with it, or None.
 
     The footer holds, under the key `mmpipe.sha256`, the SHA-256 of the whole file with zeros in that place, so one
-    changed byte anywhere shows, in the seal itself too.
+    changed byte anywhere is found, also in the seal itself.
     """
     try:
         data = path.read_bytes()
@@ -86,7 +86,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is no Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file.
     """
     source = path if is_local(path) else pa.BufferReader(path.read_bytes())
     with _one_kind_of_damage(), pq.ParquetFile(source) as file:
@@ -94,11 +94,11 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The JSON that `write_parquet` left in the footer; empty where there is none.
+    """The JSON that `write_parquet` put into the footer; empty if there is none.
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is no Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file.
     """
     with _one_kind_of_damage():
         if is_local(path):

@@ -18,7 +18,7 @@ Status = Literal[
     "extractor_error",
     "worker_crashed",
 ]
-"""What a row of a shard says of its utterance."""
+"""The status of an utterance in a row of a shard."""
 
 STATUSES: dict[Status, str] = {
     "ok": "the row holds its features",
@@ -32,10 +32,10 @@ STATUSES: dict[Status, str] = {
     "extractor_error": "the extractor raised an error on this utterance",
     "worker_crashed": "the process that worked on this utterance alone died, twice",
 }
-"""Every status a row can carry, and what it means."""
+"""Every status of a row, and what it means."""
 
 FAILURES: tuple[Status, ...] = ("media_missing", "media_error", "extractor_error", "worker_crashed")
-"""The statuses that say that something is broken (an utterance without a face or a transcript is not)."""
+"""The statuses of rows that failed (an utterance without a face or a transcript did not fail)."""
 
 Category = Literal[
     "file_missing",
@@ -72,7 +72,7 @@ Category = Literal[
     "odd_video",
     "speaker_crosses",
 ]
-"""What a problem of a corpus is about."""
+"""The category of a problem of a corpus."""
 
 CATEGORIES: dict[Category, str] = {
     "file_missing": "a file of labels, transcripts or times that the corpus should have is not there",

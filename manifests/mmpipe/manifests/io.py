@@ -1,4 +1,4 @@
-"""Manifests on disk: same rows, same bytes; checked when read; media resolved inside the root."""
+"""Manifests on disk: equal rows give equal bytes, reading checks the rules, and media are resolved inside the root."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _UNSAFE = (
 )
 
 _FAR = 1e9
-"""Seconds that no recording has: infinities and nonsense lie behind it."""
+"""More seconds than any recording has: larger values and infinities are errors."""
 
 
 def write_manifest(manifest: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def read_manifest(path: Path) -> pa.Table:
     """
     try:
         manifest = read_parquet(path).replace_schema_metadata(None)
-        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise wherever they are first looked at
+        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise later, at their first use
         _ = manifest.column_names
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"the manifest {path} cannot be read: {error}") from error
@@ -103,7 +103,7 @@ def _check_schema(manifest: pa.Table, path: Path | str) -> None:
 
 
 def _first(broken: Any) -> int | None:
-    """The first row for which a rule is broken; a null counts as broken."""
+    """The first row that breaks a rule; a null counts as broken."""
     row: int = pc.index(pc.fill_null(broken, True), True).as_py()
     return row if row >= 0 else None
 
@@ -114,7 +114,7 @@ def _outside(values: Any, low: float, high: float) -> Any:
 
 
 def _check_spans(where: str, ids: pa.ChunkedArray, spans: pa.ChunkedArray) -> None:
-    """Check spans, none of them null; `where` has a gap for the utterance's id."""
+    """Check spans, which are not null; `where` has a placeholder for the utterance's id."""
     uris, starts, ends = (pc.struct_field(spans, name) for name in ("uri", "start_seconds", "end_seconds"))
     for pattern, _ in _UNSAFE:
         if (row := _first(pc.match_substring_regex(uris, pattern))) is not None:
@@ -177,7 +177,7 @@ def lies_inside(path: Path, root: Path) -> bool:
 
 
 def refuse_links(manifest: pa.Table, root: Path) -> None:
-    """Make sure that no media file of a manifest is a link, or lies in a linked folder, that leads out of `root`.
+    """Check that no media file of a manifest is a link out of `root`, or is in a linked folder outside of it.
 
     Raises:
         ManifestError: one does.

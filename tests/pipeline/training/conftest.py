@@ -11,6 +11,7 @@ import pyarrow as pa
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.store.feature_store import shard_path, shard_schema, write_shard, write_store
 from mmpipe.pipeline.store.plan import plan
+from mmpipe.pipeline.store.provenance import StageProvenance
 
 WIDTHS = {"audio": 20, "expression": 24, "text": 24}
 
@@ -63,7 +64,7 @@ def make_store(
         for row in range(rows)
     )
     ordered = plan(manifest)
-    stages = {s: {"extractor": s, "config": {"c": config}, "weights": {}, "versions": {}} for s in WIDTHS}
+    stages = {s: StageProvenance(s, "", {"c": config}, {}, {}) for s in WIDTHS}
     write_store(path, "made", ordered, stages, "0")
     ids, numbers = ordered.column("utterance_id").to_pylist(), ordered.column("shard").to_pylist()
     for stage, width in WIDTHS.items():
@@ -87,6 +88,6 @@ def make_store(
             write_shard(
                 shard_path(path, stage, shard),
                 table,
-                {"stage": stage, **stages[stage], "shard": shard, "rows": [r["utterance_id"] for r in made]},
+                {"stage": stage, **stages[stage].to_json(), "shard": shard, "rows": [r["utterance_id"] for r in made]},
             )
     return path

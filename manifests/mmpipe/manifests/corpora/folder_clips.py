@@ -1,4 +1,4 @@
-"""The clips of a folder: found by their endings, or listed in a table. No media file is decoded."""
+"""The clips of a folder: found by their endings, or listed in a table. Media are not decoded."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _KNOWN = {"file", "utterance_id", "start_seconds", "end_seconds", "duration_seco
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Files of one name.
+    """The files of one clip, which have one name.
 
     Attributes:
         name: path below the root without an ending.
-        audio: the file to hear, relative to the root; the film itself where there is no sound file of its name.
-        video: the file to see, relative to the root; None for sound alone.
+        audio: the file with the audio, relative to the root; the video file if there is no audio file of its name.
+        video: the file with the video, relative to the root; None for audio alone.
         transcript: the transcript beside it; None where there is none.
         attributes: columns of the manifest that a table gives.
         annotations: what else a table gives.
@@ -65,7 +65,7 @@ class Listed:
         file: relative to the root; None for text alone.
         start_seconds: start in the file.
         end_seconds: end in the file; None for its end.
-        text: what is said, as one line; empty where the table does not tell.
+        text: what is said, as one line; empty if the table does not give it.
         attributes: columns of the manifest that the row gives.
         annotations: all other columns.
     """
@@ -80,12 +80,12 @@ class Listed:
 
     @property
     def has_video(self) -> bool:
-        """Whether the file is a film by its ending."""
+        """Whether the file is a video by its ending."""
         return self.file is not None and PurePosixPath(self.file).suffix.lower() in VIDEO_ENDINGS
 
 
 def find_clips(root: Path, prepared: Prepared) -> list[Clip]:
-    """The clips below `root`, by name. Hidden files and folders are passed over, links that leave the root noted."""
+    """The clips below `root`, by name. Hidden files and folders are skipped, links that leave the root are noted."""
     sounds: dict[str, str] = {}
     films: dict[str, str] = {}
     transcripts: dict[str, dict[str, Path]] = {}
@@ -156,7 +156,7 @@ def table_clips(root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:
     """The rows of a table of clips, in its order; rows that cannot be used are noted and skipped.
 
     Raises:
-        CorpusError: the table is not there, leaves the root, or has neither a column `file` nor a column `text`.
+        CorpusError: the table does not exist, is outside the root, or has neither a column `file` nor a column `text`.
     """
     path = root / table
     if unsafe_uri(table) or not lies_inside(path, root):

@@ -33,7 +33,7 @@ _SOURCE_LABELS = {
     "oth": "other",
     "xxx": None,
 }
-"""The corpus's labels; `xxx` has no majority, so no label."""
+"""The corpus's labels; a turn with `xxx` has no majority and so no label."""
 
 _FOUR_CLASSES = {"hap": "happiness", "exc": "happiness", "ang": "anger", "sad": "sadness", "neu": "neutral"}
 """The paper's task: 5,531 utterances, excitement merged into happiness (section 4.1)."""
@@ -63,7 +63,7 @@ _ALL = {
     "other": 3,
     "none": 2507,
 }
-"""`none` are the turns without a majority."""
+"""The labels of all turns; `none` is the number of turns without a majority."""
 
 _LEFT, _RIGHT = Region(0.0, 0.0, 0.5, 1.0), Region(0.5, 0.0, 0.5, 1.0)
 
@@ -83,7 +83,7 @@ class Iemocap(Corpus):
     options: IemocapOptions
 
     def prepare(self, root: Path) -> Prepared:
-        """One utterance a turn of EmoEvaluation that has a label of the task, by session, dialog and time."""
+        """One utterance for each turn of EmoEvaluation with a label of the task, by session, dialog and time."""
         require(
             root,
             "IEMOCAP",

@@ -28,7 +28,7 @@ _TURN = re.compile(
     r"(?P<label>\w{1,20})\s+\[(?P<vad>[^\]]*)\]\s*",
     re.ASCII,
 )
-# Turns such as Ses01F_impro01_MXX0 are words between turns, which nobody evaluated.
+# Turns such as Ses01F_impro01_MXX0 are words between turns, which were not evaluated.
 _SPOKEN = re.compile(r"(?P<turn>Ses0[1-5][FM]_\w{1,40}_[FM]\w{3,4}) *\[[\d. -]*\] *:(?P<text>.*)", re.ASCII)
 _ALIGNED = re.compile(r"\s*(\d{1,9})\s+(\d{1,9})\s+(-?\d+)\s+(\S+)\s*", re.ASCII)
 _VARIANT = re.compile(r"\(\d+\)$", re.ASCII)
@@ -132,7 +132,7 @@ def read_alignment(root: Path, path: Path, prepared: Prepared) -> tuple[Word, ..
     """Words with times in seconds from the start of the turn; None where there are none.
 
     Columns are SFrm, EFrm (frames of 10 ms, the last one included), SegAScr and Word. Silence and noise (`<s>`,
-    `<sil>`, `++LAUGHTER++`) are no words; variants of pronunciation (`A(2)`) are.
+    `<sil>`, `++LAUGHTER++`) are left out; variants of pronunciation (`A(2)`) are words.
     """
     if not is_file(path):
         prepared.problem("no_alignment", path.relative_to(root), "the file is missing: the words have no times")

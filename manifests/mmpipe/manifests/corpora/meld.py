@@ -1,9 +1,9 @@
-"""MELD (Poria et al. 2019): utterances of a television series with text, sound and picture.
+"""MELD (Poria et al. 2019): utterances of a television series with text, audio and video.
 
 Layout of the raw release: `{train,dev,test}_sent_emo.csv` beside `train_splits/`, `dev_splits_complete/` and
 `output_repeated_splits_test/` with `dia{Dialogue_ID}_utt{Utterance_ID}.mp4`. Ids repeat across splits, so an
-utterance's id names its split. Several faces and no speaker box: the paper uses sound and text only. A clip's times
-in the series are annotations, as its file starts at 0.
+utterance's id names its split. A frame shows several faces and the speaker is not marked: the paper uses audio and text
+only. A clip's times in the series are annotations, as its file starts at 0.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Meld(Corpus):
     stages: ClassVar[tuple[str, ...]] = ("audio", "text")
 
     def prepare(self, root: Path) -> Prepared:
-        """One utterance a row of the three tables, in their order."""
+        """One utterance for each row of the three tables, in their order."""
         names = ", ".join(f"{split}_sent_emo.csv" for split in _SPLITS)
         require(root, "MELD", ("*_sent_emo.csv",), f"MELD.Raw, with {names}")
         prepared = Prepared()

@@ -1,4 +1,4 @@
-"""Text files of corpora: whatever bytes they hold, reading them gives lines and problems, never a traceback."""
+"""Text files of corpora: whatever bytes they contain, reading them gives lines and problems, never an exception."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _C1 = re.compile("[\x80-\x9f]")
 
 
 def read_bytes(root: Path, path: Path, prepared: Prepared) -> bytes | None:
-    """The bytes of a file; None, with a problem noted, where it cannot be read."""
+    """The bytes of a file; None, with a problem noted, if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def _decode(data: bytes) -> tuple[str, list[int]]:
     r"""Text of bytes in UTF-8, UTF-16 with a byte order mark, or (line by line) Windows-1252.
 
     Corpora of English speech mix UTF-8 with curly quotes and dashes of Windows-1252, and with such text that was once
-    taken for Latin-1 (control characters U+0080 to U+009F). All three come out as the character that was meant.
+    decoded as Latin-1 (control characters U+0080 to U+009F). All three are decoded to the intended character.
 
     Returns:
         The text, with \n at the ends of lines, and the numbers of the lines that were not in the encoding.
@@ -71,7 +71,7 @@ def _line_by_line(data: bytes) -> tuple[str, list[int]]:
 
 
 def read_text(root: Path, path: Path, prepared: Prepared) -> str | None:
-    """The text of a file; None where it cannot be read. Wrong bytes and empty files are noted."""
+    """The text of a file; None if it cannot be read. Wrong bytes and empty files are noted."""
     data = read_bytes(root, path, prepared)
     if data is None:
         return None
@@ -86,13 +86,13 @@ def read_text(root: Path, path: Path, prepared: Prepared) -> str | None:
 
 
 def read_lines(root: Path, path: Path, prepared: Prepared) -> list[str]:
-    """The lines of a file, none where it cannot be read."""
+    """The lines of a file; empty if it cannot be read."""
     text = read_text(root, path, prepared)
     return [] if text is None else text.removesuffix("\n").split("\n")
 
 
 def parse_seconds(text: str | None) -> float | None:
-    """A time of 0 or more in seconds, at most a million; None where the text is none.
+    """A time in seconds, from 0 to a million; None if the text is not one.
 
     Example:
         >>> parse_seconds("6.2901"), parse_seconds("-1"), parse_seconds("nan"), parse_seconds(None)
@@ -100,7 +100,7 @@ def parse_seconds(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    # Nearly every time of a corpus has this form, and it is an order of magnitude cheaper to see than the general one.
+    # Nearly every time of a corpus has this form, which is ten times cheaper to check than the general one.
     is_plain = len(text) < 16 and text.isascii() and text.replace(".", "", 1).isdigit()
     if not is_plain and not _NUMBER.fullmatch(text.strip()):
         return None

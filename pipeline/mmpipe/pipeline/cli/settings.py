@@ -20,8 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
+from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS
 
-__all__ = ["CONFIG_FILE", "Settings", "dataset_root", "load_settings", "parse_assignments", "root_variable"]
+__all__ = [
+    "CONFIG_FILE",
+    "Settings",
+    "corpus_options",
+    "dataset_root",
+    "load_settings",
+    "parse_assignments",
+    "root_variable",
+    "stage_options",
+]
 
 CONFIG_FILE = Path("mmpipe.toml")
 """Read from the working directory unless another file is named."""
@@ -115,4 +125,21 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
         except tomllib.TOMLDecodeError:
             parsed = value
         options.setdefault(stage, {})[option] = parsed
+    return options
+
+
+def corpus_options(dataset: str, settings: Settings, *, sample: bool = False) -> dict[str, Any]:
+    """The options of a corpus: those of the bundled sample, then those that mmpipe.toml names."""
+    given = {name: value for name, value in settings.datasets.get(dataset, {}).items() if name != "root"}
+    return (SAMPLE_CORPUS_OPTIONS.get(dataset, {}) if sample else {}) | given
+
+
+def stage_options(
+    settings: Settings, assigned: dict[str, dict[str, Any]], *, sample: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The options of the stages: those of sample runs, then those of mmpipe.toml, then those of --set."""
+    options: dict[str, dict[str, Any]] = {}
+    for source in (SAMPLE_STAGE_OPTIONS if sample else {}, settings.stages, assigned):
+        for stage, given in source.items():
+            options[stage] = options.get(stage, {}) | given
     return options

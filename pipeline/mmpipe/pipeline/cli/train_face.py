@@ -54,7 +54,7 @@ def run_train_face(
 
 def run_evaluate_face(data: Path, part: str, weights: Path | None, *, flip: bool, threads: int | None) -> None:
     """Evaluate weights on one part of FERPlus and print accuracy, UAR, macro F1 and the confusion matrix."""
-    from mmpipe.extractors.faces.expression import load_network
+    from mmpipe.extractors.faces.densenet import load_network
     from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
     from mmpipe.pipeline.face_training.ferplus import PARTS, read_ferplus
     from mmpipe.pipeline.face_training.recipe import evaluate

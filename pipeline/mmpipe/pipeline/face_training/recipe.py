@@ -32,14 +32,8 @@ from torch import Tensor
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_atomic, write_bytes
-from mmpipe.extractors.faces.expression import (
-    CROP_SIZE,
-    FERPLUS_CLASSES,
-    FERPLUS_MEAN,
-    FERPLUS_STD,
-    FerplusDenseNet,
-    load_network,
-)
+from mmpipe.extractors.faces.densenet import FerplusDenseNet, load_network
+from mmpipe.extractors.faces.ferplus import CROP_SIZE, FERPLUS_CLASSES, FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.extractors.weights.bundled import sha256
 from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
 

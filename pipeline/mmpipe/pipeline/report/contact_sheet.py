@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import Rejected, StoreError
-from mmpipe.extractors.faces.crops import CROP_SIZE, decode_crops
+from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.extractors.faces.ferplus import CROP_SIZE
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, to_utterances
 from mmpipe.pipeline.extraction.stages import FACES

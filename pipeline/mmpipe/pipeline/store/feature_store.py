@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pyarrow as pa
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import location, write_json
 from mmpipe.core.parquet import fingerprint, read_metadata, read_parquet, write_parquet
+from mmpipe.pipeline.store.provenance import StageProvenance
 
 __all__ = [
     "STORE_FORMAT",
@@ -91,7 +92,7 @@ def write_store(
     path: Path,
     corpus: str,
     manifest: pa.Table,
-    stages: dict[str, Any],
+    stages: Mapping[str, StageProvenance],
     version: str,
     existing: pa.Table | None = None,
 ) -> None:
@@ -114,7 +115,7 @@ def write_store(
         "mmpipe": version,
         "corpus": corpus,
         "manifest": {"rows": manifest.num_rows, "shards": shards},
-        "stages": stages,
+        "stages": {name: stage.to_json() for name, stage in stages.items()},
     }
     target = path / "manifest.parquet"
     if existing is None or not existing.equals(manifest):
@@ -147,6 +148,11 @@ class FeatureStore:
         self.corpus: str = self.info["corpus"]
         self.num_shards: int = self.info["manifest"]["shards"]
         self._manifest: pa.Table | None = None
+
+    @property
+    def described(self) -> dict[str, StageProvenance]:
+        """What makes the features of each stage, by stage, as store.json says."""
+        return {name: StageProvenance.from_json(value) for name, value in self.info["stages"].items()}
 
     @property
     def stages(self) -> tuple[str, ...]:
