@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The tested versions; `make test CONSTRAINTS=` takes the newest ones instead.
 CONSTRAINTS ?= --constraint constraints.txt
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo smoke test test-all check bench image clean
 
@@ -15,10 +16,10 @@ smoke: $(VENV)/.demo
 	$(BIN)/mmpipe demo --smoke --out $(or $(OUT),mmpipe-smoke)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not network and not gpu and not corpus"
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not gpu and not corpus"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -12,10 +12,10 @@ from mmpipe.core.errors import UsageError
 
 __all__ = ["Registry"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class Registry(Generic[T]):
+class Registry(Generic[_T]):
     """Classes of one kind by name. The strings keep imports cheap: a class is imported when it is loaded.
 
     Args:
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
                 )
         return known
 
-    def load(self, name: str) -> type[T]:
+    def load(self, name: str) -> type[_T]:
         """The class that has this name.
 
         Raises:
@@ -66,7 +66,7 @@ class Registry(Generic[T]):
             paths = ", or MODULE:CLASS of your own" if self.takes_paths else ""
             raise UsageError(f"{self.kind} {name!r} does not exist; valid names: {', '.join(sorted(known))}{paths}")
         try:
-            return cast(type[T], getattr(importlib.import_module(module), attribute))
+            return cast(type[_T], getattr(importlib.import_module(module), attribute))
         except (ImportError, AttributeError) as error:
             if name in self.own:
                 raise

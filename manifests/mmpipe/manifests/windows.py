@@ -25,10 +25,10 @@ from mmpipe.manifests.schema import Word
 
 __all__ = ["Crop", "CropOptions", "Recording", "draw", "recordings_of"]
 
-DECIMALS = 4
+_DECIMALS = 4
 """Windows are on a grid of 0.1 ms; times of AMI's words have two or three decimals."""
 
-Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 
 
 class CropOptions(CorpusOptions):
@@ -67,13 +67,13 @@ class Recording:
     word_ids: Sequence[str]
     texts: Sequence[str]
     marks: Sequence[str]
-    start_seconds: Floats
-    end_seconds: Floats
+    start_seconds: _Floats
+    end_seconds: _Floats
 
-    def windows(self, seconds: float) -> tuple[Floats, Floats]:
+    def windows(self, seconds: float) -> tuple[_Floats, _Floats]:
         """Start and end of the window centred on each word, float64 [W] each."""
-        start = np.round((self.start_seconds + self.end_seconds) / 2 - seconds / 2, DECIMALS) + 0.0
-        return start, np.round(start + seconds, DECIMALS)
+        start = np.round((self.start_seconds + self.end_seconds) / 2 - seconds / 2, _DECIMALS) + 0.0
+        return start, np.round(start + seconds, _DECIMALS)
 
     def words(self, start: float, end: float) -> tuple[str, tuple[Word, ...]]:
         """Text and words inside a window, with times on the window's clock."""
@@ -82,8 +82,8 @@ class Recording:
         return " ".join(self.texts[n] + self.marks[n] for n in inside), tuple(
             Word(
                 self.texts[n],
-                round(float(self.start_seconds[n]) - start, DECIMALS),
-                round(float(self.end_seconds[n]) - start, DECIMALS),
+                round(float(self.start_seconds[n]) - start, _DECIMALS),
+                round(float(self.end_seconds[n]) - start, _DECIMALS),
             )
             for n in inside
         )
@@ -118,7 +118,7 @@ def draw(recordings: Iterable[Recording], options: CropOptions) -> list[Crop]:
     """
     crops: list[Crop] = []
     drawn: dict[str, list[float]] = defaultdict(list)
-    gap = options.crop_seconds * (1 - options.max_overlap) - 10**-DECIMALS
+    gap = options.crop_seconds * (1 - options.max_overlap) - 10**-_DECIMALS
     for crop in _in_turn(list(recordings), options):
         if len(crops) == options.num_crops:
             break
@@ -132,7 +132,7 @@ def draw(recordings: Iterable[Recording], options: CropOptions) -> list[Crop]:
     return crops
 
 
-def _candidates(recording: Recording, seconds: float) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+def _candidates(recording: Recording, seconds: float) -> tuple[npt.NDArray[np.intp], _Floats, _Floats]:
     """Words whose window is inside the media and contains them and both neighbours, with those windows [C] each."""
     starts, ends = recording.start_seconds, recording.end_seconds
     opens, closes = recording.windows(seconds)

@@ -20,6 +20,7 @@ from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.ami_xml import Speaker, read_meetings, read_words, words_files
 from mmpipe.manifests.formats.riff import riff_seconds
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import MediaSpan, Utterance
 from mmpipe.manifests.windows import Crop, CropOptions, Recording, draw
 
@@ -152,7 +153,7 @@ def _files(speaker: Speaker) -> int:
 
 
 def _missing(root: Path, speaker: Speaker) -> list[str]:
-    return [uri for uri in (_audio_uri(speaker), _video_uri(speaker)) if uri and not (root / uri).is_file()]
+    return [uri for uri in (_audio_uri(speaker), _video_uri(speaker)) if uri and not is_file(root / uri)]
 
 
 def _audio_uri(speaker: Speaker) -> str:

@@ -19,9 +19,9 @@ from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import parse_seconds, read_bytes
 
-__all__ = ["Speaker", "SpokenWords", "read_meetings", "read_words"]
+__all__ = ["Speaker", "SpokenWords", "read_meetings", "read_words", "words_files"]
 
-NITE_ID = "http://nite.sourceforge.net/}id"
+_NITE_ID = "http://nite.sourceforge.net/}id"
 """The attribute as expat names it."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}", re.ASCII)
@@ -182,7 +182,7 @@ class _Words:
             if self.marks:
                 self.marks[-1] += text
             return
-        word_id = clean(attributes.get(NITE_ID, ""))
+        word_id = clean(attributes.get(_NITE_ID, ""))
         start, end = parse_seconds(attributes.get("starttime")), parse_seconds(attributes.get("endtime"))
         if not word_id or word_id in self.seen:
             self._skip("repeated_id" if word_id else "malformed_line", f"{text!r} has the nite:id {word_id!r}")

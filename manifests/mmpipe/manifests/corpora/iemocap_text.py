@@ -14,11 +14,12 @@ from typing import Any
 from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import parse_seconds, read_lines
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import Word
 
 __all__ = ["Turn", "read_alignment", "read_transcription", "read_turns"]
 
-FRAMES_A_SECOND = 100
+_FRAMES_A_SECOND = 100
 """Frames of the forced alignment."""
 
 _NAME = r"Ses0[1-5][FM]_\w{1,40}_[FM]\d{3}"
@@ -133,7 +134,7 @@ def read_alignment(root: Path, path: Path, prepared: Prepared) -> tuple[Word, ..
     Columns are SFrm, EFrm (frames of 10 ms, the last one included), SegAScr and Word. Silence and noise (`<s>`,
     `<sil>`, `++LAUGHTER++`) are left out; variants of pronunciation (`A(2)`) are words.
     """
-    if not path.is_file():
+    if not is_file(path):
         prepared.problem("no_alignment", path.relative_to(root), "the file is missing: the words have no times")
         return None
     words = []
@@ -148,5 +149,5 @@ def read_alignment(root: Path, path: Path, prepared: Prepared) -> tuple[Word, ..
             if last < first:
                 prepared.problem("times_backwards", where, f"{match[4][:40]!r}: frames {first} to {last}: left out")
             elif text := clean(_VARIANT.sub("", match[4])):
-                words.append(Word(text, first / FRAMES_A_SECOND, (last + 1) / FRAMES_A_SECOND))
+                words.append(Word(text, first / _FRAMES_A_SECOND, (last + 1) / _FRAMES_A_SECOND))
     return tuple(words) or None

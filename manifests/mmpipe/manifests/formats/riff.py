@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 __all__ = ["riff_seconds"]
 
-MAX_CHUNKS = 64
+_MAX_CHUNKS = 64
 """Chunks that are read before the search ends; the headers of both formats come first."""
 
 
@@ -41,7 +41,7 @@ def _unknown(stream: BinaryIO, size: int) -> float | None:
 
 def _chunks(stream: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, place and length of the chunks up to `end`; the length is limited to the bytes of the file."""
-    for _ in range(MAX_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         place = stream.tell()
         if place + 8 > end:
             return

@@ -11,9 +11,7 @@ from typing import Any
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import read_text
 
-__all__ = ["TABLE_ENDINGS", "read_rows"]
-
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
+__all__ = ["read_rows"]
 
 
 def read_rows(root: Path, path: Path, prepared: Prepared) -> Iterator[tuple[int, dict[str, Any]]]:

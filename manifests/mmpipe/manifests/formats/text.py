@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmpipe.manifests.contract import Prepared
 
-__all__ = ["decode", "parse_seconds", "read_bytes", "read_lines", "read_text"]
+__all__ = ["parse_seconds", "read_bytes", "read_lines", "read_text"]
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -29,7 +29,7 @@ def read_bytes(root: Path, path: Path, prepared: Prepared) -> bytes | None:
     return None
 
 
-def decode(data: bytes) -> tuple[str, list[int]]:
+def _decode(data: bytes) -> tuple[str, list[int]]:
     r"""Text of bytes in UTF-8, UTF-16 with a byte order mark, or (line by line) Windows-1252.
 
     Corpora of English speech mix UTF-8 with curly quotes and dashes of Windows-1252, and with such text that was once
@@ -39,7 +39,7 @@ def decode(data: bytes) -> tuple[str, list[int]]:
         The text, with \n at the ends of lines, and the numbers of the lines that were not in the encoding.
 
     Example:
-        >>> decode("I\u2019m\n".encode() + b"I\x92m\n")
+        >>> _decode("I\u2019m\n".encode() + b"I\x92m\n")
         ('I’m\nI’m\n', [2])
     """
     for mark, name in _BOMS:
@@ -78,7 +78,7 @@ def read_text(root: Path, path: Path, prepared: Prepared) -> str | None:
     where = path.relative_to(root)
     if not data.strip():
         prepared.problem("file_empty", where, "the file is empty")
-    text, wrong = decode(data)
+    text, wrong = _decode(data)
     if wrong:
         shown = ", ".join(map(str, wrong[:5])) + (" ..." if len(wrong) > 5 else "")
         prepared.problem("wrong_encoding", f"{where}:{wrong[0]}", f"lines {shown} are not UTF-8: read as Windows-1252")

@@ -21,7 +21,7 @@ __all__ = ["TRANSCRIPT_ENDINGS", "Cue", "Transcript", "read_transcript"]
 TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".TextGrid", ".txt")
 """Endings of transcripts, in the order in which they are searched for beside a clip."""
 
-WORD_TIERS = re.compile(r"(.* - )?words?", re.IGNORECASE)
+_WORD_TIERS = re.compile(r"(.* - )?words?", re.IGNORECASE)
 """Names of TextGrid tiers that hold one word an interval (`speaker - words` is what forced aligners write)."""
 
 _PHONE_TIERS = re.compile(r"(.* - )?(phones?|phonemes?|segments?)", re.IGNORECASE)
@@ -139,8 +139,8 @@ def _textgrid(where: str, text: str, prepared: Prepared, tier: str | None) -> Tr
         prepared.problem("file_damaged", f"{where}:{error.line}", f"{error}: the clip has no transcript")
         return Transcript("")
     timed = {name: _intervals(where, intervals, prepared) for name, intervals in tiers.items()}
-    words = [w for name, intervals in timed.items() if WORD_TIERS.fullmatch(name) and name != tier for w in intervals]
-    others = [name for name in timed if not (WORD_TIERS.fullmatch(name) or _PHONE_TIERS.fullmatch(name))]
+    words = [w for name, intervals in timed.items() if _WORD_TIERS.fullmatch(name) and name != tier for w in intervals]
+    others = [name for name in timed if not (_WORD_TIERS.fullmatch(name) or _PHONE_TIERS.fullmatch(name))]
     chosen = tier if tier is not None else next(iter(others), None)
     if chosen is not None and chosen not in timed:
         prepared.problem(

@@ -77,7 +77,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return read_parquet(path, columns)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error}): run the same `mmpipe extract` again to make it again") from error
+        raise StoreError(
+            f"{path} cannot be read ({error}): run the same `mmpipe extract` again to make it again"
+        ) from error
 
 
 def made_with(path: Path, provenance: dict[str, Any]) -> bool:
