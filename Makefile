@@ -16,7 +16,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not network and not gpu and not corpus"
+	$(BIN)/python -m pytest -m "not network and not corpus"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -21,11 +21,12 @@ from mmpipe.extractors.faces.expression import FERPLUS_CLASSES, FerplusDenseNet,
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
 from mmpipe.pipeline import hardware
 from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.cli.train_face import Part
 from mmpipe.pipeline.cli.train_face import train_face as train_face_command
 from mmpipe.pipeline.face_training.augmentation import normalise, resize
 from mmpipe.pipeline.face_training.config import FaceTraining
 from mmpipe.pipeline.face_training.evaluation import evaluate
-from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
+from mmpipe.pipeline.face_training.ferplus import PARTS, FerplusPart, read_ferplus
 from mmpipe.pipeline.face_training.loop import FaceProgress
 from mmpipe.pipeline.face_training.recipe import train_face
 from mmpipe.pipeline.face_training.sampling import draw_weights, epoch_order
@@ -234,6 +235,7 @@ def test_the_command_trains_and_evaluates_what_it_trained(official: Path, tmp_pa
     assert done.output.split("Confusion")[1] == trained.output.split("Confusion")[1]
     wrong = CliRunner().invoke(app, ["train-face", "--data", str(official), "--evaluate", "all"])
     assert wrong.exit_code == 2
+    assert [part.value for part in Part] == list(PARTS)
 
 
 def test_the_weights_that_ship_are_named_as_torchvision_names_them() -> None:

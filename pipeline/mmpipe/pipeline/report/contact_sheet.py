@@ -95,7 +95,7 @@ def write_contact_sheet(store: FeatureStore, root: Path | None, out: Path) -> Fa
 
 
 def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> _Image:
-    """A picture of the faces of some utterances, evenly spread over the store.
+    """An image of the faces of some utterances, evenly spread over the store.
 
     Args:
         store: the store.
@@ -151,7 +151,7 @@ def boxed_frame(
         span: the utterance's video.
         row: `detected`, `box` and `frame_index` of the stage `faces`.
         every: from `frame_interval`.
-        largest: height and width in pixels that the picture fits in.
+        largest: height and width in pixels that the frame fits in.
 
     Returns:
         BGR uint8 [H, W, 3]; None where the media are not readable any more.
