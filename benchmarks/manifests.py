@@ -124,7 +124,7 @@ def read_lengths(folder: Path) -> list[tuple[str, ...]]:
         "PyAV": lambda path: av_seconds(path, {}),
         "PyAV, least probing": lambda path: av_seconds(path, {"probesize": "32", "analyzeduration": "0"}),
     }
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for seconds in (10, 1800):
         for kind in ("wav", "avi"):
             first = folder / f"{seconds}.{kind}"

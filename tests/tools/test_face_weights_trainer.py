@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tools.face_weights.__main__ import main
 from tools.face_weights.processes import average_over_processes, joined, processes, rank
 from tools.face_weights.trainer import FastFaceTraining, train_face_fast
 
@@ -79,21 +78,19 @@ def test_it_makes_nearly_the_weights_of_the_recipe(official: Path, tmp_path: Pat
         assert float((tensor.float() - fast[name].float()).norm()) <= 0.02 * float(tensor.float().norm()) + 1e-4, name
 
 
-def test_the_program_trains_as_the_page_says(official: Path, tmp_path: Path) -> None:
+def test_the_program_trains_with_the_options_of_its_command_line(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "w.safetensors"
-    command = [sys.executable, "-m", "tools.face_weights", "--data", str(official), "--out", str(out), "--epochs", "1"]
-    options = ["--set", "processes=2", "--set", "batch_size=4", "--threads", "1"]
-    repository = Path(__file__).parents[2]
-    done = subprocess.run(
-        [*command, *options], cwd=repository, env=dict(os.environ), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "on the valid part" in done.stdout
+    command = ["face_weights", "--data", str(official), "--out", str(out), "--epochs", "1", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", [*command, "--set", "processes=1", "--set", "batch_size=4"])
+    main()
+    assert f"{out.name} on the valid part" in "".join(capsys.readouterr().out.split("\n"))
     config = json.loads(out.with_suffix(".json").read_text())["config"]
-    assert (config["processes"], config["native"], config["epochs"]) == (2, False, 1)
-    wrong = subprocess.run(
-        [*command, "--set", "proceses=2"], cwd=repository, env=dict(os.environ), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert wrong.returncode == 2
-    assert "proceses" in wrong.stderr and "processes, native" in wrong.stderr
+    assert (config["processes"], config["native"], config["epochs"], config["batch_size"]) == (1, False, 1, 4)
+    monkeypatch.setattr(sys, "argv", [*command, "--set", "proceses=2"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    problem = capsys.readouterr().err
+    assert "proceses" in problem and "processes, native" in problem

@@ -2,6 +2,10 @@
 
 Both are chunks of a four-letter name, a length and that many bytes (Multimedia Programming Interface 1.0, IBM and
 Microsoft 1991). A WAV states its bytes a second and how many there are; an AVI its frames and their rate.
+
+PyAV gives the same lengths, but reads the whole index of an AVI and decodes part of a WAV when it opens them. On one
+core with a warm cache, 700 AVIs of half an hour took PyAV 5.6 s, their headers 0.02 s; 700 such WAVs took PyAV 9.7 s,
+or 0.5 s with least probing, their headers 0.03 s: `python -m benchmarks.manifests --lengths`.
 """
 
 from __future__ import annotations

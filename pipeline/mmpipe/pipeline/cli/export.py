@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
 from mmpipe.pipeline.cli.console import console
-
-if TYPE_CHECKING:
-    from mmpipe.pipeline.store.export import Form
 
 __all__ = ["Format", "export"]
 
@@ -37,7 +34,7 @@ def export(
 
     names = [name.strip() for name in stages.split(",") if name.strip()]
     target = out or Path("exports") / f"{path.resolve().name}-{format_}"
-    done = export_store(FeatureStore(path), target, cast("Form", format_.value), names or None)
+    done = export_store(FeatureStore(path), target, format_.value, names or None)
     splits = "".join(f", {split} {rows}" for split, rows in done.splits.items())
     console.print(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
     loader = "datasets.load_dataset" if format_ is Format.datasets else "pandas.read_parquet"

@@ -15,7 +15,8 @@ from mmpipe.pipeline.cli.options import Config, Root, Sample, located
 
 if TYPE_CHECKING:
     from mmpipe.manifests.schema import Utterance
-    from mmpipe.pipeline.store.summary import ManifestSummary, Summary
+    from mmpipe.pipeline.store.manifest_summary import ManifestSummary
+    from mmpipe.pipeline.store.summary import Summary
     from mmpipe.pipeline.store.utterance_view import UtteranceView
 
 __all__ = ["inspect"]
