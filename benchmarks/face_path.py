@@ -24,7 +24,8 @@ import torch
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import Frame
 from mmpipe.extractors.faces.crops import FaceCrops, FaceCropsConfig, decode_crops
-from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, Expression, ExpressionConfig
+from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
+from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.pipeline.face_training.augmentation import normalise, resize
 from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
 

@@ -26,8 +26,9 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from mmpipe.extractors.faces.crops import crop
+from mmpipe.extractors.faces.densenet import load_network
 from mmpipe.extractors.faces.detectors.mtcnn import MTCNN, MTCNNConfig
-from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model
 

@@ -28,13 +28,14 @@ from transformers import BertModel
 from benchmarks.ami_like import write_ami_like
 from benchmarks.stages import bare_audio, bare_expression, prepared, rows_of
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model
+from mmpipe.manifests.prepare import prepare_corpus
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.cli.console import table
-from mmpipe.pipeline.cli.extract import prepare
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.engines.worker import Worker
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
-from mmpipe.pipeline.extraction.stages import Inputs, StageSpec
+from mmpipe.pipeline.extraction.inputs import Inputs
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
+from mmpipe.pipeline.extraction.stages import StageSpec
 
 IS10 = StageSpec("audio", "is10")
 
@@ -63,7 +64,7 @@ def audio_rates(root: Path, utterances: Sequence[Utterance], repeats: int) -> li
 
         def two_workers() -> None:
             store = Path(folder) / str(next(number))
-            extract(plan_extraction(manifest, "ami", root, store, [IS10]), engine)
+            run_plan(plan_extraction(manifest, "ami", root, store, [IS10]), engine)
 
         two_workers()  # the workers load their libraries
         bare = bare_audio(waveforms)
@@ -124,7 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     root = write_ami_like(options.folder / "ami")
-    utterances = prepare("ami", root, {"num_crops": options.clips}).utterances
+    utterances = prepare_corpus("ami", root, {"num_crops": options.clips}).utterances
     bare, both, bare_cpu, stage = audio_rates(root, utterances, options.repeats)
     torch.set_num_threads(1)
     ours, network = expression_rates(18 * 64, options.repeats)

@@ -21,14 +21,17 @@ import transformers
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ, Audio, Extractor, Frame, Row
 from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.extractors.faces.densenet import load_network
 from mmpipe.extractors.faces.detectors.registry import DETECTORS
-from mmpipe.extractors.faces.expression import CALL_SIZE, FERPLUS_MEAN, FERPLUS_STD, load_network
+from mmpipe.extractors.faces.expression import CALL_SIZE
+from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled
-from mmpipe.extractors.weights.checkpoints import find_model
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model
+from mmpipe.manifests.prepare import prepare_corpus
 from mmpipe.manifests.samples import sample_root
 from mmpipe.pipeline.cli.console import console, table
-from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, prepare
-from mmpipe.pipeline.extraction.stages import StageSpec, item_makers
+from mmpipe.pipeline.extraction.inputs import item_makers
+from mmpipe.pipeline.extraction.stages import StageSpec
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> float:
@@ -79,7 +82,7 @@ def bare_expression(crops: Sequence[Any]) -> Callable[[], Any]:
 
 def bare_text(sentences: Sequence[Sequence[str]]) -> Callable[[], Any]:
     """Tokenizer and network of transformers on one sentence at a time."""
-    folder = find_model(EMBEDDED_TEXT_MODEL, None)
+    folder = find_model(PACKAGED_MODEL, None)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     network = transformers.AutoModel.from_pretrained(folder).eval()
     return torch.inference_mode()(
@@ -95,12 +98,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     root = sample_root("iemocap")
-    utterances = prepare("iemocap", root, {}).utterances[: options.utterances]
+    utterances = prepare_corpus("iemocap", root, {}).utterances[: options.utterances]
     stages: list[tuple[StageSpec, Callable[[Any], Callable[[], Any]]]] = [
         (StageSpec("audio", "is10"), bare_audio),
         (StageSpec("faces", "face-crops"), bare_faces),
         (StageSpec("expression", "densenet-ferplus"), bare_expression),
-        (StageSpec("text", "bert", {"model": EMBEDDED_TEXT_MODEL}), bare_text),
+        (StageSpec("text", "bert", {"model": PACKAGED_MODEL}), bare_text),
     ]
     crops: list[Any] = []
     items: list[Any]

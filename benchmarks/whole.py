@@ -37,7 +37,8 @@ from mmpipe.extractors.faces.crops import FaceCrops, decode_crops
 from mmpipe.extractors.weights.checkpoints import find_model
 from mmpipe.manifests.schema import Utterance, to_utterances
 from mmpipe.pipeline.cli.console import console, table
-from mmpipe.pipeline.extraction.stages import Inputs, StageSpec
+from mmpipe.pipeline.extraction.inputs import Inputs
+from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.hardware import available_cores
 
 __all__ = ["Spent", "bare_seconds", "run_mmpipe", "run_plain"]

@@ -17,7 +17,8 @@ import skimage.data
 
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import Frame
-from mmpipe.extractors.faces.crops import CROP_SIZE, FaceCrops, FaceCropsConfig, decode_crops
+from mmpipe.extractors.faces.crops import FaceCrops, FaceCropsConfig, decode_crops
+from mmpipe.extractors.faces.ferplus import CROP_SIZE
 
 EYES = (0.31, 0.68, 0.38)
 """The eyes' places in a picture of FER2013, as parts of its side: left, right, down."""

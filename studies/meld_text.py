@@ -17,10 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.cli.console import console, table
-from mmpipe.pipeline.cli.extract import EMBEDDED_TEXT_MODEL, run_extract
 from mmpipe.pipeline.cli.settings import parse_assignments
 from mmpipe.pipeline.cli.train import run_train
+from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.training.baselines import score_baselines
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.data.inputs import load_input
@@ -65,10 +66,10 @@ def main() -> None:
         corpus, store = out / "meld-text", out / "features"
         corpus.mkdir(parents=True, exist_ok=True)
         make_corpus(options.csv, corpus)
-        settings = out / "mmpipe.toml"
-        settings.write_text('[datasets.folder]\ntable = "utterances.csv"\n', encoding="utf-8")
-        model = [f"text.model={EMBEDDED_TEXT_MODEL}"]
-        run_extract("folder", root=corpus, out=store, stages=["text"], assignments=model, config=settings)
+        model, table_options = {"text": {"model": PACKAGED_MODEL}}, {"table": "utterances.csv"}
+        extract_corpus(
+            ExtractRequest("folder", corpus, store, corpus_options=table_options, stages=["text"], stage_options=model)
+        )
         given = parse_assignments(f"train.{text}" for text in options.set).get("train", {})
         config = make_config(**(TRAINING | given))
         run = run_train(store, None, None, out / "run", supervised=True, seeds=options.seeds, config=config)

@@ -134,7 +134,7 @@ def expression_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A safetensors file with random weights of the expression network."""
     from safetensors.torch import save_file
 
-    from mmpipe.extractors.faces.expression import FerplusDenseNet
+    from mmpipe.extractors.faces.densenet import FerplusDenseNet
 
     torch.manual_seed(7)
     path = tmp_path_factory.mktemp("expression") / "random.safetensors"

@@ -166,7 +166,7 @@ def test_what_is_no_list_of_words_costs_its_own_row_only(tiny: Bert) -> None:
 def test_a_value_beyond_float16_is_an_error_and_no_infinity(tiny_bert: Path) -> None:
     extractor = made(tiny_bert)
     with torch.no_grad():
-        extractor._network.encoder.layer[-1].output.LayerNorm.weight[3] = 1e6
+        extractor._network.model.encoder.layer[-1].output.LayerNorm.weight[3] = 1e6
     answer = next(extractor.extract([["the", "cat"]]))
     assert isinstance(answer, Rejected)
     assert answer.status == "extractor_error"

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmpipe.core.errors import Rejected, WeightsError
-from mmpipe.extractors.faces.expression import Expression, ExpressionConfig, FerplusDenseNet, load_network
+from mmpipe.extractors.faces.densenet import FerplusDenseNet, load_network
+from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmpipe.core.errors import WeightsError
-from mmpipe.extractors.faces.detectors import mtcnn_networks
+from mmpipe.extractors.faces.detectors import mtcnn_weights
 from mmpipe.extractors.faces.detectors.mtcnn import MTCNN, MTCNNConfig
 from mmpipe.extractors.faces.detectors.views import tilted
 
@@ -175,7 +175,7 @@ def test_a_face_that_stays_is_followed_without_proposals(monkeypatch: pytest.Mon
     moved = np.ascontiguousarray(np.roll(image, 60, axis=1))
     (found,) = detector.detect_near(moved, first.box)  # out of the box, so searched for around it
     assert abs(found.box[0] - first.box[0] - 60) < 8
-    monkeypatch.setattr(detector, "_propose", lambda *_: pytest.fail("proposals were made"))
+    monkeypatch.setattr(detector._cascade, "_propose", lambda *_: pytest.fail("proposals were made"))
     (followed,) = detector.detect_near(image, first.box)
     np.testing.assert_allclose(followed.box, first.box, atol=8)
 
@@ -190,16 +190,16 @@ def test_faces_below_the_smallest_size_are_not_searched() -> None:
 def test_neither_tensorflow_nor_the_package_is_imported(mtcnn: MTCNN) -> None:
     assert "tensorflow" not in sys.modules
     assert "mtcnn" not in sys.modules
-    assert mtcnn.weights() == mtcnn_networks.SHA256
+    assert mtcnn.weights() == mtcnn_weights.SHA256
 
 
 def _copy_of_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights = folder / "mtcnn" / "assets" / "weights"
     weights.mkdir(parents=True)
-    for path in mtcnn_networks.weight_paths().values():
+    for path in mtcnn_weights.weight_paths().values():
         shutil.copy(path, weights)
     spec = ModuleSpec("mtcnn", None, origin=str(folder / "mtcnn" / "__init__.py"))
-    monkeypatch.setattr(mtcnn_networks, "find_spec", lambda _: spec)
+    monkeypatch.setattr(mtcnn_weights, "find_spec", lambda _: spec)
     return weights
 
 
@@ -221,6 +221,6 @@ def test_missing_weights_say_what_to_install(tmp_path: Path, monkeypatch: pytest
     (weights / "onet.lz4").unlink()
     with pytest.raises(WeightsError, match=r"onet\.lz4 cannot be read"):
         MTCNN(MTCNNConfig()).prepare()
-    monkeypatch.setattr(mtcnn_networks, "find_spec", lambda _: None)
+    monkeypatch.setattr(mtcnn_weights, "find_spec", lambda _: None)
     with pytest.raises(WeightsError, match="`pip install mtcnn`"):
         MTCNN(MTCNNConfig()).weights()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmpipe.extractors.faces.expression import FERPLUS_CLASSES
+from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 
 VOTES = [*FERPLUS_CLASSES, "unknown", "NF"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -21,8 +22,7 @@ from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
-from mmpipe.pipeline.cli.extract import run_extract
-from mmpipe.pipeline.cli.manifest import run_manifest
+from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.media.header_checks import check_headers, media_uses, read_headers
 
 from .conftest import tone, write_video, write_wav
@@ -107,7 +107,10 @@ def test_a_low_rate_of_all_files_is_odd_too(tmp_path: Path) -> None:
 
 
 def make(dataset: str, root: Path | None, out: Path, *, check: bool = False, **options: Any) -> Path:
-    return run_manifest(dataset, root, out, [], options, check=check, sample=root is None, config=None)
+    where = ["--sample"] if root is None else ["--root", str(root)]
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in options.items()]
+    app(["manifest", dataset, *where, "--out", str(out), *["--check"] * check, *settings], standalone_mode=False)
+    return out
 
 
 def test_check_writes_a_table_of_all_that_is_odd(tmp_path: Path) -> None:
@@ -142,14 +145,14 @@ def test_options_of_the_corpus_stand_in_the_manifest_and_foreign_ones_are_refuse
     assert read_metadata(path) == {"corpus": "ami", "options": options}
     rows = read_manifest(path)
     assert rows.num_rows == 20 and not [i for i in rows.column("dialogue").to_pylist() if i.startswith("IS")]
-    with pytest.raises(UsageError, match="meld has no option num_crops; its options: none"):
+    with pytest.raises(UsageError, match=r"meld: num_crops: .*options: none"):
         make("meld", None, tmp_path / "x.parquet", num_crops=3)
 
 
-def test_a_file_that_is_no_manifest_is_never_replaced(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_manifest_is_never_replaced(tmp_path: Path) -> None:
     target = tmp_path / "m.parquet"
     target.write_text("mine")
-    with pytest.raises(UsageError, match="exists and is no manifest"):
+    with pytest.raises(UsageError, match="exists and is not a manifest"):
         make("meld", None, target)
     assert target.read_text() == "mine"
     target.unlink()
@@ -167,7 +170,7 @@ def test_links_that_leave_the_root_are_refused_by_manifest_and_extract(tmp_path:
     given = tmp_path / "given.parquet"
     write_manifest(to_table([heard("train_splits/dia0_utt0.mp4")]), given, {"corpus": "meld"})
     with pytest.raises(ManifestError, match="leaves the corpus root"):
-        run_extract("meld", root=root, out=tmp_path / "store", manifest=given, sample=False)
+        extract_corpus(ExtractRequest("meld", root, tmp_path / "store", manifest=given))
     assert not (tmp_path / "store").exists()
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.core.errors import StoreError, UsageError
-from mmpipe.pipeline.cli.extract import run_extract
 from mmpipe.pipeline.cli.inspect import inspect
+from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.report.contact_sheet import FOUND, MISSING, contact_sheet, count_faces
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
 
@@ -31,15 +31,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FeatureStore:
     """Three clips of five frames; the face of the second one's third frame was not found, the last one has none."""
-    run_extract(
-        "folder",
-        root=root,
-        out=tmp_path / "store",
-        stages=["faces"],
-        assignments=["faces.detector=full-frame"],
-        device="cpu",
-        engine=SerialEngine(),  # type: ignore[arg-type]
-    )
+    full_frame = {"faces": {"detector": "full-frame"}}
+    request = ExtractRequest("folder", root, tmp_path / "store", stages=["faces"], stage_options=full_frame)
+    extract_corpus(request, SerialEngine())
     store = FeatureStore(tmp_path / "store")
     table, footer = store.read_shard("faces", 0), store.footer("faces", 0)
     rows: list[dict[str, Any]] = table.to_pylist()

@@ -10,26 +10,21 @@ import pytest
 
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.extractors.faces.crops import decode_crops
-from mmpipe.extractors.faces.expression import FERPLUS_MEAN, FERPLUS_STD, Expression, ExpressionConfig
-from mmpipe.pipeline.cli.extract import run_extract
+from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
+from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
+from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.run import ExtractResult
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .conftest import SerialEngine, write_video
 
-FULL_FRAME = "faces.detector=full-frame"
 
-
-def run(root: Path, store: Path, *assignments: str, stages: str = "faces,expression", **options: Any) -> Any:
-    return run_extract(
-        "folder",
-        root=root,
-        out=store,
-        stages=stages.split(","),
-        assignments=[FULL_FRAME, *assignments],
-        device="cpu",
-        engine=SerialEngine(),  # type: ignore[arg-type]
-        **options,
+def run(root: Path, store: Path, part: tuple[int, int] = (1, 1), **faces: Any) -> ExtractResult:
+    options = {"faces": {"detector": "full-frame", **faces}, "expression": {"statistics": "corpus"}}
+    request = ExtractRequest(
+        "folder", root, store, stages=["faces", "expression"], stage_options=options, device="cpu", part=part
     )
+    return extract_corpus(request, SerialEngine())
 
 
 @pytest.fixture
@@ -47,7 +42,7 @@ def config_of(store: Path) -> dict[str, Any]:
 
 
 def test_the_numbers_are_those_of_the_crops_and_stand_in_the_provenance(root: Path, tmp_path: Path) -> None:
-    result = run(root, tmp_path / "store", "expression.statistics=corpus")
+    result = run(root, tmp_path / "store")
     assert result.shards == {"faces": 1, "expression": 1}
     store = FeatureStore(tmp_path / "store")
     crops = store.read("faces", ["crops"]).column("crops").to_pylist()
@@ -62,19 +57,19 @@ def test_the_numbers_are_those_of_the_crops_and_stand_in_the_provenance(root: Pa
 
 
 def test_a_store_that_grows_keeps_its_numbers(root: Path, tmp_path: Path) -> None:
-    run(root, tmp_path / "store", "expression.statistics=corpus")
+    run(root, tmp_path / "store")
     before = config_of(tmp_path / "store")
-    assert run(root, tmp_path / "store", "expression.statistics=corpus").shards == {"faces": 0, "expression": 0}
+    assert run(root, tmp_path / "store").shards == {"faces": 0, "expression": 0}
     write_video(root / "clip9.mp4", 61)
-    grown = run(root, tmp_path / "store", "expression.statistics=corpus")
+    grown = run(root, tmp_path / "store")
     assert grown.shards == {"faces": 1, "expression": 1}  # the new shard alone
     assert config_of(tmp_path / "store") == before
 
 
-def test_other_crops_are_measured_anew(root: Path, tmp_path: Path) -> None:
-    run(root, tmp_path / "store", "expression.statistics=corpus")
+def test_other_crops_are_measured_again(root: Path, tmp_path: Path) -> None:
+    run(root, tmp_path / "store")
     before = config_of(tmp_path / "store")
-    run(root, tmp_path / "store", "expression.statistics=corpus", "faces.margin=-0.5")
+    run(root, tmp_path / "store", margin=-0.5)
     assert config_of(tmp_path / "store") != before
 
 
@@ -82,7 +77,7 @@ def test_a_slice_without_the_faces_of_the_others_says_what_to_run_first(root: Pa
     for number in range(3, 40):
         write_video(root / f"clip{number}.mp4", 2)
     with pytest.raises(StoreError, match="run every slice of the stage faces first"):
-        run(root, tmp_path / "store", "expression.statistics=corpus", part="1/2")
+        run(root, tmp_path / "store", part=(1, 2))
 
 
 def test_numbers_and_training_statistics_are_told_apart() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -17,7 +18,7 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.inspect import inspect
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.store.manifest_summary import durations_seconds, summarise_manifest
@@ -29,14 +30,20 @@ from .conftest import SerialEngine, clip_utterance, write_video
 AUDIO = StageSpec("audio", "is10")
 
 
-@pytest.fixture
-def store(corpus_root: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def original(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty good clips, one missing, one broken: two shards."""
     bad = [Utterance(f"test/{name}", "test", audio=MediaSpan(f"{name}.wav")) for name in ("broken", "gone")]
     good = [clip_utterance(number, label="happy" if number < 5 else "sad") for number in range(20)]
-    path = tmp_path / "store"
-    extract(plan_extraction(to_table([*good, *bad]), "test", corpus_root, path, [AUDIO]), SerialEngine())
+    path = tmp_path_factory.mktemp("inspect") / "store"
+    run_plan(plan_extraction(to_table([*good, *bad]), "test", corpus_root, path, [AUDIO]), SerialEngine())
     return path
+
+
+@pytest.fixture
+def store(original: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(original, tmp_path / "store"))
 
 
 def timed(number: int, seconds: float, **values: str) -> Utterance:
@@ -144,7 +151,7 @@ def test_the_face_strip_holds_the_crops_side_by_side(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", frames=35)
     manifest = to_table([Utterance("test/a", "test", video=MediaSpan("a.mp4"))])
     faces = StageSpec("faces", "face-crops", {"detector": "full-frame"})
-    extract(plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [faces]), SerialEngine())
+    run_plan(plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [faces]), SerialEngine())
     inspect(tmp_path / "store", "test/a", strip=tmp_path / "strip.png")
     strip = cv2.imread(str(tmp_path / "strip.png"), cv2.IMREAD_UNCHANGED)
     assert strip is not None and strip.shape == (64, 4 * 64)

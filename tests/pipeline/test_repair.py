@@ -15,7 +15,7 @@ import pytest
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec, describe
 from mmpipe.pipeline.media.repair import Repair
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -51,7 +51,7 @@ def extracted(root: Path, store: Path, stage: StageSpec) -> dict[str, dict[str, 
     manifest = to_table(
         Utterance(n.name, "test", audio=MediaSpan(n.name), video=MediaSpan(n.name)) for n in root.iterdir()
     )
-    extract(plan_extraction(manifest, "test", root, store, [stage]), SerialEngine())
+    run_plan(plan_extraction(manifest, "test", root, store, [stage]), SerialEngine())
     return {row["utterance_id"][:-4]: row for row in FeatureStore(store).read(stage.name).to_pylist()}
 
 
@@ -78,9 +78,9 @@ def test_a_repaired_film_keeps_its_frames_and_their_places(corpus: Path, tmp_pat
 
 
 def test_the_fallback_is_part_of_what_made_a_shard() -> None:
-    assert describe(AUDIO)["config"]["transcode_fallback"] is True
-    assert "imageio-ffmpeg" in describe(AUDIO)["versions"]
-    assert "transcode_fallback" not in describe(StageSpec("audio", "is10"))["config"]
+    assert describe(AUDIO).config["transcode_fallback"] is True
+    assert "imageio-ffmpeg" in describe(AUDIO).versions
+    assert "transcode_fallback" not in describe(StageSpec("audio", "is10")).config
 
 
 def test_what_is_no_file_is_not_handed_to_ffmpeg(tmp_path: Path) -> None:

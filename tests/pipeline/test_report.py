@@ -18,7 +18,7 @@ import pytest
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.parquet import write_parquet
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.report.page import build_report
 from mmpipe.pipeline.training.metrics import score
@@ -88,7 +88,7 @@ def store(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     stages = [StageSpec("audio", "is10"), StageSpec("faces", "face-crops", {"detector": "full-frame"})]
     path = tmp_path_factory.mktemp("features") / "clips"
-    extract(plan_extraction(to_table(utterances), "folder", root, path, stages), SerialEngine())
+    run_plan(plan_extraction(to_table(utterances), "folder", root, path, stages), SerialEngine())
     return path
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ import pytest
 from mmpipe.core.errors import UsageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.cli.extract import parse_slice, run_extract
+from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.cli.extract import parse_slice
+from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.heartbeat import heartbeat
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
@@ -41,11 +44,11 @@ def sentences(count: int) -> list[Utterance]:
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_slices_make_every_shard_once_and_the_store_of_one_run(tmp_path: Path, count: int) -> None:
     manifest, stages = to_table(sentences(90)), [toy(Counting, "one"), toy(Counting, "two")]
-    extract(plan_extraction(manifest, "test", tmp_path, tmp_path / "whole", stages), SerialEngine())
+    run_plan(plan_extraction(manifest, "test", tmp_path, tmp_path / "whole", stages), SerialEngine())
     made: list[tuple[str, int]] = []
     for number in range(1, count + 1):
         planned = plan_extraction(manifest, "test", tmp_path, tmp_path / "sliced", stages, part=(number, count))
-        result = extract(planned, SerialEngine(), lambda done: made.append((done.stage, done.shard)))
+        result = run_plan(planned, SerialEngine(), lambda done: made.append((done.stage, done.shard)))
         assert sum(result.statuses["one"].values()) == sum(task.rows.num_rows for task in planned.tasks) / 2
     assert sorted(made) == [(stage, shard) for stage in ("one", "two") for shard in range(6)]
     assert contents(tmp_path / "sliced") == contents(tmp_path / "whole")
@@ -54,6 +57,7 @@ def test_slices_make_every_shard_once_and_the_store_of_one_run(tmp_path: Path, c
 def test_a_slice_hashes_its_own_media_only(corpus_root: Path, tmp_path: Path) -> None:
     manifest = to_table(clip_utterance(number) for number in range(20))
     planned = plan_extraction(manifest, "test", corpus_root, tmp_path, [AUDIO], part=(2, 2))
+    commit_plan(planned)
     hashed = json.loads((tmp_path / "logs" / "media_hashes.json").read_text())
     uris = {row["audio"]["uri"] for task in planned.tasks for row in task.rows.to_pylist()}
     assert set(hashed) == uris
@@ -75,16 +79,7 @@ def test_a_second_run_says_that_another_seems_alive_and_works_on(
     while not sign.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    run_extract(
-        "folder",
-        root=tmp_path,
-        out=tmp_path / "store",
-        manifest=tmp_path / "manifest.parquet",
-        stages=["text"],
-        assignments=["text.extractor=tests.pipeline.toys:Slow", "text.seconds=0.02"],
-        workers=2,
-        device="cpu",
-    )
+    app([*slowly(tmp_path), "--workers", "2"], standalone_mode=False)
     shown = " ".join(capsys.readouterr().out.split())
     assert f"Another extraction into this store seems alive: process {process.pid} on {socket.gethostname()}" in shown
     assert "Going on is safe" in shown
@@ -94,11 +89,16 @@ def test_a_second_run_says_that_another_seems_alive_and_works_on(
     assert not list((tmp_path / "store" / "logs").glob("heartbeat*"))
 
 
-def start_slowly(tmp_path: Path):  # type: ignore[no-untyped-def]
-    write_manifest(to_table(sentences(90)), tmp_path / "manifest.parquet", {})
+def slowly(tmp_path: Path) -> list[str]:
+    """The arguments of an extraction that takes a while."""
     stage = ["--stages", "text", "--set", "text.extractor=tests.pipeline.toys:Slow", "--set", "text.seconds=0.02"]
     where = ["--root", tmp_path, "--manifest", tmp_path / "manifest.parquet", "--out", tmp_path / "store"]
-    return start("extract", "--dataset", "folder", *where, *stage, "--workers", 1, "--device", "cpu")
+    return ["extract", "--dataset", "folder", *map(str, where), *stage, "--device", "cpu"]
+
+
+def start_slowly(tmp_path: Path):  # type: ignore[no-untyped-def]
+    write_manifest(to_table(sentences(90)), tmp_path / "manifest.parquet", {})
+    return start(*slowly(tmp_path), "--workers", 1)
 
 
 def test_runs_that_ended_or_work_on_other_slices_are_not_reported(tmp_path: Path) -> None:
@@ -116,44 +116,42 @@ def test_runs_that_ended_or_work_on_other_slices_are_not_reported(tmp_path: Path
     sign("same-slice", "elsewhere", 3, (1, 8), age=20)
     (logs / "heartbeat.torn.json").write_text("{")
     with heartbeat(tmp_path, (1, 8)) as others:
-        assert [run["pid"] for run in others] == [3]
-        assert others[0]["seconds_ago"] == pytest.approx(20, abs=5)
+        assert [run.pid for run in others] == [3]
+        assert others[0].seconds_ago == pytest.approx(20, abs=5)
     assert not (logs / "heartbeat.dead.json").exists()
 
 
 def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "corpus"
     root.mkdir()
-    for number in range(24):
+    for number in range(20):
         write_video(root / f"clip{number:02d}.mp4", 12, audio=tone(0.48, seed=number))
-    options = ["faces.detector=full-frame"]
     stages = ["audio", "faces", "expression"]
+    where = ["--dataset", "folder", "--root", str(root), "--out", str(tmp_path / "store")]
+    what = ["--stages", ",".join(stages), "--set", "faces.detector=full-frame", "--workers", "1", "--device", "cpu"]
 
-    def go(dry: bool) -> None:
-        run_extract(
-            "folder",
-            root=root,
-            out=tmp_path / "store",
-            stages=stages,
-            assignments=options,
-            workers=1,
-            device="cpu",
-            dry_run=dry,
-        )
-
-    go(True)
+    app(["extract", *where, *what, "--dry-run"], standalone_mode=False)
     shown = capsys.readouterr().out
     assert not (tmp_path / "store").exists()
     assert "Estimate, from 8 utterances of each stage" in shown
     estimated = float(shown.split("workers and ")[1].split(" MB")[0])
-    go(False)
+    options = {"faces": {"detector": "full-frame"}}
+    request = ExtractRequest("folder", root, tmp_path / "store", stages=stages, stage_options=options, device="cpu")
+    extract_corpus(request, SerialEngine())
     size = sum(path.stat().st_size for stage in stages for path in (tmp_path / "store" / stage).iterdir()) / 1e6
     assert estimated == pytest.approx(size, rel=0.25)
     before = contents(tmp_path / "store")
     capsys.readouterr()
-    go(True)
+    app(["extract", *where, *what, "--dry-run"], standalone_mode=False)
     assert "Nothing to do" in capsys.readouterr().out
     assert contents(tmp_path / "store") == before
+
+
+def is_reading(pid: int, path: Path) -> bool:
+    """Whether a process has a file open, by /proc/PID/fd (proc(5))."""
+    with suppress(OSError):
+        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def test_ctrl_c_does_not_wait_for_large_media_to_be_hashed(tmp_path: Path) -> None:
@@ -165,10 +163,9 @@ def test_ctrl_c_does_not_wait_for_large_media_to_be_hashed(tmp_path: Path) -> No
     where = ["--root", tmp_path, "--manifest", tmp_path / "manifest.parquet", "--out", tmp_path / "store"]
     process = start("extract", "--dataset", "folder", *where, "--stages", "audio", "--device", "cpu")
     deadline = time.monotonic() + 60
-    while not (tmp_path / "store" / "store.json").exists():
+    while not is_reading(process.pid, tmp_path / "huge.wav"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.5)
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -13,6 +13,7 @@ from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, shard_schema, write_shard, write_store
 from mmpipe.pipeline.store.plan import plan
+from mmpipe.pipeline.store.provenance import StageProvenance
 
 COLUMNS = [pa.field("features", pa.list_(pa.float32(), 2))]
 
@@ -28,7 +29,7 @@ def shard(ids: list[str], value: float) -> pa.Table:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     manifest = plan(to_table(Utterance(f"t/{n:02d}", "t") for n in range(20)))
-    write_store(tmp_path, "t", manifest, {"audio": {"extractor": "is10"}}, "0.1.0")
+    write_store(tmp_path, "t", manifest, {"audio": StageProvenance("is10", "audio", {}, {}, {})}, "0.1.0")
     ids = manifest.column("utterance_id").to_pylist()
     for number in range(2):
         write_shard(

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from mmpipe.core.errors import CorpusError, UsageError
-from mmpipe.extractors.faces.expression import FERPLUS_CLASSES, FerplusDenseNet, load_network
+from mmpipe.extractors.faces.densenet import FerplusDenseNet, load_network
+from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
 from mmpipe.pipeline import hardware
 from mmpipe.pipeline.cli.app import app

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tools.face_weights import dense
 from tools.face_weights.dense import DensePasses
 
-from mmpipe.extractors.faces.expression import FerplusDenseNet
+from mmpipe.extractors.faces.densenet import FerplusDenseNet
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmpipe.core.errors import UsageError
-from mmpipe.extractors.faces.expression import FerplusDenseNet
+from mmpipe.extractors.faces.densenet import FerplusDenseNet
 
 __all__ = ["LOW", "DensePasses"]
 

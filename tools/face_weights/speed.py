@@ -14,7 +14,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from mmpipe.extractors.faces.expression import CROP_SIZE, FerplusDenseNet
+from mmpipe.extractors.faces.densenet import FerplusDenseNet
+from mmpipe.extractors.faces.ferplus import CROP_SIZE
 from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.face_training.strategy import StepStrategy
 from tools.face_weights.dense import DensePasses

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from torch import Tensor
 
-from mmpipe.extractors.faces.expression import FerplusDenseNet
+from mmpipe.extractors.faces.densenet import FerplusDenseNet
 from mmpipe.pipeline.face_training.config import FaceTraining
 from mmpipe.pipeline.face_training.evaluation import FaceScores
 from mmpipe.pipeline.face_training.ferplus import read_ferplus

@@ -7,22 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
-import torch
 
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.store.feature_store import shard_path, shard_schema, write_shard, write_store
 from mmpipe.pipeline.store.plan import plan
+from mmpipe.pipeline.store.provenance import StageProvenance
 
 WIDTHS = {"audio": 20, "expression": 24, "text": 24}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def features_of(label: int, row: int, stage: str) -> Any:
@@ -43,21 +34,37 @@ def make_store(
     config: str = "x",
     labels: tuple[str, str] = ("anger", "sadness"),
     spoilt: int | None = None,
+    speakers: int = 6,
+    split: bool = False,
 ) -> Path:
-    """Two labels, six speakers in three sessions; rows in `missing` have no face, `spoilt` has a NaN in its audio."""
+    """A store with two labels.
+
+    Args:
+        path: its folder.
+        labeled: whether the manifest has the labels.
+        rows: utterances.
+        missing: rows without a face.
+        config: what made the features.
+        labels: the names of the labels.
+        spoilt: the row that has a NaN in its audio.
+        speakers: two share a session; up to five of them are as many folds.
+        split: whether the manifest has splits of its own, which make one fold.
+    """
+    parts = ["train"] * (speakers - 2) + ["dev", "test"]
     manifest = to_table(
         Utterance(
             f"made/{row:03d}",
             "made",
-            session=f"s{row % 6 // 2}",
-            speaker=f"p{row % 6}",
+            split=parts[row % speakers] if split else None,
+            session=f"s{row % speakers // 2}",
+            speaker=f"p{row % speakers}",
             text="so it is",
             label=labels[row // 6 % 2] if labeled else None,
         )
         for row in range(rows)
     )
     ordered = plan(manifest)
-    stages = {s: {"extractor": s, "config": {"c": config}, "weights": {}, "versions": {}} for s in WIDTHS}
+    stages = {s: StageProvenance(s, "", {"c": config}, {}, {}) for s in WIDTHS}
     write_store(path, "made", ordered, stages, "0")
     ids, numbers = ordered.column("utterance_id").to_pylist(), ordered.column("shard").to_pylist()
     for stage, width in WIDTHS.items():
@@ -81,6 +88,6 @@ def make_store(
             write_shard(
                 shard_path(path, stage, shard),
                 table,
-                {"stage": stage, **stages[stage], "shard": shard, "rows": [r["utterance_id"] for r in made]},
+                {"stage": stage, **stages[stage].to_json(), "shard": shard, "rows": [r["utterance_id"] for r in made]},
             )
     return path

@@ -2,7 +2,7 @@
 
 IS10 is the set of 1,582 functionals of the INTERSPEECH 2010 paralinguistic challenge. Three openSMILE configs have
 1,582 columns and different numbers (`IS10_paraling`, `IS10_paraling_compat`, `emobase2010`). The default is the one
-that opensmile-python calls `FeatureSet.IS10`; its name travels with the column. eGeMAPS is the extended Geneva
+that opensmile-python calls `FeatureSet.IS10`; its name is in the metadata of the column. eGeMAPS is the extended Geneva
 minimalistic set of 88 functionals (Eyben et al. 2016), in its version v02. openSMILE's licence allows research use
 only.
 """
@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import opensmile
 import pyarrow as pa
 
 from mmpipe.core.errors import Rejected, UsageError
@@ -51,21 +50,25 @@ class IS10(PerItemExtractor):
     """A waveform float32 [T] to one vector of functionals float32 [D], D = 1,582 with the default config.
 
     Values equal those of `opensmile.Smile.process_signal` bit for bit; only its wrapping into pandas is left
-    out. Nothing is kept between calls, so a row does not depend on the rows before it.
+    out. There is no state between calls, so a row does not depend on the rows before it.
     """
 
     input: ClassVar[InputKind] = "audio"
     Config: ClassVar[type[ExtractorConfig]] = FunctionalsConfig
-    feature_set: ClassVar[opensmile.FeatureSet] = opensmile.FeatureSet.IS10
-    """The set that opensmile-python carries, computed where no config file is named."""
+    libraries: ClassVar[tuple[str, ...]] = ("opensmile",)
+    feature_set: ClassVar[str] = "IS10"
+    """Name in `opensmile.FeatureSet` of the set that is computed if there is no config file."""
+
+    set_config: ClassVar[str] = "is09-13/IS10_paraling_compat"
+    """The openSMILE config of that set, as opensmile-python names it."""
 
     config: FunctionalsConfig
-    _smile: opensmile.Smile | None = None
+    _smile: Any = None
 
     @property
     def config_name(self) -> str:
-        """Name of the openSMILE config, as opensmile-python names its own, else the path of the file."""
-        return str(self.config.config_file or self.feature_set.value)
+        """Name of the openSMILE config in opensmile-python, or the path of the config file."""
+        return str(self.config.config_file or self.set_config)
 
     def feature_names(self) -> list[str]:
         """Names of the D values, in order, as openSMILE gives them.
@@ -86,7 +89,7 @@ class IS10(PerItemExtractor):
         return [pa.field("features", pa.list_(pa.float32(), len(names)), metadata=metadata)]
 
     def weights(self) -> dict[str, str]:
-        """Hashes of the config file and its includes; empty for a set of opensmile's own, which its version pins.
+        """Hashes of the config file and its includes; empty for opensmile's own sets, which its version fixes.
 
         Raises:
             UsageError: the config file is missing.
@@ -95,7 +98,7 @@ class IS10(PerItemExtractor):
         return _hashes(path) if path else {}
 
     def versions(self) -> dict[str, str]:
-        """The openSMILE that the Python package carries decides the values."""
+        """The openSMILE in the Python package decides the values."""
         return {"opensmile": importlib.metadata.version("opensmile")}
 
     def prepare(self) -> None:
@@ -107,14 +110,16 @@ class IS10(PerItemExtractor):
         path = self.config.config_file
         if path is not None and not path.is_file():
             raise UsageError(
-                f"the openSMILE config {path} does not exist; leave config_file empty for {self.feature_set.name}"
+                f"the openSMILE config {path} does not exist; leave config_file empty for {self.feature_set}"
             )
         return path
 
-    def _load(self) -> opensmile.Smile:
+    def _load(self) -> Any:
         if self._smile is None:
+            import opensmile
+
             path = self._path
-            feature_set = self.feature_set if path is None else str(path)
+            feature_set = opensmile.FeatureSet[self.feature_set] if path is None else str(path)
             level = opensmile.FeatureLevel.Functionals
             try:
                 self._smile = opensmile.Smile(feature_set, level, loglevel=1, num_workers=1)
@@ -129,9 +134,9 @@ class IS10(PerItemExtractor):
         """The functionals of one waveform.
 
         Raises:
-            Rejected: `too_short` where openSMILE finds no frame to compute from (under 0.07 s with IS10);
-                `media_error` where samples are not finite; `extractor_error` where the waveform is no
-                float32 [T] in [-1, 1], or the functionals are not finite.
+            Rejected: `too_short` if the waveform is shorter than a frame of openSMILE (under 0.07 s with IS10);
+                `media_error` if samples are not finite; `extractor_error` if the waveform is not float32 [T] in
+                [-1, 1], or the functionals are not finite.
         """
         waveform = _checked(item.waveform)
         with warnings.catch_warnings():
@@ -157,7 +162,8 @@ class IS10(PerItemExtractor):
 class EGeMAPS(IS10):
     """A waveform float32 [T] to the 88 functionals of eGeMAPSv02."""
 
-    feature_set: ClassVar[opensmile.FeatureSet] = opensmile.FeatureSet.eGeMAPSv02
+    feature_set: ClassVar[str] = "eGeMAPSv02"
+    set_config: ClassVar[str] = "egemaps/v02/eGeMAPSv02"
 
 
 def _checked(waveform: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -1,18 +1,12 @@
 """Text features: the last hidden layer of a BERT, one vector a word piece (paper section 3.1).
 
-Legend: M tokens of a call, T tokens of a row with [CLS] and [SEP], N pieces of an utterance, W width, H heads.
+Legend: T tokens of a row with [CLS] and [SEP], N pieces of an utterance, W width.
 
-A row is one utterance, or one window of a long one. The rows of a call lie one behind the other, without padding
-between them: matrix products, norms and activations treat every token alike, and attention runs row by row, each in
-its own shape. So the bits of a row depend on its words alone as long as neither the shape of a matrix product nor the
-place in it changes them, which each process proves before it relies on it: a call has 2,048 tokens; a smaller one is
-used where this network's products give the same bits in both sizes at every place, and is padded otherwise. Where even
-the full call gives different bits at different places, each row has a call of its own.
+A row is one utterance, or one window of a long one.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,20 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 from pydantic import Field
 
 from mmpipe.core.errors import Rejected, UsageError, WeightsError
-from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Row
-from mmpipe.extractors.text.packing import PACKED, SIZE_STEP, calls, register_packed_attention
+from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Precision, Row
 from mmpipe.extractors.weights.bundled import sha256
-from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model, quiet, tokenizer_files, weight_files
+from mmpipe.extractors.weights.checkpoints import find_model, tokenizer_files, weight_files
 
-__all__ = ["PACKAGED_MODEL", "Bert", "BertConfig"]
-
-TOKENS_PER_CALL = 2048
-"""Tokens in a call of the network. A core's matrix products reach 95 % of their best rate with BERT-large's weights;
-with 128 tokens, 73 %."""
+__all__ = ["Bert", "BertConfig"]
 
 _Row = tuple[int, list[int]]
 """Where a row belongs (the item's position) and its token ids, with [CLS] and [SEP]."""
@@ -58,14 +46,20 @@ class Bert(Extractor):
     """A list of words to its word pieces, the index of the word each belongs to, and features float16 [N, W].
 
     A text of more than `max_tokens` tokens is not truncated: it is cut at word borders into successive
-    windows, each with its own [CLS] and [SEP] and blind to the others, and every piece keeps its row. (Only a
-    single word longer than a window is cut inside.)
+    windows, each with its own [CLS] and [SEP] and without attention to the others, and every piece keeps its vector.
+    (Only a single word longer than a window is cut inside.)
     """
 
     input: ClassVar[InputKind] = "words"
-    libraries: ClassVar[tuple[str, ...]] = ("transformers.models.bert.modeling_bert", "transformers.models.auto")
+    libraries: ClassVar[tuple[str, ...]] = (
+        "mmpipe.extractors.text.network",
+        "transformers.models.bert.modeling_bert",
+        "transformers.models.auto",
+    )
     Config: ClassVar[type[ExtractorConfig]] = BertConfig
+    precisions: ClassVar[tuple[Precision, ...]] = ("float32", "bf16")
     revision: ClassVar[int] = 3
+    runs_on_device: ClassVar[bool] = True
     config: BertConfig
     _folder: Path | None = None
 
@@ -73,7 +67,7 @@ class Bert(Extractor):
         """`tokens`, `word_index` and `features`; the width W is read from the model's config.json.
 
         Raises:
-            WeightsError: the model cannot be found, or is no BERT.
+            WeightsError: the model cannot be found, or is not a BERT.
             UsageError: `max_tokens` is more than the model's positions.
         """
         return [
@@ -100,40 +94,19 @@ class Bert(Extractor):
         """Load the tokenizer and the network onto the device.
 
         Raises:
-            WeightsError: the model cannot be found, is no BERT, or its tensors do not fit its config.
+            WeightsError: the model cannot be found, is not a BERT, or its tensors do not fit its config.
             UsageError: `max_tokens` is more than the model's positions.
         """
+        from mmpipe.extractors.text.network import PackedBert
+
         folder = self._find()
         self._architecture()
         weight_files(folder)
-        with quiet():
-            import transformers
-
-            register_packed_attention()
-            model_class: Any = transformers.BertModel
-            try:
-                self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                network, info = model_class.from_pretrained(
-                    folder,
-                    add_pooling_layer=False,
-                    attn_implementation=PACKED,
-                    local_files_only=True,
-                    output_loading_info=True,
-                    use_safetensors=True,
-                )
-            except Exception as error:  # transformers raises many kinds for a file that does not fit
-                raise WeightsError(f"the BERT model in {folder} cannot be loaded: {error}") from error
-        if missing := sorted(info["missing_keys"]):
-            raise WeightsError(
-                f"the BERT model in {folder} lacks {len(missing)} of its tensors, first {missing[0]}: "
-                "its weights are of another architecture than its config.json says"
-            )
-        self._network = network.float().eval().to(self.device)
-        self._sizes: dict[int, bool] = {}
-        self.__dict__.pop("_probes", None)
+        is_low = self.precision == "bf16"
+        self._network = PackedBert(folder, self.config.max_tokens, self.device, is_low=is_low)
 
     def extract(self, items: Iterable[Sequence[str]]) -> Iterator[Row | Rejected]:
-        """Embed the words of each item; rows share calls, answers keep the items' order."""
+        """Embed the words of each item; rows share calls, and the results have the order of the items."""
         answers: list[Row | Rejected] = []
         rows: list[_Row] = []
         for number, words in enumerate(items):
@@ -152,7 +125,7 @@ class Bert(Extractor):
 
     def _tokenise(self, words: Sequence[str]) -> tuple[Row, list[list[int]]]:
         """The row without features, and the token ids of its windows with [CLS] and [SEP]."""
-        tokenizer = self._tokenizer
+        tokenizer = self._network.tokenizer
         encoding = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False, verbose=False)
         pieces, owners = encoding["input_ids"], encoding.word_ids()
         if not pieces:
@@ -166,72 +139,9 @@ class Bert(Extractor):
     def _embed(self, rows: list[_Row]) -> dict[int, list[npt.NDArray[np.float32]]]:
         """The pieces' vectors float32 [N, W] of the windows of each item, by the item's number."""
         features: dict[int, list[npt.NDArray[np.float32]]] = {}
-        lengths = [len(ids) for _, ids in rows]
-        shared = self._same_bits(self._call_size)
-        for call in calls(lengths, self._call_size) if shared else [slice(n, n + 1) for n in range(len(rows))]:
-            hidden_MW = self._call([ids for _, ids in rows[call]])
-            start = 0
-            for number, ids in rows[call]:
-                features.setdefault(number, []).append(hidden_MW[start + 1 : start + len(ids) - 1])
-                start += len(ids)
+        for (number, _), hidden_TW in zip(rows, self._network.embed([ids for _, ids in rows]), strict=True):
+            features.setdefault(number, []).append(hidden_TW[1:-1])
         return features
-
-    @property
-    def _call_size(self) -> int:
-        """Tokens of a full call: a row must fit in."""
-        return -(-max(TOKENS_PER_CALL, self.config.max_tokens) // SIZE_STEP) * SIZE_STEP
-
-    @torch.inference_mode()
-    def _call(self, rows: list[list[int]]) -> npt.NDArray[np.float32]:
-        """The last hidden layer float32 [M, W] of rows laid one behind the other."""
-        lengths = [len(row) for row in rows]
-        used = sum(lengths)
-        size = -(-used // SIZE_STEP) * SIZE_STEP
-        if self._same_bits(self._call_size) and not self._same_bits(size):
-            size = self._call_size
-        ids_1M = torch.full((1, size), int(self._tokenizer.pad_token_id))
-        places_1M = torch.zeros((1, size), dtype=torch.long)
-        ids_1M[0, :used] = torch.tensor([token for row in rows for token in row])
-        places_1M[0, :used] = torch.cat([torch.arange(length) for length in lengths])
-        with self._autocast():
-            output = self._network(
-                input_ids=ids_1M.to(self.device), position_ids=places_1M.to(self.device), row_lengths=lengths
-            )
-        hidden: npt.NDArray[np.float32] = output.last_hidden_state[0].float().cpu().numpy()
-        return hidden
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
-
-    def _same_bits(self, size: int) -> bool:
-        """Whether a token gets the same bits at every place of a call of `size` tokens as it gets in a full call.
-
-        Matrix products of other shapes, or at other places of one, may add in another order. One token of random
-        numbers at all places shows that in any of its thousands of sums.
-        """
-        if size not in self._sizes:
-            self._sizes[size] = all(
-                torch.equal(self._product(product, token, size), expected.expand(size, -1))
-                for product, token, expected in self._probes
-            )
-        return self._sizes[size]
-
-    @functools.cached_property
-    def _probes(self) -> list[tuple[Any, torch.Tensor, torch.Tensor]]:
-        """A layer's kinds of matrix products, a random token for each, and the answer at the start of a full call."""
-        layer = self._network.encoder.layer[0]
-        generator = torch.Generator().manual_seed(0)
-        probes = []
-        for product in (layer.attention.self.query, layer.intermediate.dense, layer.output.dense):
-            token_1W = torch.randn(1, product.in_features, generator=generator).to(self.device)
-            probes.append((product, token_1W, self._product(product, token_1W, self._call_size)[:1]))
-        return probes
-
-    def _product(self, product: Any, token_1W: torch.Tensor, size: int) -> torch.Tensor:
-        """The product of a call that holds one token `size` times."""
-        with torch.inference_mode(), self._autocast():
-            answer: torch.Tensor = product(token_1W.repeat(1, size, 1))[0]
-        return answer
 
     def _find(self) -> Path:
         if self._folder is None:

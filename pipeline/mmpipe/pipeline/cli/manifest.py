@@ -2,99 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
+import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.core.parquet import read_metadata
-from mmpipe.manifests.contract import Corpus, Prepared, Problem
-from mmpipe.manifests.counts import compare_counts, count_problems, explain
-from mmpipe.manifests.io import refuse_links, write_manifest
-from mmpipe.manifests.registry import CORPORA
-from mmpipe.manifests.schema import to_table
-from mmpipe.manifests.splits import crossing_speakers
 from mmpipe.pipeline.cli.console import console, next_command, progress, table
-from mmpipe.pipeline.cli.extract import corpus_options, prepare, show_problems
-from mmpipe.pipeline.cli.settings import dataset_root, load_settings, parse_assignments
-from mmpipe.pipeline.media.header_checks import check_headers, media_uses, read_headers, write_problems
+from mmpipe.pipeline.cli.options import Config, Root, Sample
 
-__all__ = ["run_manifest"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-SHOWN_COUNTS = 12
-SHOWN_NAMES = 5
+    from mmpipe.manifests.contract import Corpus, Prepared, Problem
+
+__all__ = ["manifest"]
+
+_WINDOWS, _FOLDER, _IEMOCAP = "Word-centred windows (ami, folder)", "Options of folder", "Options of iemocap"
+"""Headings in the help."""
+
+_SHOWN_COUNTS = 12
+_SHOWN_NAMES = 5
 
 
-def run_manifest(
-    dataset: str,
-    root: Path | None,
-    out: Path | None,
-    assignments: Sequence[str],
-    options: Mapping[str, Any],
-    *,
-    check: bool,
-    sample: bool,
-    config: Path | None,
-) -> Path:
-    """Make the manifest of a corpus, write it, and say what is missing or odd.
+def manifest(
+    dataset: Annotated[str, typer.Argument(help="ami, iemocap, meld or folder.")],
+    root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the header of every media file; list what is odd in OUT.check.csv.")
+    ] = False,
+    labels: Annotated[str | None, typer.Option(help="merge, drop-exc or all.", rich_help_panel=_IEMOCAP)] = None,
+    crop: Annotated[
+        float | None, typer.Option(help="Seconds of a window: 7.2 or 3.5.", rich_help_panel=_WINDOWS)
+    ] = None,
+    num_crops: Annotated[int | None, typer.Option(help="Windows to draw.", rich_help_panel=_WINDOWS)] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides which are drawn.", rich_help_panel=_WINDOWS)] = None,
+    max_overlap: Annotated[
+        float | None, typer.Option(help="Share of a window that another may cover, 0 to 1.", rich_help_panel=_WINDOWS)
+    ] = None,
+    spread: Annotated[
+        str | None, typer.Option(help="proportional to words, or uniform over speakers.", rich_help_panel=_WINDOWS)
+    ] = None,
+    exclude: Annotated[
+        list[str], typer.Option(help="AMI: a meeting, or how names begin. Repeatable.", rich_help_panel=_WINDOWS)
+    ] = [],  # noqa: B006
+    utterances: Annotated[
+        str | None, typer.Option(help="One utterance a clip, cue or crop (a window).", rich_help_panel=_FOLDER)
+    ] = None,
+    table_: Annotated[
+        str | None,
+        typer.Option("--table", help="CSV, TSV or JSONL below the root, one row a clip.", rich_help_panel=_FOLDER),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=_FOLDER)] = None,
+    speaker: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=_FOLDER)] = None,
+    tier: Annotated[str | None, typer.Option(help="TextGrid tier of the cues.", rich_help_panel=_FOLDER)] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="Any of these options: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    sample: Sample = False,
+    config: Config = None,
+) -> None:
+    """Make the manifest of a corpus: one row an utterance, counted against the complete release."""
+    from mmpipe.core.text import printable
+    from mmpipe.manifests.io import refuse_links, write_manifest
+    from mmpipe.manifests.prepare import corpus_reader, prepare_corpus
+    from mmpipe.manifests.schema import to_table
+    from mmpipe.pipeline.cli.extract_view import show_problems
+    from mmpipe.pipeline.cli.settings import corpus_options, dataset_root, load_settings, parse_assignments
 
-    Args:
-        dataset: a name of the registry.
-        root: where the corpus lies; None as for `dataset_root`.
-        out: the manifest; None for DATASET.parquet.
-        assignments: texts of --set.
-        options: options of the corpus that have a command line option of their own; they win over --set.
-        check: whether to read the headers of all media, and to write OUT.check.csv.
-        sample: whether to read the bundled sample.
-        config: the configuration file.
-
-    Raises:
-        UsageError: an option is wrong, or `out` is a file that is no manifest.
-        CorpusError: the folder does not look like the corpus.
-        ManifestError: a media file is a link that leaves the root.
-    """
+    options = {
+        "labels": labels,
+        "crop_seconds": crop,
+        "num_crops": num_crops,
+        "seed": seed,
+        "max_overlap": max_overlap,
+        "spread": spread,
+        "exclude": exclude or None,
+        "utterances": utterances,
+        "table": table_,
+        "label": label,
+        "speaker": speaker,
+        "tier": tier,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
     settings = load_settings(config)
-    corpus = CORPORA.load(dataset)
+    assigned = parse_assignments(f"{dataset}.{text}" for text in set_).get(dataset, {})
+    chosen = corpus_options(dataset, settings) | assigned | given
+    _refuse_foreign(dataset, given)
+    reader = corpus_reader(dataset, chosen)
     folder = dataset_root(dataset, root, settings, sample=sample)
-    _refuse_foreign(corpus, options)
-    given = parse_assignments(f"{dataset}.{text}" for text in assignments).get(dataset, {})
-    chosen = corpus_options(dataset, settings) | given | dict(options)
     target = out or Path(f"{dataset}.parquet")
     _keep_others(target)
-    prepared = prepare(dataset, folder, chosen)
-    manifest = to_table(prepared.utterances)
-    refuse_links(manifest, folder)
-    write_manifest(manifest, target, {"corpus": dataset, "options": chosen})
-    reader = corpus(corpus.Options.model_validate(chosen))
+    prepared = prepare_corpus(dataset, folder, chosen)
+    rows = to_table(prepared.utterances)
+    refuse_links(rows, folder)
+    write_manifest(rows, target, {"corpus": dataset, "options": chosen})
     if check:
-        problems = [*prepared.problems, *([] if sample else count_problems(reader, prepared))]
-        problems += _checked(prepared, folder, manifest)
-        show_problems(problems)
-        report = target.with_name(f"{target.stem}.check.csv")
-        write_problems(problems, report)
-        console.print(f"{len(problems)} things missing or odd, each with its place, in {report}", markup=False)
+        _show_check(reader, prepared, folder, rows, target, sample=sample)
     else:
         show_problems(prepared.problems)
     if not sample:
         _show_counts(reader, prepared)
-    _show_labels(manifest)
+    _show_labels(rows)
     _show_left_out(prepared)
-    console.print(f"{manifest.num_rows} utterances in {target}", markup=False)
+    console.print(f"{rows.num_rows} utterances in {printable(str(target))}", markup=False)
     next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}")
-    return target
 
 
-def _refuse_foreign(corpus: type[Corpus], options: Mapping[str, Any]) -> None:
-    known = corpus.Options.model_fields
+def _refuse_foreign(dataset: str, options: Mapping[str, Any]) -> None:
+    from mmpipe.manifests.registry import CORPORA
+
+    known = CORPORA.load(dataset).Options.model_fields
     if foreign := sorted(options.keys() - known.keys()):
         names = ", ".join(known) or "none"
-        raise UsageError(f"{corpus.name} has no option {', '.join(foreign)}; its options: {names}")
+        raise UsageError(f"{dataset} has no option {', '.join(foreign)}; its options: {names}")
 
 
 def _keep_others(target: Path) -> None:
-    """Refuse to replace a file that is no manifest: it would be somebody's data."""
+    """Refuse to replace a file that is not a manifest: it would be somebody's data."""
+    import pyarrow as pa
+
+    from mmpipe.core.parquet import read_metadata
+
     if not target.exists():
         return
     try:
@@ -102,28 +131,29 @@ def _keep_others(target: Path) -> None:
     except (OSError, pa.ArrowInvalid, ValueError):
         is_manifest = False
     if not is_manifest:
-        raise UsageError(f"--out {target} exists and is no manifest: name another file, or remove it")
+        raise UsageError(f"--out {target} exists and is not a manifest: name another file, or remove it")
 
 
-def _checked(prepared: Prepared, root: Path, manifest: pa.Table) -> list[Problem]:
-    """Problems of media and splits that the reader did not note itself."""
-    uses = media_uses(prepared.utterances)
+def _show_check(reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, target: Path, *, sample: bool) -> None:
+    """Read the headers of all media, print what is odd and write it beside the manifest."""
+    from mmpipe.manifests.counts import count_problems
+    from mmpipe.pipeline.cli.extract_view import show_problems
+    from mmpipe.pipeline.media.corpus_check import check_media
+    from mmpipe.pipeline.media.header_checks import write_problems
+
+    problems: list[Problem] = [*prepared.problems, *([] if sample else count_problems(reader, prepared))]
     with progress("files") as bars:
-        bar = bars.add_task("headers", total=len(uses))
-        headers = read_headers(root, list(uses), lambda: bars.advance(bar))
-    told = {(problem.category, problem.where) for problem in prepared.problems}
-    found = [p for p in check_headers(headers, uses) if (p.category, p.where) not in told]
-    if crossing := crossing_speakers(manifest):
-        names = list(crossing)
-        shown = ", ".join(names[:SHOWN_NAMES]) + (" ..." if len(names) > SHOWN_NAMES else "")
-        message = (
-            f"{len(names)} speakers stand in two splits or more, so the corpus's own split hears them all: {shown}"
-        )
-        found.append(Problem("speaker_crosses", "split", message))
-    return found
+        bar = bars.add_task("headers", total=None)
+        problems += check_media(prepared, root, rows, lambda files: bars.update(bar, total=files, advance=1))
+    show_problems(problems)
+    report = target.with_name(f"{target.stem}.check.csv")
+    write_problems(problems, report)
+    console.print(f"{len(problems)} things missing or odd, each with its place, in {report}", markup=False)
 
 
 def _show_counts(reader: Corpus, prepared: Prepared) -> None:
+    from mmpipe.manifests.counts import compare_counts, explain
+
     counts = compare_counts(reader, prepared)
     if not counts:
         return
@@ -131,18 +161,18 @@ def _show_counts(reader: Corpus, prepared: Prepared) -> None:
     if not differing:
         console.print(f"[green]All {len(counts)} counts are those of the complete release.[/]")
         return
-    rows = [(c.attribute, c.value, c.expected, c.got) for c in differing[:SHOWN_COUNTS]]
+    rows = [(c.attribute, c.value, c.expected, c.got) for c in differing[:_SHOWN_COUNTS]]
     table("Counts that differ from the complete release", ["of", "value", "release", "here"], rows)
-    if len(differing) > SHOWN_COUNTS:
-        console.print(f"... and {len(differing) - SHOWN_COUNTS} more")
+    if len(differing) > _SHOWN_COUNTS:
+        console.print(f"... and {len(differing) - _SHOWN_COUNTS} more")
     for sentence in explain(counts, prepared):
         console.print(f"  {sentence}", markup=False)
 
 
-def _show_labels(manifest: pa.Table) -> None:
-    labels = manifest.column("label").value_counts().to_pylist()
-    rows = [(entry["values"] or "(unlabelled)", entry["counts"]) for entry in labels]
-    table("Labels", ["label", "utterances"], sorted(rows, key=lambda row: -row[1]))
+def _show_labels(rows: pa.Table) -> None:
+    labels = rows.column("label").value_counts().to_pylist()
+    counted = [(entry["values"] or "(unlabelled)", entry["counts"]) for entry in labels]
+    table("Labels", ["label", "utterances"], sorted(counted, key=lambda row: -row[1]))
 
 
 def _show_left_out(prepared: Prepared) -> None:
@@ -151,5 +181,5 @@ def _show_left_out(prepared: Prepared) -> None:
             console.print(f"left out: {reason} {number}", markup=False)
     whole = [reason for reason, number in prepared.left_out.items() if not number]
     if whole:
-        more = f" and {len(whole) - SHOWN_NAMES} more" if len(whole) > SHOWN_NAMES else ""
-        console.print(f"left out: {', '.join(whole[:SHOWN_NAMES])}{more}", markup=False)
+        more = f" and {len(whole) - _SHOWN_NAMES} more" if len(whole) > _SHOWN_NAMES else ""
+        console.print(f"left out: {', '.join(whole[:_SHOWN_NAMES])}{more}", markup=False)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["Config", "Dataset", "Root", "Sample", "Seed", "Workers", "located"]
+__all__ = [
+    "Config",
+    "Dataset",
+    "Device",
+    "Precision",
+    "Root",
+    "Sample",
+    "Seed",
+    "Set",
+    "Stages",
+    "Workers",
+    "located",
+    "names",
+]
 
 
 def located(text: str) -> Path:
@@ -21,10 +35,37 @@ Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, mel
 Root = Annotated[
     Path | None,
     typer.Option(
-        parser=located, metavar="PATH", help="Where the corpus lies. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml."
+        parser=located, metavar="PATH", help="Where the corpus is. Else MMPIPE_<DATASET>_ROOT, else mmpipe.toml."
     ),
 ]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
 Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
 Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
+Stages = Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")]
+Set = Annotated[list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")]
+
+
+class Device(StrEnum):
+    """Where models run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Precision(StrEnum):
+    """Precision of a model's matrix products."""
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
+def names(text: str) -> list[str]:
+    """The names of a comma-separated list.
+
+    Example:
+        >>> names("audio, text")
+        ['audio', 'text']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]

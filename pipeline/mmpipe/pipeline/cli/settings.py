@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
+from mmpipe.manifests.registry import CORPORA
+from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS
+from mmpipe.pipeline.doctor.inputs import NamedRoot
 
-__all__ = ["CONFIG_FILE", "Settings", "dataset_root", "load_settings", "parse_assignments", "root_variable"]
+__all__ = [
+    "CONFIG_FILE",
+    "Settings",
+    "corpus_options",
+    "dataset_root",
+    "load_settings",
+    "named_roots",
+    "parse_assignments",
+    "root_variable",
+    "stage_options",
+]
 
 CONFIG_FILE = Path("mmpipe.toml")
 """Read from the working directory unless another file is named."""
@@ -42,7 +55,7 @@ def load_settings(path: Path | None = None) -> Settings:
     """Settings from `path`, or from mmpipe.toml in the working directory if it exists.
 
     Raises:
-        UsageError: the file named does not exist, is no TOML, or holds something unknown.
+        UsageError: the file named does not exist, is not TOML, or holds something unknown.
     """
     file = path or CONFIG_FILE
     if not file.exists():
@@ -70,7 +83,7 @@ def root_variable(dataset: str) -> str:
 
 
 def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample: bool = False) -> Path:
-    """Where the corpus lies: the option, else the environment, else mmpipe.toml, else the bundled sample if asked.
+    """Where the corpus is: the option, else the environment, else mmpipe.toml, else the bundled sample if asked.
 
     Raises:
         UsageError: none of the ways names it, or two that exclude each other are given.
@@ -84,7 +97,7 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
     variable = root_variable(dataset)
     if named := given or os.environ.get(variable) or settings.datasets.get(dataset, {}).get("root"):
         path = location(named)
-        return path.expanduser() if is_local(path) else path
+        return _expanded(path)
     raise UsageError(
         f"where is the {dataset} corpus? Name its root in one of three ways:\n"
         f"  --root FOLDER\n"
@@ -116,3 +129,39 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
             parsed = value
         options.setdefault(stage, {})[option] = parsed
     return options
+
+
+def corpus_options(dataset: str, settings: Settings, *, sample: bool = False) -> dict[str, Any]:
+    """The options of a corpus: those of the bundled sample, then those that mmpipe.toml names."""
+    given = {name: value for name, value in settings.datasets.get(dataset, {}).items() if name != "root"}
+    return (SAMPLE_CORPUS_OPTIONS.get(dataset, {}) if sample else {}) | given
+
+
+def stage_options(
+    settings: Settings, assigned: dict[str, dict[str, Any]], *, sample: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The options of the stages: those of sample runs, then those of mmpipe.toml, then those of --set."""
+    options: dict[str, dict[str, Any]] = {}
+    for source in (SAMPLE_STAGE_OPTIONS if sample else {}, settings.stages, assigned):
+        for stage, given in source.items():
+            options[stage] = options.get(stage, {}) | given
+    return options
+
+
+def named_roots(settings: Settings, environment: Mapping[str, str]) -> list[NamedRoot]:
+    """The corpus roots that the environment and mmpipe.toml name, by dataset; the environment comes first."""
+    roots: dict[str, NamedRoot] = {}
+    known = CORPORA.names()
+    for dataset, options in settings.datasets.items():
+        if "root" in options or dataset not in known:
+            root = _expanded(location(str(options.get("root", ""))))
+            roots[dataset] = NamedRoot(dataset, root, f"[datasets.{dataset}]")
+    for variable, value in environment.items():
+        if variable.startswith("MMPIPE_") and variable.endswith("_ROOT") and value:
+            dataset = variable.removeprefix("MMPIPE_").removesuffix("_ROOT").lower()
+            roots[dataset] = NamedRoot(dataset, _expanded(location(value)), variable)
+    return list(roots.values())
+
+
+def _expanded(path: Path) -> Path:
+    return path.expanduser() if is_local(path) else path

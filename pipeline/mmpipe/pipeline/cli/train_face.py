@@ -13,13 +13,14 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, progress, table
 from mmpipe.pipeline.cli.modes import refuse_ignored
+from mmpipe.pipeline.cli.options import Device
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.face_training.config import FaceTraining
     from mmpipe.pipeline.face_training.evaluation import FaceScores
     from mmpipe.pipeline.face_training.loop import FaceProgress
 
-__all__ = ["Device", "Part", "parse_training", "print_scores", "train_face", "training_progress"]
+__all__ = ["Part", "parse_training", "print_scores", "train_face", "training_progress"]
 
 _Training = TypeVar("_Training", bound="FaceTraining")
 
@@ -27,17 +28,9 @@ _Training = TypeVar("_Training", bound="FaceTraining")
 class Part(StrEnum):
     """The parts of FERPlus."""
 
-    train = "train"
-    valid = "valid"
-    test = "test"
-
-
-class Device(StrEnum):
-    """Where the network runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
 
 
 def train_face(
@@ -47,7 +40,7 @@ def train_face(
     start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Decides every random choice. Default: 0.")] = None,
-    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores.")] = None,
     evaluate: Annotated[Part | None, typer.Option(help="Train nothing: evaluate on this part.")] = None,
     weights: Annotated[Path | None, typer.Option(help="With --evaluate. Default: the bundled weights.")] = None,
@@ -89,7 +82,7 @@ def _train(data: Path, out: Path, given: Mapping[str, Any], assignments: Sequenc
 
 
 def _evaluate(data: Path, part: Part, weights: Path | None, *, flip: bool, device: str) -> None:
-    from mmpipe.extractors.faces.expression import load_network
+    from mmpipe.extractors.faces.densenet import load_network
     from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
     from mmpipe.pipeline.face_training.evaluation import evaluate
     from mmpipe.pipeline.face_training.ferplus import read_ferplus

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,8 +43,8 @@ def measured_before(path: Path, spec: StageSpec, specs: Sequence[StageSpec]) -> 
     """
     if not (path / "store.json").exists():
         return None
-    stages: dict[str, Any] = FeatureStore(path).info["stages"]
-    config = stages.get(spec.name, {}).get("config", {})
+    stages = FeatureStore(path).described
+    config = stages[spec.name].config if spec.name in stages else {}
     faces = next((describe(other) for other in specs if other.name == FACES), stages.get(FACES))
     if config.get("statistics") != "corpus" or faces != stages.get(FACES):
         return None

@@ -12,20 +12,35 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmpipe.core.files import write_bytes
 
-__all__ = ["ALIVE_SECONDS", "heartbeat"]
+__all__ = ["OtherRun", "heartbeat"]
 
 BEAT_SECONDS = 10.0
 ALIVE_SECONDS = 60.0
 """A run of another host counts as alive for so long after its last sign."""
 
 
+@dataclass(frozen=True)
+class OtherRun:
+    """A run that seems alive.
+
+    Attributes:
+        host: where it runs.
+        pid: its process.
+        seconds_ago: how long ago it gave its last sign of life.
+    """
+
+    host: str
+    pid: int
+    seconds_ago: float
+
+
 @contextmanager
-def heartbeat(store: Path, part: tuple[int, int]) -> Iterator[list[dict[str, Any]]]:
+def heartbeat(store: Path, part: tuple[int, int]) -> Iterator[list[OtherRun]]:
     """Give signs of life while the block runs.
 
     Args:
@@ -33,8 +48,7 @@ def heartbeat(store: Path, part: tuple[int, int]) -> Iterator[list[dict[str, Any
         part: the slice that this run works on: number and count.
 
     Yields:
-        The runs that seem alive and work on the same shards, each a dict of `host`, `pid`, `started`, `slice` and
-        `seconds_ago`.
+        The runs that seem alive and work on the same shards.
 
     Raises:
         StorageError: the store cannot be written.
@@ -62,7 +76,7 @@ def _beat(path: Path, data: bytes, ended: threading.Event) -> None:
             continue
 
 
-def _others(path: Path, part: tuple[int, int]) -> Iterator[dict[str, Any]]:
+def _others(path: Path, part: tuple[int, int]) -> Iterator[OtherRun]:
     now = path.stat().st_mtime  # the clock of the file system, which may be another host's
     for other in sorted(path.parent.glob("heartbeat.*.json")):
         if other.name == path.name:
@@ -77,7 +91,7 @@ def _others(path: Path, part: tuple[int, int]) -> Iterator[dict[str, Any]]:
         if gone:
             other.unlink(missing_ok=True)
         elif age < ALIVE_SECONDS and _overlap(part, theirs):
-            yield {**run, "seconds_ago": max(0.0, age)}
+            yield OtherRun(str(run["host"]), int(run["pid"]), max(0.0, age))
 
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:

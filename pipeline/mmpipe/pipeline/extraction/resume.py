@@ -23,6 +23,7 @@ from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
 from mmpipe.pipeline.store.feature_store import read_table, shard_path
+from mmpipe.pipeline.store.provenance import StageProvenance
 
 __all__ = ["MEDIA_COLUMNS", "Due", "find_due", "media_of"]
 
@@ -68,7 +69,7 @@ def find_due(
     root: Path,
     store: Path,
     stages: Sequence[StageSpec],
-    described: Mapping[str, dict[str, Any]],
+    described: Mapping[str, StageProvenance],
     media: Mapping[str, str],
     *,
     retry_failed: bool = False,
@@ -80,7 +81,7 @@ def find_due(
         root: the corpus root.
         store: the feature store's folder.
         stages: what to run, in the order of the flow.
-        described: what decides the values of each stage, from `mmpipe.pipeline.extraction.stages.describe`.
+        described: what decides the values of each stage.
         media: content hash of each media file, by its uri.
         retry_failed: shards that are up to date but hold failed rows are due as well.
 
@@ -91,7 +92,12 @@ def find_due(
     tasks, done, reasons = [], Counter[str](), Counter[tuple[str, str]]()
     for spec in stages:
         for number, rows in shards.items():
-            provenance = {"stage": spec.name, **described[spec.name], "rows": _rows_print(rows, spec), "media": {}}
+            provenance = {
+                "stage": spec.name,
+                **described[spec.name].to_json(),
+                "rows": _rows_print(rows, spec),
+                "media": {},
+            }
             if column := MEDIA_COLUMNS.get(spec.input):
                 provenance["media"] = {uri: media[uri] for uri in sorted(_uris(rows, column))}
             if spec.needs:

@@ -12,11 +12,11 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +27,12 @@ from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.resume import Due, find_due, media_of
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
-from mmpipe.pipeline.media.content_hash import hash_media
+from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
 from mmpipe.pipeline.store.feature_store import FeatureStore, write_store
 from mmpipe.pipeline.store.plan import plan
+from mmpipe.pipeline.store.provenance import StageProvenance
 
-__all__ = ["Engine", "ExtractPlan", "ExtractResult", "extract", "plan_extraction"]
+__all__ = ["Engine", "ExtractPlan", "ExtractResult", "commit_plan", "plan_extraction", "run_plan"]
 
 
 class Engine(Protocol):
@@ -45,21 +46,29 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class ExtractPlan(Due):
-    """What is to do.
+    """What is to do. Making a plan writes nothing; `commit_plan` writes what it says.
 
     Attributes:
+        corpus: the corpus's name.
         store: the feature store's folder.
         manifest: its manifest, rows in shard order.
+        written: the manifest that the store has now; None where it has none.
         stages: the stages of this run.
+        described: what makes the features of each stage of the store, those of other runs included.
         shards: the shards of this run: all, or those of its slice.
         part: the slice: its number, counted from 1, and the number of slices.
+        media: content hashes of the media that the stages read.
     """
 
+    corpus: str
     store: Path
     manifest: pa.Table
+    written: pa.Table | None
     stages: tuple[StageSpec, ...]
+    described: dict[str, StageProvenance]
     shards: tuple[int, ...]
     part: tuple[int, int]
+    media: MediaHashes
 
     @property
     def rows_due(self) -> dict[str, int]:
@@ -85,7 +94,7 @@ class ExtractResult:
 
     @property
     def failed(self) -> int:
-        """Utterances whose media or extractor failed in some stage (a missing face or transcript is no failure)."""
+        """Utterances whose media or extractor failed in some stage (a missing face or transcript is not a failure)."""
         failures = (sum(n for s, n in counts.items() if s in FAILURES) for counts in self.statuses.values())
         return max(failures, default=0)
 
@@ -100,74 +109,100 @@ def plan_extraction(
     threads: int = 2,
     part: tuple[int, int] = (1, 1),
     retry_failed: bool = False,
-    dry_run: bool = False,
+    only_known: bool = False,
 ) -> ExtractPlan:
-    """Plan the shards, write manifest.parquet and store.json, and find what is due.
+    """Plan the shards and find what is due. Nothing is written.
 
     Args:
         manifest: rows of `MANIFEST_SCHEMA`.
         corpus: the corpus's name.
         root: the corpus root, against which media are resolved.
-        store: the feature store's folder; made if it does not exist.
+        store: the feature store's folder; it may not exist yet.
         stages: what to run, in the order of the flow.
         threads: media files hashed at once.
         part: the slice of the store to work on: (number from 1, number of slices). Slice i takes every shard k with
             k % n == i - 1, of all stages.
         retry_failed: rows that failed are due, whatever their fingerprint says.
-        dry_run: write nothing; media that were not hashed before count as changed.
+        only_known: hash no media: those that were not hashed before count as changed.
 
     Raises:
         CorpusError: the manifest is empty.
         StoreError: the store belongs to another corpus, or holds utterances that the manifest lacks.
-        StorageError: the store cannot be written.
         UsageError: a stage's option is wrong.
         WeightsError: weights are missing.
     """
     if manifest.num_rows == 0:
         raise CorpusError(f"the manifest of {corpus} holds no utterance: nothing to extract from {root}")
     described = {spec.name: describe(spec) for spec in stages}
-    planned, known_stages = _existing(store, corpus)
-    ordered = plan(manifest, planned)
-    if not dry_run:
-        if is_local(store):
-            with explained(store):
-                store.mkdir(parents=True, exist_ok=True)
-        sweep_parts(store)
-        all_stages = known_stages | described
-        flow = [*DEFAULT_STAGES, *sorted(all_stages.keys() - DEFAULT_STAGES.keys())]
-        all_stages = {name: all_stages[name] for name in flow if name in all_stages}
-        write_store(store, corpus, ordered, all_stages, importlib.metadata.version("mmpipe"), planned)
+    written, known_stages = _existing(store, corpus)
+    ordered = plan(manifest, written)
+    all_stages = known_stages | described
+    flow = [*DEFAULT_STAGES, *sorted(all_stages.keys() - DEFAULT_STAGES.keys())]
     shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
-    media = hash_media(root, uris, store / "logs", threads, only_known=dry_run)
-    due = find_due(shards, root, store, stages, described, media, retry_failed=retry_failed)
-    return ExtractPlan(due.tasks, due.done, due.reasons, store, ordered, tuple(stages), tuple(shards), part)
+    media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
+    due = find_due(shards, root, store, stages, described, media.by_uri, retry_failed=retry_failed)
+    return ExtractPlan(
+        due.tasks,
+        due.done,
+        due.reasons,
+        corpus,
+        store,
+        ordered,
+        written,
+        tuple(stages),
+        {name: all_stages[name] for name in flow if name in all_stages},
+        tuple(shards),
+        part,
+        media,
+    )
 
 
-def _existing(store: Path, corpus: str) -> tuple[pa.Table | None, dict[str, Any]]:
+def commit_plan(planned: ExtractPlan) -> None:
+    """Write manifest.parquet, store.json and the cache of media hashes of a plan; what is equal is left alone.
+
+    Raises:
+        StoreError: another run has changed the store's manifest since the plan was made.
+        StorageError: the store cannot be written.
+    """
+    present, _ = _existing(planned.store, planned.corpus)
+    if present is not None and not any(present.equals(m) for m in (planned.written, planned.manifest) if m is not None):
+        raise StoreError(f"{planned.store} was changed by another run since this one was planned: run it again")
+    if is_local(planned.store):
+        with explained(planned.store):
+            planned.store.mkdir(parents=True, exist_ok=True)
+    sweep_parts(planned.store)
+    version = importlib.metadata.version("mmpipe")
+    write_store(planned.store, planned.corpus, planned.manifest, planned.described, version, present)
+    planned.media.remember(planned.store / "logs")
+
+
+def _existing(store: Path, corpus: str) -> tuple[pa.Table | None, dict[str, StageProvenance]]:
     if not (store / "store.json").exists():
         return None, {}
     existing = FeatureStore(store)
     if existing.corpus != corpus:
         raise StoreError(f"{store} holds features of {existing.corpus!r}, not of {corpus!r}: give another --out")
     manifest = existing.manifest() if (store / "manifest.parquet").exists() else None
-    return manifest, existing.info["stages"]
+    return manifest, existing.described
 
 
 def _shards(manifest: pa.Table) -> dict[int, pa.Table]:
-    """The rows of each shard; they stand together."""
+    """The rows of each shard, which follow one another in the manifest."""
     numbers = manifest.column("shard").to_numpy()
     starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
     return {int(numbers[start]): manifest.slice(start, end - start) for start, end in pairwise(starts)}
 
 
-def extract(planned: ExtractPlan, engine: Engine, on_result: Any = None) -> ExtractResult:
-    """Run what is due.
+def run_plan(
+    planned: ExtractPlan, engine: Engine, on_result: Callable[[TaskResult], None] = lambda done: None
+) -> ExtractResult:
+    """Commit a plan and run what is due.
 
     Args:
         planned: from `plan_extraction`.
         engine: runs the tasks.
-        on_result: called with every `TaskResult`, for progress.
+        on_result: called with the result of every task, for progress.
 
     Returns:
         What the run did, and the statuses of the store, or of the run's slice of it.
@@ -176,13 +211,13 @@ def extract(planned: ExtractPlan, engine: Engine, on_result: Any = None) -> Extr
         StorageError: the store cannot be written.
     """
     began, result, made = time.perf_counter(), ExtractResult(planned.store), Counter[str]()
+    commit_plan(planned)
     if planned.tasks:
         log = planned.store / "logs" / f"tasks.{socket.gethostname()}.{os.getpid()}.jsonl"
         for done in engine.run(planned.tasks):
             append_line(log, json.dumps({"time": time.time(), **asdict(done)}))
             made[done.stage] += 1
-            if on_result:
-                on_result(done)
+            on_result(done)
     store = FeatureStore(planned.store)
     result.shards = {spec.name: made[spec.name] for spec in planned.stages}
     result.statuses = {spec.name: store.statuses(spec.name, planned.shards) for spec in planned.stages}

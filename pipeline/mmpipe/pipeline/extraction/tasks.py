@@ -18,7 +18,8 @@ from mmpipe.core.errors import Rejected
 from mmpipe.core.statuses import FAILURES
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance, to_utterances
-from mmpipe.pipeline.extraction.stages import StageSpec, run_stage
+from mmpipe.pipeline.extraction.apply import run_stage
+from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import made_with, read_table, shard_path, shard_schema, write_shard
 
 __all__ = [
@@ -145,7 +146,7 @@ def due_places(task: Task) -> list[int]:
 
 
 def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
-    """The rows of the shard at `places`, as they will stand in the file."""
+    """The rows of the shard at `places`, as they will be in the file."""
     extractor = _extractor(task.stage)
     utterances = to_utterances(task.rows.take(list(places)))
     upstream = None

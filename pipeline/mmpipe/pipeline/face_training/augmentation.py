@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmpipe.extractors.faces.expression import CROP_SIZE, FERPLUS_MEAN, FERPLUS_STD
+from mmpipe.extractors.faces.ferplus import CROP_SIZE, FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.pipeline.face_training.config import FaceTraining
 
 __all__ = ["augment", "normalise", "resize"]

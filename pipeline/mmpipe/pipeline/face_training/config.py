@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmpipe.extractors.faces.expression import CROP_SIZE
+from mmpipe.extractors.faces.ferplus import CROP_SIZE
 
 __all__ = ["FaceTraining"]
 

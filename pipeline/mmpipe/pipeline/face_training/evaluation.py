@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mmpipe.extractors.faces.expression import FERPLUS_CLASSES, FerplusDenseNet
+from mmpipe.extractors.faces.densenet import FerplusDenseNet
+from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.pipeline.face_training.augmentation import normalise, resize
 from mmpipe.pipeline.face_training.ferplus import FerplusPart
 

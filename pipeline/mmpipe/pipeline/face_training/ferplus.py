@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmpipe.core.errors import CorpusError
-from mmpipe.extractors.faces.expression import FERPLUS_CLASSES
+from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 
 __all__ = ["PARTS", "FerplusPart", "read_ferplus"]
 

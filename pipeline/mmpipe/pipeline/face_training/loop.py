@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmpipe.core.errors import UsageError
-from mmpipe.extractors.faces.expression import CROP_SIZE, FerplusDenseNet, load_network
+from mmpipe.extractors.faces.densenet import FerplusDenseNet, load_network
+from mmpipe.extractors.faces.ferplus import CROP_SIZE
 from mmpipe.pipeline.face_training.augmentation import augment, normalise
 from mmpipe.pipeline.face_training.config import FaceTraining
 from mmpipe.pipeline.face_training.ferplus import FerplusPart

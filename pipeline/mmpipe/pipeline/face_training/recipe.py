@@ -19,7 +19,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from mmpipe.core.files import write_atomic, write_bytes
-from mmpipe.extractors.faces.expression import FERPLUS_CLASSES
+from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.bundled import sha256
 from mmpipe.pipeline.face_training.config import FaceTraining
 from mmpipe.pipeline.face_training.evaluation import FaceScores, evaluate

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mmpipe.extractors.faces.expression import FERPLUS_CLASSES
+from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 
 __all__ = ["draw_weights", "epoch_order"]
 

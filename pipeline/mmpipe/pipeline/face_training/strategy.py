@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mmpipe.extractors.faces.expression import FerplusDenseNet
+from mmpipe.extractors.faces.densenet import FerplusDenseNet
 
 __all__ = ["StepStrategy"]
 

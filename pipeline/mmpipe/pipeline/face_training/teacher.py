@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmpipe.extractors.faces.expression import FERPLUS_CLASSES, FerplusDenseNet
+from mmpipe.extractors.faces.densenet import FerplusDenseNet
+from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.pipeline.face_training.augmentation import normalise, resize
 from mmpipe.pipeline.face_training.ferplus import FerplusPart
 from mmpipe.pipeline.face_training.strategy import StepStrategy

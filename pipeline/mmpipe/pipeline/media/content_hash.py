@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from mmpipe.core.errors import Rejected
 from mmpipe.core.files import write_json
 from mmpipe.manifests.io import resolve_media
 
-__all__ = ["MISSING", "hash_media"]
+__all__ = ["MISSING", "MediaHashes", "hash_media"]
+
+_CACHE = "media_hashes.json"
 
 MISSING = "missing"
 """Stands for the hash of a file that is not there: when it appears, its shards become due."""
@@ -28,23 +31,39 @@ NOT_HASHED = "not hashed yet"
 CHUNK_BYTES = 1 << 22
 
 
-def hash_media(
-    root: Path, uris: Iterable[str], logs: Path, threads: int, *, only_known: bool = False
-) -> dict[str, str]:
-    """SHA-256 of each media file, by its uri.
+@dataclass(frozen=True)
+class MediaHashes:
+    """Content hashes of media.
+
+    Attributes:
+        by_uri: SHA-256 of each file, or why there is none.
+        new: entries that the cache lacks: uri -> [size and modification time, hash].
+    """
+
+    by_uri: dict[str, str]
+    new: dict[str, list[str]]
+
+    def remember(self, logs: Path) -> None:
+        """Add the new entries to the cache.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self.new:
+            write_json(logs / _CACHE, _known(logs / _CACHE) | self.new)
+
+
+def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, only_known: bool = False) -> MediaHashes:
+    """SHA-256 of each media file, by its uri. Nothing is written.
 
     Args:
         root: the corpus root.
         uris: paths relative to it.
-        logs: the folder of media_hashes.json, which remembers hashes by uri, size and modification time.
+        logs: the folder of the cache, which remembers hashes by uri, size and modification time.
         threads: files hashed at once.
         only_known: hash nothing: what the cache does not know stays `not hashed yet`.
-
-    Raises:
-        StorageError: the cache cannot be written.
     """
-    cache = logs / "media_hashes.json"
-    known = _known(cache)
+    known = _known(logs / _CACHE)
     hashes, due = {}, {}
     for uri in sorted(set(uris)):
         try:
@@ -64,12 +83,12 @@ def hash_media(
         else:
             due[uri] = (path, key)
             hashes[uri] = NOT_HASHED
+    new: dict[str, list[str]] = {}
     if due and not only_known:
         made = _hash_all([path for path, _ in due.values()], threads)
         hashes |= dict(zip(due, made, strict=True))
         new = {uri: [due[uri][1], hashes[uri]] for uri in due if hashes[uri] != UNREADABLE}
-        write_json(cache, _known(cache) | new)
-    return hashes
+    return MediaHashes(hashes, new)
 
 
 def _known(cache: Path) -> dict[str, list[str]]:

@@ -8,7 +8,6 @@ thread; the engine runs several processes.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import OrderedDict
 from collections.abc import Iterator
 from fractions import Fraction
@@ -25,10 +24,7 @@ from mmpipe.manifests.schema import MediaSpan, Region
 from mmpipe.pipeline.media.containers import cut_off, declared_seconds, open_media
 from mmpipe.pipeline.media.video import Film
 
-__all__ = ["MEDIA_REVISION", "AudioReader", "VideoReader", "media_versions"]
-
-MEDIA_REVISION = 2
-"""Raised whenever this module changes the samples or frames of a span; it enters the shards' fingerprints."""
+__all__ = ["AudioReader", "VideoReader"]
 
 END_TOLERANCE_SECONDS = 0.25
 """A span may end this much after its audio does: containers round their durations."""
@@ -46,11 +42,6 @@ LOUDEST = 32767 / 32768
 KEPT_FRAMES = 64
 KEPT_BYTES = 1 << 26
 """Sampled frames of one file kept for the next, overlapping utterance: so many, and no more than so large."""
-
-
-def media_versions() -> dict[str, str]:
-    """The versions that decide decoded values."""
-    return {"av": importlib.metadata.version("av"), "mmpipe.media": str(MEDIA_REVISION)}
 
 
 def _is_cut_off(declared: float | None, ends: float) -> bool:

@@ -6,7 +6,6 @@ PCM on the original's clock, and lives in a temporary folder until the next file
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import subprocess
 import tempfile
@@ -16,14 +15,9 @@ from pathlib import Path
 from mmpipe.core.errors import Rejected
 from mmpipe.core.files import is_local
 
-__all__ = ["Repair", "repair_versions"]
+__all__ = ["Repair"]
 
 TIMEOUT_SECONDS = 3600.0
-
-
-def repair_versions() -> dict[str, str]:
-    """The versions that decide the values of repaired files."""
-    return {"imageio-ffmpeg": importlib.metadata.version("imageio-ffmpeg")}
 
 
 class Repair:

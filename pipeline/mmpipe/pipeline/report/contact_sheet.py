@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from mmpipe.core.errors import Rejected, StoreError, UsageError
 from mmpipe.core.files import write_bytes
-from mmpipe.extractors.faces.crops import CROP_SIZE, decode_crops
+from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.extractors.faces.ferplus import CROP_SIZE
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, to_utterances
 from mmpipe.pipeline.extraction.stages import FACES

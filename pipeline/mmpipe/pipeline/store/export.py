@@ -23,7 +23,7 @@ from mmpipe.core.files import write_bytes
 from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
-__all__ = ["Exported", "Form", "export", "joined_shard"]
+__all__ = ["Exported", "Form", "export"]
 
 Form = Literal["parquet", "datasets"]
 
@@ -56,7 +56,7 @@ class Exported:
     splits: dict[str, int]
 
 
-def joined_shard(store: FeatureStore, shard: int, stages: Sequence[str]) -> pa.Table:
+def _joined_shard(store: FeatureStore, shard: int, stages: Sequence[str]) -> pa.Table:
     """One shard's rows of the manifest beside those of its stages.
 
     Raises:
@@ -115,7 +115,7 @@ def _tables(store: FeatureStore, stages: Sequence[str]) -> Iterator[tuple[int, p
     """Number, rows and footer of every joined shard; the footer names the fingerprints of what was joined."""
     for shard in range(store.num_shards):
         prints = {stage: store.footer(stage, shard)["fingerprint"] for stage in stages}
-        yield shard, joined_shard(store, shard, stages), {"corpus": store.corpus, "fingerprints": prints}
+        yield shard, _joined_shard(store, shard, stages), {"corpus": store.corpus, "fingerprints": prints}
 
 
 def _plain(table: pa.Table) -> tuple[str, ...]:

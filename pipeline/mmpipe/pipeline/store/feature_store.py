@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ import pyarrow as pa
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import location, write_json
 from mmpipe.core.parquet import fingerprint, read_metadata, read_parquet, write_parquet
+from mmpipe.pipeline.store.provenance import StageProvenance
 
 __all__ = [
-    "STORE_FORMAT",
     "FeatureStore",
     "made_with",
     "read_table",
@@ -35,11 +35,11 @@ __all__ = [
     "write_store",
 ]
 
-STORE_FORMAT = "mmpipe-store/1"
+_STORE_FORMAT = "mmpipe-store/1"
 
 
 def shard_path(store: Path, stage: str, shard: int) -> Path:
-    """Where shard `shard` of `stage` lies.
+    """Where shard `shard` of `stage` is.
 
     Example:
         >>> shard_path(Path("features/ami"), "audio", 7).as_posix()
@@ -76,7 +76,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return read_parquet(path, columns)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error}): `mmpipe extract` again makes it anew") from error
+        raise StoreError(
+            f"{path} cannot be read ({error}): run the same `mmpipe extract` again to make it again"
+        ) from error
 
 
 def made_with(path: Path, provenance: dict[str, Any]) -> bool:
@@ -91,7 +93,7 @@ def write_store(
     path: Path,
     corpus: str,
     manifest: pa.Table,
-    stages: dict[str, Any],
+    stages: Mapping[str, StageProvenance],
     version: str,
     existing: pa.Table | None = None,
 ) -> None:
@@ -110,11 +112,11 @@ def write_store(
     """
     shards = 1 + max(manifest.column("shard").to_pylist(), default=-1)
     info = {
-        "format": STORE_FORMAT,
+        "format": _STORE_FORMAT,
         "mmpipe": version,
         "corpus": corpus,
         "manifest": {"rows": manifest.num_rows, "shards": shards},
-        "stages": stages,
+        "stages": {name: stage.to_json() for name, stage in stages.items()},
     }
     target = path / "manifest.parquet"
     if existing is None or not existing.equals(manifest):
@@ -130,7 +132,7 @@ class FeatureStore:
         path: the folder that `mmpipe extract` wrote.
 
     Raises:
-        StoreError: the folder is no feature store, or was written by a newer format.
+        StoreError: the folder is not a feature store, or was written by a newer format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,11 +144,18 @@ class FeatureStore:
                 f"{self.path} is not a feature store: store.json cannot be read ({error}); "
                 "write one with `mmpipe extract --dataset NAME --out FOLDER`"
             ) from error
-        if self.info.get("format") != STORE_FORMAT:
-            raise StoreError(f"{self.path} has format {self.info.get('format')!r}; this version reads {STORE_FORMAT!r}")
+        if self.info.get("format") != _STORE_FORMAT:
+            raise StoreError(
+                f"{self.path} has format {self.info.get('format')!r}; this version reads {_STORE_FORMAT!r}"
+            )
         self.corpus: str = self.info["corpus"]
         self.num_shards: int = self.info["manifest"]["shards"]
         self._manifest: pa.Table | None = None
+
+    @property
+    def described(self) -> dict[str, StageProvenance]:
+        """What makes the features of each stage, by stage, as store.json says."""
+        return {name: StageProvenance.from_json(value) for name, value in self.info["stages"].items()}
 
     @property
     def stages(self) -> tuple[str, ...]:

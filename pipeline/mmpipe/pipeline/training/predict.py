@@ -12,7 +12,7 @@ from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, VIDEO_ENDINGS
 from mmpipe.manifests.formats.transcripts import read_transcript
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
-from mmpipe.pipeline.extraction.run import extract, plan_extraction
+from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
@@ -46,7 +46,7 @@ def extract_clip(ensemble: Ensemble, clip: Path, text: str | None = None, transc
     specs = [_spec(stage, made) for stage, made in ensemble.provenance.items()]
     with tempfile.TemporaryDirectory(prefix="mmpipe-predict-") as folder, LocalEngine(1) as engine:
         planned = plan_extraction(to_table([utterance]), "clip", clip.resolve().parent, Path(folder) / "store", specs)
-        store = FeatureStore(extract(planned, engine).store)
+        store = FeatureStore(run_plan(planned, engine).store)
         for stage in ensemble.config.stages:
             status, error = (store.read(stage).column(name)[0].as_py() for name in ("status", "error"))
             if status != "ok":

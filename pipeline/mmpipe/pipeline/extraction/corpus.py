@@ -1,0 +1,244 @@
+"""Extraction of a whole corpus: its manifest, the plan, the run, the statistics that some stages ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmpipe.core.files import location, sweep_parts
+from mmpipe.extractors.contract import Precision
+from mmpipe.manifests.contract import Problem
+from mmpipe.manifests.io import read_manifest, refuse_links
+from mmpipe.manifests.prepare import prepare_corpus
+from mmpipe.manifests.registry import CORPORA
+from mmpipe.manifests.schema import to_table
+from mmpipe.pipeline.extraction.crop_statistics import (
+    measure_crops,
+    measured_before,
+    needs_statistics,
+    with_statistics,
+)
+from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.estimate import Estimate, estimate
+from mmpipe.pipeline.extraction.heartbeat import OtherRun, heartbeat
+from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
+from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
+from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, placed, resolve_stages
+from mmpipe.pipeline.extraction.tasks import TaskResult
+from mmpipe.pipeline.hardware import available_cores, pick_device
+from mmpipe.pipeline.store.feature_store import FeatureStore
+
+__all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus"]
+
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """What to extract from which corpus into which store.
+
+    Attributes:
+        dataset: a name of the registry of corpora, such as `ami` or `folder`.
+        root: the corpus root.
+        out: the feature store's folder.
+        manifest: a manifest made before; None makes one.
+        corpus_options: options of the corpus, by name.
+        stages: names of the stages; empty takes those of the corpus.
+        stage_options: options of the stages, by stage.
+        device: `auto`, `cpu` or `cuda`, for the stages whose model runs on a device.
+        precision: of those stages: `float32` or `bf16`.
+        workers: processes; None takes the cores that this process may use.
+        part: the slice to work on: number from 1, and number of slices.
+        retry_failed: make the rows that failed again.
+        transcode_fallback: repair media that cannot be decoded, with FFmpeg's own tool.
+        select: picks rows of the manifest.
+    """
+
+    dataset: str
+    root: Path
+    out: Path
+    manifest: Path | None = None
+    corpus_options: Mapping[str, Any] = field(default_factory=dict)
+    stages: Sequence[str] = ()
+    stage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "auto"
+    precision: Precision = "float32"
+    workers: int | None = None
+    part: tuple[int, int] = (1, 1)
+    retry_failed: bool = False
+    transcode_fallback: bool = False
+    select: Callable[[pa.Table], pa.Table] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("root", "out", "manifest"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, location(given))
+
+    def specs(self) -> list[StageSpec]:
+        """The stages that this request names, on its device.
+
+        Raises:
+            UsageError: the dataset, a stage, an option or the device does not exist.
+        """
+        names = list(self.stages or CORPORA.load(self.dataset).stages)
+        names += [name for name in self.stage_options if name not in DEFAULT_STAGES and name not in names]
+        specs = placed(resolve_stages(names, self.stage_options), pick_device(self.device), self.precision)
+        specs = [replace(s, transcode_fallback=self.transcode_fallback and s.input in MEDIA_COLUMNS) for s in specs]
+        for spec in specs:
+            spec.build()  # a wrong option is refused before the corpus is read
+        return specs
+
+
+class ExtractListener:
+    """Hears what an extraction finds and does; a subclass shows it. Every method does nothing here."""
+
+    def on_problems(self, problems: Sequence[Problem]) -> None:
+        """What the corpus lacks or holds that is odd, before the plan."""
+
+    def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
+        """What is due, before anything is written."""
+
+    def on_other_runs(self, runs: Sequence[OtherRun]) -> None:
+        """Other runs that seem to work on the same shards."""
+
+    def on_run_start(self, planned: ExtractPlan) -> None:
+        """The tasks of a plan start."""
+
+    def on_task(self, done: TaskResult) -> None:
+        """A shard is made."""
+
+    def on_run_end(self) -> None:
+        """The tasks of a plan are done, or the run was stopped."""
+
+    def on_statistics(self, mean: float, std: float) -> None:
+        """Mean and deviation of the corpus's crops were measured."""
+
+
+def extract_corpus(
+    request: ExtractRequest, engine: Engine | None = None, listener: ExtractListener | None = None
+) -> ExtractResult:
+    """Extract a corpus into a feature store; shards that are up to date are left alone.
+
+    Args:
+        request: what to extract.
+        engine: an engine to share between extractions; None makes one for this call.
+        listener: hears what happens.
+
+    Returns:
+        What the run did, and the statuses of the store.
+
+    Raises:
+        UsageError: an option is wrong, or the device does not exist.
+        CorpusError: the root does not look like the corpus.
+        ManifestError: a media file is a link that leaves the root.
+        StoreError: the store belongs to another corpus, or holds utterances that the manifest lacks.
+        StorageError: the store cannot be written.
+        WeightsError: weights are missing.
+    """
+    hears, specs = listener or ExtractListener(), request.specs()
+    own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))
+    with _swept(request.out), own as pool:
+        plan_for = partial(_plan, request, _rows(request, hears), threads=pool.workers)
+        specs = _with_known_statistics(request.out, specs)
+        planned = plan_for([s for s in specs if not needs_statistics(s)])
+        hears.on_plan(planned, request.root, pool.workers)
+        with heartbeat(request.out, request.part) as others:
+            hears.on_other_runs(others)
+            result = _run(planned, pool, hears)
+            if any(map(needs_statistics, specs)):
+                numbers = measure_crops(request.out)
+                hears.on_statistics(*numbers)
+                specs = [with_statistics(spec, *numbers) if needs_statistics(spec) else spec for spec in specs]
+                before, planned = result, plan_for(specs)
+                hears.on_plan(planned, request.root, pool.workers)
+                result = _run(planned, pool, hears)
+                result.seconds += before.seconds
+                for name, made in before.shards.items():
+                    result.shards[name] += made
+    return result
+
+
+def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = None) -> list[Estimate]:
+    """What the stages of an extraction would take, from a handful of utterances; empty where nothing is due.
+
+    Nothing is written.
+
+    Raises:
+        MmpipeError: as `extract_corpus`.
+    """
+    hears, specs = listener or ExtractListener(), request.specs()
+    specs = [s for s in _with_known_statistics(request.out, specs) if not needs_statistics(s)]
+    workers = request.workers or available_cores()
+    planned = _plan(request, _rows(request, hears), specs, threads=workers, only_known=True)
+    hears.on_plan(planned, request.root, workers)
+    return estimate(planned) if planned.tasks else []
+
+
+def _rows(request: ExtractRequest, hears: ExtractListener) -> pa.Table:
+    """The rows of the manifest."""
+    if request.manifest is not None:
+        rows = read_manifest(request.manifest)
+    else:
+        prepared = prepare_corpus(request.dataset, request.root, request.corpus_options)
+        hears.on_problems(prepared.problems)
+        rows = to_table(prepared.utterances)
+    refuse_links(rows, request.root)
+    return request.select(rows) if request.select else rows
+
+
+def _plan(
+    request: ExtractRequest,
+    rows: pa.Table,
+    specs: Sequence[StageSpec],
+    *,
+    threads: int,
+    only_known: bool = False,
+) -> ExtractPlan:
+    return plan_extraction(
+        rows,
+        request.dataset,
+        request.root,
+        request.out,
+        specs,
+        threads=threads,
+        part=request.part,
+        retry_failed=request.retry_failed,
+        only_known=only_known,
+    )
+
+
+def _run(planned: ExtractPlan, engine: Engine, hears: ExtractListener) -> ExtractResult:
+    hears.on_run_start(planned)
+    try:
+        return run_plan(planned, engine, hears.on_task)
+    finally:
+        hears.on_run_end()
+
+
+def _asked_for(store: Path, specs: Sequence[StageSpec]) -> list[str]:
+    """The extractors to get ready for while the run is planned: none where all stages are as the store has them."""
+    if not (store / "store.json").exists():
+        return [spec.extractor for spec in specs]
+    known = FeatureStore(store).described
+    fresh = [s for s in specs if not needs_statistics(s) and known.get(s.name) != describe(s)]
+    return [spec.extractor for spec in fresh]
+
+
+def _with_known_statistics(store: Path, specs: Sequence[StageSpec]) -> list[StageSpec]:
+    """The stages, with the statistics of the corpus where an earlier run measured them."""
+    known = {s.name: measured_before(store, s, specs) for s in specs if needs_statistics(s)}
+    return [with_statistics(s, *numbers) if (numbers := known.get(s.name)) else s for s in specs]
+
+
+@contextmanager
+def _swept(store: Path) -> Iterator[None]:
+    """Remove what killed workers left half written, so that a full disk is not fuller than it must be."""
+    try:
+        yield
+    finally:
+        if store.is_dir():
+            sweep_parts(store)

@@ -1,0 +1,20 @@
+"""The versions that decide decoded samples and frames; they enter the shards' fingerprints."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+__all__ = ["MEDIA_REVISION", "media_versions", "repair_versions"]
+
+MEDIA_REVISION = 2
+"""Raised whenever the readers of media change the samples or frames of a span."""
+
+
+def media_versions() -> dict[str, str]:
+    """The versions that decide decoded values."""
+    return {"av": importlib.metadata.version("av"), "mmpipe.media": str(MEDIA_REVISION)}
+
+
+def repair_versions() -> dict[str, str]:
+    """The versions that decide the values of repaired files."""
+    return {"imageio-ffmpeg": importlib.metadata.version("imageio-ffmpeg")}
