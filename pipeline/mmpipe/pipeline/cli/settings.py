@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
-from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS
+from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
+
+if TYPE_CHECKING:
+    from mmpipe.pipeline.training.config import TrainConfig
 
 __all__ = [
     "CONFIG_FILE",
@@ -29,8 +32,10 @@ __all__ = [
     "dataset_root",
     "load_settings",
     "parse_assignments",
+    "parse_hyper_parameters",
     "root_variable",
     "stage_options",
+    "training_config",
 ]
 
 CONFIG_FILE = Path("mmpipe.toml")
@@ -143,3 +148,32 @@ def stage_options(
         for stage, given in source.items():
             options[stage] = options.get(stage, {}) | given
     return options
+
+
+def parse_hyper_parameters(assignments: Iterable[str]) -> dict[str, Any]:
+    """`NAME=VALUE` texts of `mmpipe train --set`; a value is read as TOML, else as text.
+
+    Raises:
+        UsageError: a text is not of that form.
+
+    Example:
+        >>> parse_hyper_parameters(["epochs=5", "matching=hsic"])
+        {'epochs': 5, 'matching': 'hsic'}
+    """
+    texts = list(assignments)
+    for text in texts:
+        name, equals, _ = text.partition("=")
+        if not (name.strip() and equals):
+            raise UsageError(f"--set {text!r}: expected NAME=VALUE, for example --set epochs=20")
+    return parse_assignments(f"train.{text}" for text in texts).get("train", {})
+
+
+def training_config(assigned: Mapping[str, Any], *, sample: bool = False, **values: Any) -> TrainConfig:
+    """Hyper-parameters: those of the sample corpora, then `values`, then those of --set.
+
+    Raises:
+        UsageError: one is unknown or out of range.
+    """
+    from mmpipe.pipeline.training.config import make_config
+
+    return make_config(**((SAMPLE_TRAINING if sample else {}) | values | dict(assigned)))

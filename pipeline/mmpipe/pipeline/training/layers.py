@@ -27,7 +27,7 @@ def step_mask(lengths_B: Tensor, steps: int) -> Tensor:
 
 
 def reverse(x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """The unpadded steps in reverse order, padding behind them: what is reconstructed (section 3.1).
+    """The unpadded steps in reverse order, padding after them: what is reconstructed (section 3.1).
 
     Example:
         >>> reverse(torch.tensor([[[1.0], [2.0], [0.0]]]), torch.tensor([2])).flatten().tolist()
@@ -78,7 +78,7 @@ class Layout:
         return flat.view(self.batch, self.steps, -1)
 
 
-class Attention(nn.Module):
+class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -102,8 +102,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float, *, memory: bool) -> None:
         super().__init__()
-        self.attention = Attention(width, heads)
-        self.cross = Attention(width, heads) if memory else None
+        self.attention = _Attention(width, heads)
+        self.cross = _Attention(width, heads) if memory else None
         self.feed_forward = mlp((width, 2 * width, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3 if memory else 2))
         self.dropout = nn.Dropout(dropout)
