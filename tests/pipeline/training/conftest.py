@@ -44,8 +44,12 @@ def make_store(
     config: str = "x",
     labels: tuple[str, str] = ("anger", "sadness"),
     spoilt: int | None = None,
+    pieces: int = 1,
 ) -> Path:
-    """Two labels, six speakers in three sessions; rows in `missing` have no face, `spoilt` has a NaN in its audio."""
+    """Two labels, six speakers in three sessions; rows in `missing` have no face, `spoilt` has a NaN in its audio.
+
+    A word has `pieces` word pieces.
+    """
     manifest = to_table(
         Utterance(
             f"made/{row:03d}",
@@ -76,7 +80,7 @@ def make_store(
                     values[3] = float("nan")
                 record = {"utterance_id": name, "status": "no_face" if bad else "ok", "features": values}
                 if stage == "text" and values is not None:
-                    record["word_index"] = list(range(len(values)))
+                    record["word_index"] = [place // pieces for place in range(len(values))]
                 made.append(record)
             table = pa.Table.from_pylist(made, schema=shard_schema(columns))
             write_shard(

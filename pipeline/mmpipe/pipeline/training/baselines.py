@@ -27,7 +27,7 @@ from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
 from mmpipe.pipeline.training.loop import Pool, fit, predict
-from mmpipe.pipeline.training.metrics import METRICS, Summary, Tested, score, summarise
+from mmpipe.pipeline.training.metrics import METRICS, Answers, Summary, score, summarise
 from mmpipe.pipeline.training.modalities import MODALITIES
 from mmpipe.pipeline.training.model import Network, Output
 
@@ -104,19 +104,19 @@ class _GruAttention(Network):
         return Output(self.classifier(torch.cat(list(latents.values()), dim=1)), latents, {})
 
 
-_Answers = list[str]
+_Labels = list[str]
 """Predicted labels of the test rows, in order."""
 
-_Baseline = Callable[[TrainConfig, TrainInput, Mapping[str, Pool], str], _Answers]
+_Baseline = Callable[[TrainConfig, TrainInput, Mapping[str, Pool], str], _Labels]
 """Config, data, pools of a fold and device (`cpu` or `cuda`) to predicted labels."""
 
 
-def _majority(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], device: str) -> _Answers:
+def _majority(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], device: str) -> _Labels:
     train = [str(data.labeled.labels[row]) for row in pools["train"].rows]
     return [max(data.labels, key=train.count)] * len(pools["test"].rows)
 
 
-def _logistic(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], device: str) -> _Answers:
+def _logistic(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], device: str) -> _Labels:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -132,7 +132,7 @@ def _logistic(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], 
 
 
 def _network(build: Callable[..., Network]) -> _Baseline:
-    def answer(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], device: str) -> _Answers:
+    def answer(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], device: str) -> _Labels:
         trained = fit(config.vanilla(), data.labels, pools["train"], pools["valid"], device=device, build=build)
         return [data.labels[k] for k in predict(trained.model, pools["test"]).argmax(axis=1)]
 
@@ -185,13 +185,13 @@ def score_baselines(
     return scores
 
 
-def _fold(name: str, config: TrainConfig, data: TrainInput, fold: Fold, device: str) -> Tested:
+def _fold(name: str, config: TrainConfig, data: TrainInput, fold: Fold, device: str) -> Answers:
     rows = {side: data.labeled.rows_of(getattr(fold, side)) for side in ("train", "valid", "test")}
     norms = fit_norms(data.labeled, rows["train"])
     pools = {side: Pool(data.labeled, r, norms) for side, r in rows.items()}
     predicted = BASELINES[name](config, data, pools, device)
     truth = [str(data.labeled.labels[row]) for row in rows["test"]]
-    return Tested(config.seed, tuple(truth), tuple(predicted), score(truth, predicted, data.labels))
+    return Answers(config.seed, tuple(truth), tuple(predicted), score(truth, predicted, data.labels))
 
 
 def write_baselines(path: Path, scores: Mapping[str, Mapping[str, Summary]]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
-__all__ = ["METRICS", "Scores", "Summary", "Tested", "score", "summarise"]
+__all__ = ["METRICS", "Answers", "Scores", "Summary", "score", "summarise"]
 
 METRICS = {"wap": "WAP", "ua": "UA", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 """The fields of `Scores` that are one number, and what tables call them."""
@@ -84,7 +84,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Answers:
     """What one training said of the test utterances of its fold.
 
     Attributes:
@@ -126,11 +126,11 @@ def score(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str])
     )
 
 
-def summarise(tested: Sequence[Tested], labels: Sequence[str], draws: int = 500) -> dict[str, Summary]:
+def summarise(answers: Sequence[Answers], labels: Sequence[str], draws: int = 500) -> dict[str, Summary]:
     """Mean, deviation and interval of each metric over the seeds of a run.
 
     Args:
-        tested: what the trainings said, by seed and fold.
+        answers: what the trainings said, by seed and fold.
         labels: the label set.
         draws: resamples of the bootstrap.
 
@@ -140,12 +140,12 @@ def summarise(tested: Sequence[Tested], labels: Sequence[str], draws: int = 500)
     """
     number = {label: place for place, label in enumerate(labels)}
     by_seed: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for fold in tested:
+    for fold in answers:
         by_seed[fold.seed] += [(number[t], number[p]) for t, p in zip(fold.truth, fold.predicted, strict=True)]
     pairs = [np.array(rows) for rows in by_seed.values()]
     means = _mean_figures(pairs)
     several = len(pairs) > 1
-    spread = [_figures(p) for p in pairs] if several else [{m: f.scores.value(m) for m in METRICS} for f in tested]
+    spread = [_figures(p) for p in pairs] if several else [{m: f.scores.value(m) for m in METRICS} for f in answers]
     generator = np.random.default_rng(0)
     size = len(pairs[0])
     drawn = [_mean_figures([p[chosen] for p in pairs]) for chosen in generator.integers(0, size, (draws, size))]

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.metrics import METRICS, Scores, Summary, Tested
+from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary
 
 __all__ = ["FoldResult", "FoldScores", "Prediction", "RunResult", "UnlabeledRows", "read_run"]
 
@@ -64,10 +64,10 @@ class FoldResult:
     predictions: tuple[Prediction, ...]
 
     @property
-    def tested(self) -> Tested:
+    def answers(self) -> Answers:
         """The answers without the training."""
         truth, predicted = (tuple(getattr(row, name) for row in self.predictions) for name in ("label", "predicted"))
-        return Tested(self.seed, truth, predicted, self.test)
+        return Answers(self.seed, truth, predicted, self.test)
 
     @property
     def scores(self) -> FoldScores:

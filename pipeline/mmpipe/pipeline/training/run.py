@@ -105,8 +105,8 @@ class TrainRun:
         return result
 
     def _result(self, done: list[FoldResult], seconds: float) -> RunResult:
-        data, tested = self.data, [fold.tested for fold in done]
-        truth, predicted = ([label for fold in tested for label in getattr(fold, k)] for k in ("truth", "predicted"))
+        data, answers = self.data, [fold.answers for fold in done]
+        truth, predicted = ([label for fold in answers for label in getattr(fold, k)] for k in ("truth", "predicted"))
         return RunResult(
             name=self.request.out.name,
             objective="supervised" if data.unlabeled is None else "semi",
@@ -115,7 +115,7 @@ class TrainRun:
             labels=data.labels,
             folds=tuple(fold.scores for fold in done),
             pooled=score(truth, predicted, data.labels),
-            summary=summarise(tested, data.labels),
+            summary=summarise(answers, data.labels),
             features=data.labeled.provenance,
             excluded=_excluded(data.labeled),
             unlabeled=None if data.unlabeled is None else _rows_of(data.unlabeled),

@@ -170,7 +170,8 @@ def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: lis
         "",
         f"Per cent; ± is the deviation over {spread}; intervals draw the {number // seeds} test utterances again. "
         f"Store {grid.sources.labeled.name}, size {config.size}, protocol {config.protocol}, "
-        f"matching {config.matching}, {config.epochs} epochs, seed {config.seed}. The paper's figures are of its own features and all of its data.",
+        f"matching {config.matching}, {config.epochs} epochs, seed {config.seed}. "
+        "The paper's figures are of its own features and all of its data.",
         "",
     ]
     return "\n".join(lines)
