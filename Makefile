@@ -3,8 +3,11 @@ PYTHON ?= python3.11
 PYTHON := $(shell command -v $(PYTHON) || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# The tested versions; `make test CONSTRAINTS=` takes the newest ones instead.
+CONSTRAINTS ?= --constraint constraints.txt
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo smoke test test-all check bench clean
+.PHONY: demo smoke test test-all check bench image clean
 
 demo: $(VENV)/.demo
 	$(BIN)/mmpipe demo
@@ -13,15 +16,20 @@ smoke: $(VENV)/.demo
 	$(BIN)/mmpipe demo --smoke --out $(or $(OUT),mmpipe-smoke)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not network and not gpu and not corpus"
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not gpu and not corpus"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/shellcheck docker/*.sh .ci/run
+
+image:
+	docker/build.sh $(IMAGE)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.stages
@@ -35,10 +43,10 @@ $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[demo]"
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --progress-bar off $(CONSTRAINTS) -e ".[demo]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo pyproject.toml
-	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[demo,dev]"
+$(VENV)/.dev: $(VENV)/.demo pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --progress-bar off $(CONSTRAINTS) -e ".[demo,dev]"
 	touch $@

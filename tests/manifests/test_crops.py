@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpipe.manifests.windows import CropOptions, Recording, draw
@@ -31,7 +31,6 @@ def names(crops: list[Any]) -> list[str]:
     return [crop.word_id for crop in crops]
 
 
-@settings(max_examples=30, deadline=None)
 @given(words=st.integers(0, 150), seconds=st.floats(5, 120), length=st.sampled_from([3.5, 7.2]), seed=st.integers(0, 5))
 def test_windows_lie_inside_the_media_and_hold_three_words(
     words: int, seconds: float, length: float, seed: int

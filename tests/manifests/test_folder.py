@@ -7,13 +7,14 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpipe.core.errors import CorpusError
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.corpora.folder import Folder, FolderOptions
-from mmpipe.manifests.schema import Utterance
+from mmpipe.manifests.io import refuse_links
+from mmpipe.manifests.schema import Utterance, to_table
 
 VTT = "WEBVTT\n\n00:00.000 --> 00:04.000\n<v Ann>one two three four\n\n00:04.000 --> 00:08.000\n<v Ann>five six seven\n"
 SRT = "1\n00:00:01,000 --> 00:00:02,500\nHello there\n\n2\n00:00:09,000 --> 00:00:08,000\nbackwards\n"
@@ -149,6 +150,27 @@ def test_a_path_that_leaves_the_root_is_left_out(uri: str, tmp_path: Path) -> No
     assert categories(prepared) == ["leaves_root"]
 
 
+@pytest.mark.parametrize("uri", ["x" * 300 + ".wav", "folder/" * 900 + "a.wav", "a.wav/b.wav"])
+def test_a_name_that_no_file_can_have_is_a_missing_file(uri: str, tmp_path: Path) -> None:
+    """File names end at 255 bytes, paths at 4,096 (Linux, limits.h); a file holds no files."""
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "t.csv").write_text(f"file\n{uri}\na.wav\n")
+    prepared = prepare(tmp_path, table="t.csv")
+    assert [row.audio and row.audio.uri for row in prepared.utterances] == [uri, "a.wav"]
+    assert [(p.category, p.where) for p in prepared.problems] == [("media_missing", uri)]
+    refuse_links(to_table(prepared.utterances), tmp_path)
+
+
+def test_a_circle_of_links_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").symlink_to("b.wav")
+    (tmp_path / "b.wav").symlink_to("a.wav")
+    (tmp_path / "c.wav").touch()
+    (tmp_path / "t.csv").write_text("file\na.wav\nc.wav\n")
+    for prepared in (prepare(tmp_path), prepare(tmp_path, table="t.csv")):
+        assert [row.audio and row.audio.uri for row in prepared.utterances] == ["c.wav"]
+        assert "leaves_root" in categories(prepared)
+
+
 def test_rows_that_cannot_be_used_are_told_with_their_line(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(
         '{"text": "a", "utterance_id": "x"}\nno json\n{"text": "b", "start_seconds": "NaN"}\n'
@@ -225,7 +247,6 @@ CUES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cues=CUES)
 def test_webvtt_subrip_and_textgrid_of_the_same_cues_give_the_same_utterances(
     cues: list[tuple[int, int, list[str]]], tmp_path: Path

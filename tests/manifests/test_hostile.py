@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpipe.core.errors import CorpusError, ManifestError
@@ -76,7 +76,6 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("name", "file"), FILES)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_spoilt_files_of_the_corpora_cost_lines_not_the_run(
     name: str, file: str, corpora: Path, data: st.DataObject
@@ -132,7 +131,6 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", [*BESIDE, *TABLES])
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), utterances=st.sampled_from(["clip", "cue", "crop"]))
 def test_spoilt_transcripts_and_tables_of_a_folder_cost_lines_not_the_run(
     name: str, utterances: str, tmp_path: Path, data: st.DataObject
@@ -149,7 +147,6 @@ def test_spoilt_transcripts_and_tables_of_a_folder_cost_lines_not_the_run(
         (tmp_path / name).unlink()
 
 
-@settings(max_examples=300, deadline=None)
 @given(text=spoilt(GRID))
 def test_a_textgrid_parses_or_names_the_line_where_it_breaks(text: bytes) -> None:
     decoded = text.decode("latin-1")
@@ -159,7 +156,6 @@ def test_a_textgrid_parses_or_names_the_line_where_it_breaks(text: bytes) -> Non
         assert 1 <= error.line <= decoded.count("\n") + 1
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=spoilt(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 52, b"WAVE", b"fmt ", 16, 1, 1, 8, 16, 2, 16, b"data", 16))
 )
@@ -169,7 +165,6 @@ def test_a_media_header_tells_a_length_or_nothing(data: bytes, tmp_path: Path) -
     assert seconds is None or 0 < seconds < 1e6
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200), cut=st.integers(0, 3000))
 def test_bytes_that_are_no_manifest_are_refused_by_name(data: bytes, cut: int, tmp_path: Path) -> None:
     import pyarrow.parquet as pq

@@ -15,7 +15,7 @@ from mmpipe.manifests.io import read_manifest, resolve_media, validate, write_ma
 from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Region, Utterance, Word, to_table, to_utterances
-from mmpipe.manifests.splits import check_leaks, folds
+from mmpipe.manifests.splits import PROTOCOLS, check_leaks, folds
 
 FULL = Utterance(
     "x/1", "x", "train", "s", "d", "p", "F",
@@ -121,6 +121,14 @@ def test_folds_over_groups_hold_every_row_once_and_no_speaker_twice() -> None:
     assert [set(fold.test) for fold in turned] == [set(fold.test) for fold in made]
     with pytest.raises(TrainingError, match="need three speakers"):
         folds(to_table([Utterance("x/1", "x", speaker="s", label="joy")]), "groups-5")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_that_is_described_splits_a_corpus(protocol: str) -> None:
+    splits = ("train", "train", "train", "dev", "test")
+    rows = [Utterance(f"x/{n}", "x", splits[n % 5], f"s{n % 5}", None, f"p{n % 10}", label="joy") for n in range(40)]
+    made = folds(to_table(rows), protocol)
+    assert made and all(fold.train and fold.valid and fold.test for fold in made)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import to_table
 from mmpipe.manifests.splits import check_leaks, folds
 
+from ..conftest import Once
 from .generators import ami, iemocap, meld
 
 NITE = "{http://nite.sourceforge.net/}id"
@@ -29,11 +30,9 @@ def reader(name: str, **options: object) -> Corpus:
     return corpus(corpus.Options.model_validate(options))
 
 
-@pytest.fixture(scope="module")
-def iemocap_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("IEMOCAP_full_release")
-    iemocap.write_iemocap(root)
-    return root
+@pytest.fixture(scope="session")
+def iemocap_root(once: Once) -> Path:
+    return once("IEMOCAP_full_release", iemocap.write_iemocap)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,9 @@ import pytest
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult, run_task
 
+from ..conftest import Once
+from .runs import end_all
+
 
 class SerialEngine:
     """Runs tasks one after the other, here."""
@@ -79,15 +82,24 @@ def write_video(
     return path
 
 
+@pytest.fixture(autouse=True)
+def _processes_end() -> Iterator[None]:
+    """No process that a test started outlives it."""
+    yield
+    end_all()
+
+
 @pytest.fixture(scope="session")
-def corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus_root(once: Once) -> Path:
     """Twenty short wav files, a broken one and an empty one."""
-    root = tmp_path_factory.mktemp("corpus")
-    for number in range(20):
-        write_wav(root / f"clip{number:02d}.wav", tone(0.4 + 0.01 * number, seed=number))
-    (root / "broken.wav").write_bytes(b"RIFF is all that is left")
-    (root / "empty.wav").write_bytes(b"")
-    return root
+
+    def make(root: Path) -> None:
+        for number in range(20):
+            write_wav(root / f"clip{number:02d}.wav", tone(0.4 + 0.01 * number, seed=number))
+        (root / "broken.wav").write_bytes(b"RIFF is all that is left")
+        (root / "empty.wav").write_bytes(b"")
+
+    return once("corpus", make)
 
 
 def clip_utterance(number: int, *, text: str | None = None, label: str | None = None) -> Utterance:
@@ -110,8 +122,13 @@ def manifest() -> pa.Table:
 
 
 @pytest.fixture(scope="session")
-def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_store(once: Once) -> Path:
     """A store of four utterances of sample IEMOCAP and one without any media or words, all stages."""
+    return once("sample-store", make_sample_store) / "iemocap"
+
+
+def make_sample_store(folder: Path) -> None:
+    """Write the store of `sample_store` into a folder."""
     from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
     from mmpipe.manifests.prepare import prepare_corpus
     from mmpipe.manifests.samples import sample_root
@@ -120,7 +137,5 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = sample_root("iemocap")
     utterances = [*prepare_corpus("iemocap", root, {}).utterances[:4], Utterance("iemocap/nothing", "iemocap")]
-    store = tmp_path_factory.mktemp("features") / "iemocap"
     stages = resolve_stages(list(DEFAULT_STAGES), {"text": {"model": PACKAGED_MODEL}})
-    run_plan(plan_extraction(to_table(utterances), "iemocap", root, store, stages), SerialEngine())
-    return store
+    run_plan(plan_extraction(to_table(utterances), "iemocap", root, folder / "iemocap", stages), SerialEngine())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
+from ..conftest import Once
 from .broken import Broken, everything, good
 from .conftest import SerialEngine
 
@@ -37,20 +39,24 @@ def unprivileged() -> Iterator[None]:
             os.seteuid(0)
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """A folder that anybody may write to."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777)
-        yield Path(name)
-
-
 Rows = dict[str, dict[str, dict[str, object]]]
 
 
-@pytest.fixture(scope="module")
-def rows(folder: Path) -> Rows:
-    """By stage and file name, the rows of all broken media, each under two names, among good ones."""
+@pytest.fixture(scope="session")
+def stores(once: Once) -> Path:
+    """The stores of all broken media, each under two names, among good ones (`store`), and of a good one (`first`)."""
+
+    def make(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            Path(name).chmod(0o777)  # anybody may write to it
+            extract_broken(Path(name))
+            for store in ("first", "store"):
+                shutil.copytree(Path(name) / store, target / store)
+
+    return once("broken-media", make)
+
+
+def extract_broken(folder: Path) -> None:
     cases, root = everything(), folder / "corpus"
     root.mkdir()
     names = []
@@ -64,7 +70,12 @@ def rows(folder: Path) -> Rows:
     run_plan(plan_extraction(first, "test", root, folder / "first", STAGES), SerialEngine())
     with unprivileged():
         run_plan(plan_extraction(_manifest([*names, *GOOD]), "test", root, folder / "store", STAGES), SerialEngine())
-    store = FeatureStore(folder / "store")
+
+
+@pytest.fixture(scope="session")
+def rows(stores: Path) -> Rows:
+    """By stage and file name, the rows of all broken media."""
+    store = FeatureStore(stores / "store")
     uri = {row["utterance_id"]: row["audio"]["uri"] for row in store.manifest().to_pylist()}
     return {spec.name: {uri[row["utterance_id"]]: row for row in store.read(spec.name).to_pylist()} for spec in STAGES}
 
@@ -100,8 +111,8 @@ def test_a_broken_file_has_its_status_and_message_under_any_name(case: Broken, r
             assert told[values] == innocent[values]
 
 
-def test_the_rest_of_the_corpus_is_extracted(rows: Rows, folder: Path) -> None:
-    alone = {spec.name: FeatureStore(folder / "first").read(spec.name).to_pylist()[0] for spec in STAGES}
+def test_the_rest_of_the_corpus_is_extracted(rows: Rows, stores: Path) -> None:
+    alone = {spec.name: FeatureStore(stores / "first").read(spec.name).to_pylist()[0] for spec in STAGES}
     for name in GOOD:
         assert rows["audio"][name]["features"] == alone["audio"]["features"]
         assert rows["faces"][name]["crops"] == alone["faces"]["crops"]

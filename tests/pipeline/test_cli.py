@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -14,21 +13,9 @@ import typer
 
 from mmpipe.pipeline.cli.app import app
 
+from .runs import call, run
+
 COMMANDS: dict[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-
-
-def mmpipe(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, with no corpus named in the environment."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("MMPIPE_")}
-    return subprocess.run(
-        [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()", *arguments],
-        cwd=cwd,
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -40,43 +27,48 @@ def test_every_command_has_help_an_example_and_described_options(name: str) -> N
         assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 
 
-def test_help_answers_in_half_a_second_without_torch(tmp_path: Path) -> None:
+def test_help_answers_in_half_a_second_without_torch() -> None:
+    """Seconds of the processor, the best of three starts: other work on the machine does not count."""
     heavy = ["torch", "transformers", "cv2", "sklearn", "matplotlib", "pandas", "pyarrow"]
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = run("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0 and "extract" in done.stdout
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.5
     code = f"import sys, mmpipe.pipeline.cli.app; print([m for m in {heavy} if m in sys.modules])"
-    began = time.perf_counter()
-    assert mmpipe("--help", cwd=tmp_path).returncode == 0
-    seconds = time.perf_counter() - began
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert imported.strip() == "[]"
-    assert seconds < 2.0  # half a second on an idle machine; room for a busy one
 
 
 def test_extract_without_a_root_names_the_ways_and_exits_2(tmp_path: Path) -> None:
-    run = mmpipe("extract", "--dataset", "ami", cwd=tmp_path)
-    assert run.returncode == 2
-    assert all(way in run.stderr for way in ("--root", "MMPIPE_AMI_ROOT", "mmpipe.toml", "--sample"))
+    done = call("extract", "--dataset", "ami", cwd=tmp_path)
+    assert done.returncode == 2
+    assert all(way in done.stderr for way in ("--root", "MMPIPE_AMI_ROOT", "mmpipe.toml", "--sample"))
 
 
 def test_an_unknown_dataset_lists_the_valid_ones_and_exits_2(tmp_path: Path) -> None:
-    run = mmpipe("extract", "--dataset", "iemocab", "--sample", cwd=tmp_path)
-    assert run.returncode == 2
-    assert "iemocap" in run.stderr
+    done = call("extract", "--dataset", "iemocab", "--sample", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "iemocap" in done.stderr
 
 
 def test_a_wrong_root_says_what_was_expected_and_exits_1(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"")
-    run = mmpipe("extract", "--dataset", "iemocap", "--root", str(tmp_path), cwd=tmp_path)
-    assert run.returncode == 1
-    assert "Session" in run.stderr
-    assert "Traceback" not in run.stderr
+    done = call("extract", "--dataset", "iemocap", "--root", tmp_path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Session" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_inspect_of_no_store_exits_1_with_the_remedy(tmp_path: Path) -> None:
-    run = mmpipe("inspect", str(tmp_path / "nothing"), cwd=tmp_path)
-    assert run.returncode == 1
-    assert "nothing" in run.stderr
-    assert "Traceback" not in run.stderr
+    done = call("inspect", tmp_path / "nothing", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nothing" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_misspelt_option_exits_2(tmp_path: Path) -> None:
-    assert mmpipe("train", "--lables", "x", cwd=tmp_path).returncode == 2
+    assert call("train", "--lables", "x", cwd=tmp_path).returncode == 2

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,25 +13,27 @@ import pytest
 
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import to_utterances
+from mmpipe.manifests.splits import folds
 from mmpipe.pipeline.media.readers import AudioReader
 from mmpipe.pipeline.store.feature_store import FeatureStore
+
+from ..conftest import Once
+from .runs import call
 
 CORPORA = ("iemocap", "ami", "meld")
 
 
-def mmpipe(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MMPIPE_")}
-    command = [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+@pytest.fixture(scope="session")
+def demo(once: Once) -> tuple[Path, str]:
     """The folder of a smoke run, and what it printed."""
-    folder = tmp_path_factory.mktemp("demo")
-    run = mmpipe("demo", "--smoke", "--out", "out", cwd=folder)
-    assert run.returncode == 0, run.stderr
-    return folder / "out", run.stdout
+
+    def make(folder: Path) -> None:
+        done = call("demo", "--smoke", "--out", "out", "--workers", 1, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        (folder / "printed.txt").write_text(done.stdout)
+
+    folder = once("demo", make)
+    return folder / "out", (folder / "printed.txt").read_text()
 
 
 def test_it_says_where_everything_lies(demo: tuple[Path, str]) -> None:
@@ -94,8 +93,15 @@ def test_every_shard_says_which_weights_and_config_made_it(demo: tuple[Path, str
 def test_both_runs_are_scored_on_speakers_held_out_of_training(demo: tuple[Path, str]) -> None:
     for kind in ("supervised", "semi"):
         run = json.loads((demo[0] / "runs" / kind / "run.json").read_text())
-        rows = FeatureStore(demo[0] / "features" / "iemocap").manifest().num_rows
-        assert run["pooled"]["n"] == rows
+        manifest = FeatureStore(demo[0] / "features" / "iemocap").manifest()
+        assert run["pooled"]["n"] == manifest.num_rows
+        made = folds(manifest, run["config"]["protocol"])
+        predictions = pd.read_parquet(demo[0] / "runs" / kind / "predictions.parquet")
+        tested = zip(predictions["utterance_id"], predictions["fold"], strict=True)
+        assert sorted(tested) == sorted((name, fold.name) for fold in made for name in fold.test)
+        speaker = dict(zip(*(manifest.column(c).to_pylist() for c in ("utterance_id", "speaker")), strict=True))
+        for fold in made:
+            assert not {speaker[i] for i in fold.test} & {speaker[i] for i in (*fold.train, *fold.valid)}
 
 
 def test_the_probe_of_no_modality_alone_gives_the_label_away(demo: tuple[Path, str]) -> None:
@@ -108,9 +114,9 @@ def test_running_it_again_makes_nothing_anew(demo: tuple[Path, str]) -> None:
     out, _ = demo
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     report = (out / "report.html").read_bytes()
-    run = mmpipe("demo", "--smoke", "--out", "out", cwd=out.parent)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.count("Nothing to do: every shard is up to date.") == 3
+    done = call("demo", "--smoke", "--out", "out", "--workers", 1, cwd=out.parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Nothing to do: every shard is up to date.") == 3
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet") if "features" in path.parts} == {
         path: time for path, time in before.items() if "features" in path.parts
     }

@@ -17,6 +17,8 @@ import pytest
 from mmpipe.pipeline.cli.settings import Settings
 from mmpipe.pipeline.extraction.stages import resolve_stages
 
+from .runs import call, run_in_a_row
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -33,16 +35,14 @@ def run(command: list[str], folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-MMPIPE = [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()"]
-
-
 def test_every_block_of_reading_a_store_runs(sample_store: Path, tmp_path: Path) -> None:
     shutil.copytree(sample_store, tmp_path / "features" / "iemocap")
     script = []
     for language, text in blocks("reading-a-store.md"):
         if language == "console":
             for line in text.splitlines():
-                run([*MMPIPE, *shlex.split(line.removeprefix("$ mmpipe "))], tmp_path)
+                done = call(*shlex.split(line.removeprefix("$ mmpipe ")), cwd=tmp_path)
+                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         else:
             assert language == "python"
             script.append(text)
@@ -75,11 +75,11 @@ def test_the_new_extractor_is_thirty_lines_and_its_page_runs(lab: Path) -> None:
     module = (lab / "my-lab" / "my_loudness.py").read_text()
     code = [line for line in module.splitlines() if line.strip() and not line.startswith(('"""', "import", "from"))]
     assert len(code) <= 30
-    path = os.pathsep.join([str(lab / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     extract = shlex.split(next(text for kind, text in blocks("new-extractor.md") if kind == "console"))
-    command = [*MMPIPE, *extract[extract.index("mmpipe") + 1 :], "--workers", "1"]
-    run(command, lab, PYTHONPATH=path)
-    assert "Nothing to do" in run(command, lab, PYTHONPATH=path)
+    command = [*extract[extract.index("mmpipe") + 1 :], "--workers", "1"]
+    made, again = run_in_a_row(command, command, cwd=lab, PYTHONPATH=str(lab / "site"))
+    assert made.returncode == again.returncode == 0, made.stderr + again.stderr
+    assert "Nothing to do" in again.stdout and "Nothing to do" not in made.stdout
     read = [text for kind, text in blocks("new-extractor.md") if kind == "python"][1]
     assert "[" in run([sys.executable, "-c", read], lab)
     loudness = pd.read_parquet(lab / "features" / "sample" / "loudness")

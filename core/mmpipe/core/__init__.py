@@ -1,1 +1,1 @@
-"""What the rest of mmpipe stands on: errors, statuses, files, sealed Parquet, registries, text."""
+"""What the rest of mmpipe is built on: errors, statuses, files, sealed Parquet, registries, text."""

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""The exceptions of mmpipe, as one tree.
 
     MmpipeError
     ├── UsageError              a wrong option, name or configuration (exit code 2)
@@ -10,7 +10,7 @@
     ├── TrainingError           data that cannot be trained on
     └── Rejected                one utterance's row cannot be made (status + message)
 
-Imports point one way, core <- manifests <- extractors <- pipeline, and all of them raise these errors.
+All packages (core, manifests, extractors, pipeline) raise these errors.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TrainingError(MmpipeError):
 
 
 class Rejected(MmpipeError):  # noqa: N818 - it ends no run
-    """One utterance cannot be processed: its row gets `status` and this message, the run goes on.
+    """One utterance cannot be processed: its row gets `status` and this message, and the run continues.
 
     Args:
         status: one of `mmpipe.core.statuses.STATUSES` other than `ok`.

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, with the same bytes for the same content."""
+"""Atomic writes, locations (local paths or URLs), temporary files: equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mmpipe.core.errors import StorageError
 
 __all__ = [
     "append_line",
+    "cache_folder",
     "canonical_json",
     "explained",
     "is_local",
@@ -51,14 +52,20 @@ def location(text: str | Path) -> Path:
 
 
 def is_local(path: Path) -> bool:
-    """Whether a path lies on a file system of this machine."""
+    """Whether a path is on a file system of this machine."""
     return isinstance(path, PurePath)
+
+
+def cache_folder() -> Path:
+    """Where mmpipe keeps what it can make again: `mmpipe` in XDG_CACHE_HOME, else in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmpipe"
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file, flush it to the disk and give it its name.
 
-    The temporary name carries host and process, so that two runs never share one and `sweep_parts` can tell the dead.
+    The temporary name contains host and process, so that two runs never share one and `sweep_parts` can
+    recognise the files of processes that died.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
@@ -87,7 +94,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "free space (or lift the quota)" if full else "see whether the folder can be written"
+        remedy = "free space (or lift the quota)" if full else "let this user write there (`mmpipe doctor` checks it)"
         raise StorageError(
             f"{path} cannot be written: {error.strerror or error}; what was finished before is safe and no half file "
             f"is left: {remedy}, then run the same command again"
@@ -108,7 +115,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Add a line to a log; object stores know no appending, so there the log is written anew.
+    """Add a line to a log; object stores cannot append, so there the whole log is written again.
 
     Raises:
         StorageError: it cannot be written.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ import pyarrow.parquet as pq
 from mmpipe.core.files import canonical_json, is_local, write_bytes
 
 __all__ = [
-    "METADATA_KEY",
-    "SEAL_KEY",
     "check_seal",
     "fingerprint",
     "read_metadata",
@@ -23,10 +22,10 @@ __all__ = [
     "write_parquet",
 ]
 
-METADATA_KEY = b"mmpipe"
+_METADATA_KEY = b"mmpipe"
 """The key under which a Parquet footer holds mmpipe's JSON."""
 
-SEAL_KEY = b"mmpipe.sha256"
+_SEAL_KEY = b"mmpipe.sha256"
 """The key under which a Parquet footer holds the hash of its file."""
 
 
@@ -41,15 +40,15 @@ def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, Any], *, p
     Args:
         path: the file.
         table: its rows.
-        metadata: kept under `METADATA_KEY`.
+        metadata: kept under the key `mmpipe`.
         plain: columns of numbers or images, for which a dictionary is of no use.
     """
-    schema = table.schema.with_metadata({METADATA_KEY: canonical_json(metadata).encode()})
+    schema = table.schema.with_metadata({_METADATA_KEY: canonical_json(metadata).encode()})
     columns = [name for name in table.column_names if name not in plain]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=columns) as writer:
         writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
-        writer.add_key_value_metadata({SEAL_KEY: _UNSEALED})
+        writer.add_key_value_metadata({_SEAL_KEY: _UNSEALED})
     write_bytes(path, _sealed(sink.getvalue().to_pybytes()))
 
 
@@ -59,24 +58,25 @@ _UNSEALED = b"0" * 64
 
 def _sealed(data: bytes) -> bytes:
     seal = hashlib.sha256(data).hexdigest().encode()
-    place = data.rindex(_UNSEALED, data.rindex(SEAL_KEY))
+    place = data.rindex(_UNSEALED, data.rindex(_SEAL_KEY))
     return data[:place] + seal + data[place + len(seal) :]
 
 
 def check_seal(path: Path) -> str | None:
-    """Hash a file of `write_parquet` anew: what is wrong with it, or None.
+    """Hash a file of `write_parquet` again: what is wrong with it, or None.
 
-    The footer holds, under `SEAL_KEY`, the SHA-256 of the whole file with zeros in that place, so one changed byte
-    anywhere shows, in the seal itself too.
+    The footer holds, under the key `mmpipe.sha256`, the SHA-256 of the whole file with zeros in that place, so one
+    changed byte anywhere is found, also in the seal itself.
     """
     try:
         data = path.read_bytes()
-        seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(SEAL_KEY)
+        with _one_kind_of_damage():
+            seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(_SEAL_KEY)
     except (OSError, ValueError) as error:
         return f"it cannot be read ({error})"
     if seal is None:
         return "its footer holds no hash of the file"
-    place = data.rfind(seal, max(0, data.rfind(SEAL_KEY)))
+    place = data.rfind(seal, max(0, data.rfind(_SEAL_KEY)))
     whole = hashlib.sha256(data[:place] + _UNSEALED + data[place + len(seal) :]).hexdigest().encode()
     return None if place >= 0 and whole == seal else "its bytes do not give the hash that its footer holds"
 
@@ -86,23 +86,33 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is no Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file.
     """
     source = path if is_local(path) else pa.BufferReader(path.read_bytes())
-    with pq.ParquetFile(source) as file:
+    with _one_kind_of_damage(), pq.ParquetFile(source) as file:
         return file.read(None if columns is None else list(columns))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The JSON that `write_parquet` left in the footer; empty where there is none.
+    """The JSON that `write_parquet` put into the footer; empty if there is none.
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is no Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file.
     """
-    if is_local(path):
-        metadata = pq.read_metadata(path).metadata or {}
-    else:
-        with path.open("rb") as stream:
-            metadata = pq.read_metadata(stream).metadata or {}
-    return dict(json.loads(metadata.get(METADATA_KEY, b"{}")))
+    with _one_kind_of_damage():
+        if is_local(path):
+            metadata = pq.read_metadata(path).metadata or {}
+        else:
+            with path.open("rb") as stream:
+                metadata = pq.read_metadata(stream).metadata or {}
+    return dict(json.loads(metadata.get(_METADATA_KEY, b"{}")))
+
+
+@contextmanager
+def _one_kind_of_damage() -> Iterator[None]:
+    """Raise `ArrowInvalid` also where damaged bytes look to Arrow like a type that it does not know."""
+    try:
+        yield
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, pa.ArrowIndexError) as error:
+        raise pa.ArrowInvalid(str(error)) from error

@@ -12,17 +12,17 @@ from mmpipe.core.errors import UsageError
 
 __all__ = ["Registry"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class Registry(Generic[T]):
-    """Classes of one kind by name. The strings keep imports cheap: a class loads when it is asked for.
+class Registry(Generic[_T]):
+    """Classes of one kind by name. The strings keep imports cheap: a class is imported when it is loaded.
 
     Args:
         kind: what messages call one of them, such as "face detector".
         group: the entry point group in which other packages name theirs, each as "module:Class".
         own: name -> "module:Class" of those that come with mmpipe.
-        takes_paths: whether "module:Class" on the Python path serves as a name too.
+        takes_paths: whether "module:Class" on the Python path is also a valid name.
 
     Example:
         >>> Registry("shape", "mmpipe.shapes", {"path": "pathlib:PurePath"}).load("path").__name__
@@ -34,14 +34,14 @@ class Registry(Generic[T]):
 
     @cached_property
     def _points(self) -> tuple[EntryPoint, ...]:
-        """What other packages name; read once a process, as it takes tens of milliseconds."""
+        """The entry points of other packages; read once a process, as it takes tens of milliseconds."""
         return tuple(entry_points(group=self.group))
 
     def names(self) -> dict[str, str]:
         """Name -> "module:Class" of mmpipe's own, then of installed packages.
 
         Raises:
-            UsageError: an installed package takes a name that mmpipe or another package has given already.
+            UsageError: an installed package uses a name that mmpipe or another package has already.
         """
         known = dict(self.own)
         for point in self._points:
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
                 )
         return known
 
-    def load(self, name: str) -> type[T]:
+    def load(self, name: str) -> type[_T]:
         """The class that has this name.
 
         Raises:
@@ -66,7 +66,7 @@ class Registry(Generic[T]):
             paths = ", or MODULE:CLASS of your own" if self.takes_paths else ""
             raise UsageError(f"{self.kind} {name!r} does not exist; valid names: {', '.join(sorted(known))}{paths}")
         try:
-            return cast(type[T], getattr(importlib.import_module(module), attribute))
+            return cast(type[_T], getattr(importlib.import_module(module), attribute))
         except (ImportError, AttributeError) as error:
             if name in self.own:
                 raise

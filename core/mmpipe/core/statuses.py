@@ -18,7 +18,7 @@ Status = Literal[
     "extractor_error",
     "worker_crashed",
 ]
-"""What a row of a shard says of its utterance."""
+"""The status of an utterance in a row of a shard."""
 
 STATUSES: dict[Status, str] = {
     "ok": "the row holds its features",
@@ -32,10 +32,10 @@ STATUSES: dict[Status, str] = {
     "extractor_error": "the extractor raised an error on this utterance",
     "worker_crashed": "the process that worked on this utterance alone died, twice",
 }
-"""Every status a row can carry, and what it means."""
+"""Every status of a row, and what it means."""
 
 FAILURES: tuple[Status, ...] = ("media_missing", "media_error", "extractor_error", "worker_crashed")
-"""The statuses that say that something is broken (an utterance without a face or a transcript is not)."""
+"""The statuses of rows that failed (an utterance without a face or a transcript did not fail)."""
 
 Category = Literal[
     "file_missing",
@@ -72,7 +72,7 @@ Category = Literal[
     "odd_video",
     "speaker_crosses",
 ]
-"""What a problem of a corpus is about."""
+"""The category of a problem of a corpus."""
 
 CATEGORIES: dict[Category, str] = {
     "file_missing": "a file of labels, transcripts or times that the corpus should have is not there",
@@ -84,8 +84,8 @@ CATEGORIES: dict[Category, str] = {
     "leaves_root": "a path, link or URL leads out of the corpus root",
     "malformed_line": "a line, row, cue or element does not have the corpus's form",
     "unknown_label": "a label that the corpus does not define",
-    "repeated_id": "an utterance or word stands twice; the first counts",
-    "times_backwards": "an end lies before its start",
+    "repeated_id": "an utterance or word occurs twice; the first counts",
+    "times_backwards": "an end is before its start",
     "word_without_times": "a word has no times",
     "zero_length_word": "a spoken word has no duration",
     "no_transcript": "an utterance or clip has no text",
@@ -95,18 +95,18 @@ CATEGORIES: dict[Category, str] = {
     "duplicate_clip": "two files claim to be the same clip; the first counts",
     "extra_clip": "a clip that no table names",
     "known_damage": "the release is known to be damaged here",
-    "media_missing": "a sound or picture file is not there",
+    "media_missing": "an audio or video file is not there",
     "fewer_crops": "fewer crops than asked for can be drawn",
     "count_differs": "the counts differ from those of the complete release",
     "media_unreadable": "the header of a media file cannot be read",
-    "no_audio_stream": "a file named for sound has no audio stream",
-    "no_video_stream": "a file named for pictures has no video stream",
-    "no_duration": "the header of a media file tells no duration",
-    "span_outside": "an utterance ends behind its file",
+    "no_audio_stream": "a file named for audio has no audio stream",
+    "no_video_stream": "a file named for video has no video stream",
+    "no_duration": "the header of a media file gives no duration",
+    "span_outside": "an utterance ends after its file",
     "length_differs": "a clip is longer or shorter than the corpus says",
     "cut_off": "a media file holds less than its header says",
     "odd_audio": "a sampling rate or number of channels that differs from the other files, or a rate below 16 kHz",
     "odd_video": "a frame size or rate that differs from the other files",
-    "speaker_crosses": "a speaker stands in two splits or more",
+    "speaker_crosses": "a speaker is in two splits or more",
 }
 """Every category of problem and what it means."""

@@ -1,4 +1,4 @@
-"""Text of data: cleaned for a table, printed safely on a terminal."""
+"""Text from data: cleaned for a table, or made safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def clean(text: str) -> str:
 
 
 def printable(value: Any) -> str:
-    r"""A text that any terminal and any Arrow table takes: one line, valid Unicode.
+    r"""A text that is safe for any terminal and any Arrow table: one line, valid Unicode.
 
     Example:
         >>> printable("bad \udcff name\n")

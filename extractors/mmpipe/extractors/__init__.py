@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: extractors open no file and know no corpus."""
+"""Extractors: arrays in, arrays out. They do not open files and do not know a corpus."""

@@ -1,9 +1,9 @@
 """The contract of an extractor: arrays in, one row of columns out.
 
-An extractor opens no media file and knows no corpus. A stage hands it the items of one shard in order, each
-item of the kind that the extractor names in `input`, and it answers each item with a row (a dict from column
-name to value) or with a `Rejected` that says why there is none. A row depends on its own item, the config
-and the weights only: never on its neighbours, so model calls have fixed shapes.
+An extractor does not open media files and does not know a corpus. A stage gives it the items of one shard in order, of
+the kind that the extractor names in `input`. For each item it returns a row (a dict from column name to value), or a
+`Rejected` that says why there is no row. A row depends on its own item, the config and the weights only, never on its
+neighbours, so model calls have fixed shapes.
 
     input     an item is                                       example
     audio     Audio: waveform float32 [T], 16 kHz mono          IS10 functionals
@@ -87,7 +87,7 @@ class Extractor(ABC):
 
     input: ClassVar[InputKind]
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Modules that `prepare` imports: workers import them already while a run is planned."""
+    """Modules that `prepare` imports: workers import them while a run is planned."""
     Config: ClassVar[type[ExtractorConfig]]
     runs_on_device: ClassVar[bool] = False
     """Whether a model runs on the device that the user chose. Only then do device and precision enter the fingerprint:
@@ -95,7 +95,7 @@ class Extractor(ABC):
     precisions: ClassVar[tuple[Precision, ...]] = ("float32",)
     """Precisions in which the model of an extractor that runs on the device can compute."""
     revision: ClassVar[int] = 1
-    """Raised whenever the extractor's own code changes its values; it enters the shard's fingerprint."""
+    """To be raised when the extractor's own code changes its values; it enters the shard's fingerprint."""
 
     def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: Precision = "float32") -> None:
         self.config = config
@@ -104,7 +104,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def columns(self) -> list[pa.Field]:
-        """Arrow fields of a row, beside utterance_id, status and error.
+        """Arrow fields of a row besides utterance_id, status and error.
 
         Raises:
             WeightsError: the width follows from a model that cannot be found.
@@ -127,7 +127,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def extract(self, items: Iterable[Any]) -> Iterator[Row | Rejected]:
-        """Answer the items in order, each with a row or a `Rejected`.
+        """For each item, in order, a row or a `Rejected`.
 
         Items may be produced lazily; an extractor may hold many small ones (to batch rows of equal shape) but
         must consume large ones, such as frames, one at a time.
@@ -135,7 +135,7 @@ class Extractor(ABC):
 
 
 class PerItemExtractor(Extractor):
-    """An extractor that answers one item at a time: implement `extract_one`."""
+    """An extractor that processes one item at a time: implement `extract_one`."""
 
     @abstractmethod
     def extract_one(self, item: Any) -> Row:
@@ -146,7 +146,7 @@ class PerItemExtractor(Extractor):
         """
 
     def extract(self, items: Iterable[Any]) -> Iterator[Row | Rejected]:
-        """Answer the items one by one; an error costs its own item only."""
+        """Process the items one by one; an error costs its own item only."""
         for item in items:
             try:
                 yield self.extract_one(item)

@@ -28,7 +28,7 @@ EXTRACTORS: Registry[Extractor] = Registry(
 
 
 def load_libraries(extractors: Sequence[str]) -> None:
-    """Import what the extractors of these names will need; what fails will say so when it is used."""
+    """Import what the extractors of these names need; an import that fails is reported when it is used."""
     for name in extractors:
         with suppress(Exception):
             for library in EXTRACTORS.load(name).libraries:

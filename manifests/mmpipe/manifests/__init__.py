@@ -1,1 +1,1 @@
-"""Corpora become manifests: one Parquet table of utterances, media named relative to the corpus root."""
+"""Corpora to manifests: one Parquet table of utterances, with media named relative to the corpus root."""

@@ -27,7 +27,7 @@ class CorpusOptions(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a corpus lacks or holds that is odd: it is told, counted, and does not stop the run.
+    """Something that is missing or odd in a corpus: it is reported and counted, and does not stop the run.
 
     Attributes:
         category: a name in `CATEGORIES`.
@@ -50,7 +50,7 @@ class Prepared:
         utterances: in an order that depends on the corpus and the options alone.
         problems: what is missing or odd, in the order of reading.
         left_out: utterances that the options leave out, by reason.
-        counts: what was read, by name, beside utterances.
+        counts: numbers of what was read besides utterances, by name.
     """
 
     utterances: list[Utterance] = field(default_factory=list)
@@ -65,12 +65,12 @@ class Prepared:
 
 
 class Corpus(ABC):
-    """A reader. Subclasses set the class variables and are named in the registry."""
+    """A corpus reader. Subclasses set the class variables and are named in the registry."""
 
     name: ClassVar[str]
     Options: ClassVar[type[CorpusOptions]] = CorpusOptions
     stages: ClassVar[tuple[str, ...]] = ("audio", "faces", "expression", "text")
-    """The stages that `mmpipe extract` runs unless told otherwise."""
+    """The stages that `mmpipe extract` runs by default."""
 
     def __init__(self, options: CorpusOptions) -> None:
         self.options = options
@@ -87,7 +87,7 @@ class Corpus(ABC):
         """Counts of the complete release under these options.
 
         Returns: By attribute of utterances ("label", or "split/label" for two of them) and value. The attribute
-            "read" stands for `Prepared.counts`. Empty where there is nothing to expect.
+            "read" means `Prepared.counts`. Empty where there is nothing to expect.
         """
         return {}
 
@@ -112,7 +112,7 @@ def require(root: Path, corpus: str, patterns: tuple[str, ...], hint: str) -> No
 
 
 def _remedy(root: Path, patterns: tuple[str, ...], hint: str) -> str:
-    """Where the corpus probably is: a folder below the root that was given, or the folder above it."""
+    """A hint where the corpus probably is: a folder below the root that was given, or the folder above it."""
     below = sorted(path for path in root.iterdir() if path.is_dir())
     for folder in (*below[:50], root.parent):
         if all(next(folder.glob(pattern), None) for pattern in patterns):

@@ -20,7 +20,7 @@ class Count:
     """A number of the release and the number found.
 
     Attributes:
-        attribute: "label", "session", "split/label", ...; "read" for things read that are no utterances.
+        attribute: "label", "session", "split/label", ...; "read" for `Prepared.counts`.
         value: the attribute's value.
         expected: of the complete release under the same options.
         got: of this copy.
@@ -33,7 +33,7 @@ class Count:
 
 
 def compare_counts(corpus: Corpus, prepared: Prepared) -> list[Count]:
-    """Every count that the release has, beside the one found; values that it lacks are expected 0 times."""
+    """Every count of the release with the count found; values that the release does not have are expected 0 times."""
     counts = []
     for attribute, expected in corpus.expected().items():
         got = prepared.counts if attribute == "read" else _count(prepared.utterances, attribute)
@@ -48,7 +48,7 @@ def _count(utterances: Sequence[Utterance], attribute: str) -> Counter[str]:
 
 
 def count_problems(corpus: Corpus, prepared: Prepared) -> list[Problem]:
-    """One problem a count that differs."""
+    """One problem for each count that differs."""
     return [
         Problem("count_differs", f"{c.attribute} {c.value}", f"{c.got}, the complete release has {c.expected}")
         for c in compare_counts(corpus, prepared)
@@ -57,9 +57,9 @@ def count_problems(corpus: Corpus, prepared: Prepared) -> list[Problem]:
 
 
 def explain(counts: Sequence[Count], prepared: Prepared) -> Iterator[str]:
-    """Why counts differ, as far as what was noted while reading tells it; nothing where they do not differ.
+    """Why counts differ, as far as the problems noted while reading explain it; nothing if they do not differ.
 
-    The last sentence names what no noted problem explains.
+    The last sentence names what these problems do not explain.
     """
     if all(count.got == count.expected for count in counts):
         return
@@ -82,10 +82,10 @@ def explain(counts: Sequence[Count], prepared: Prepared) -> Iterator[str]:
 
 
 def _unexplained(counts: Sequence[Count], prepared: Prepared, lost: int) -> str | None:
-    """What remains when lost utterances and absent files are taken into account; None where nothing does."""
+    """The difference that lost utterances and missing files do not explain; None if there is none."""
     of_utterances = [count for count in counts if count.attribute != "read"]
     if any(problem.category in _FILE_CATEGORIES for problem in prepared.problems):
-        return None  # nobody knows how many utterances a file that is not there held
+        return None  # the number of utterances of a missing file is unknown
     surplus = [f"{c.attribute} {c.value}" for c in of_utterances if c.got > c.expected]
     if surplus:
         return f"more than the release has: {', '.join(surplus[:_SHOWN])}: another release, or edited labels?"

@@ -1,7 +1,8 @@
-"""Manifests on disk: same rows, same bytes; checked when read; media resolved inside the root."""
+"""Manifests on disk: equal rows give equal bytes, reading checks the rules, and media are resolved inside the root."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +16,16 @@ from mmpipe.core.errors import ManifestError, Rejected
 from mmpipe.core.parquet import read_parquet, write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
-__all__ = ["read_manifest", "refuse_links", "resolve_media", "unsafe_uri", "validate", "write_manifest"]
+__all__ = [
+    "is_file",
+    "lies_inside",
+    "read_manifest",
+    "refuse_links",
+    "resolve_media",
+    "unsafe_uri",
+    "validate",
+    "write_manifest",
+]
 
 # Read by Python and by Arrow (RE2). FFmpeg takes all of the first for protocols; `subfile` is the one with commas.
 _UNSAFE = (
@@ -26,7 +36,7 @@ _UNSAFE = (
 )
 
 _FAR = 1e9
-"""Seconds that no recording has: infinities and nonsense lie behind it."""
+"""More seconds than any recording has: larger values and infinities are errors."""
 
 
 def write_manifest(manifest: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -47,7 +57,7 @@ def read_manifest(path: Path) -> pa.Table:
     """
     try:
         manifest = read_parquet(path).replace_schema_metadata(None)
-        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise wherever they are first looked at
+        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise later, at their first use
         _ = manifest.column_names
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"the manifest {path} cannot be read: {error}") from error
@@ -93,7 +103,7 @@ def _check_schema(manifest: pa.Table, path: Path | str) -> None:
 
 
 def _first(broken: Any) -> int | None:
-    """The first row for which a rule is broken; a null counts as broken."""
+    """The first row that breaks a rule; a null counts as broken."""
     row: int = pc.index(pc.fill_null(broken, True), True).as_py()
     return row if row >= 0 else None
 
@@ -104,7 +114,7 @@ def _outside(values: Any, low: float, high: float) -> Any:
 
 
 def _check_spans(where: str, ids: pa.ChunkedArray, spans: pa.ChunkedArray) -> None:
-    """Check spans, none of them null; `where` has a gap for the utterance's id."""
+    """Check spans, which are not null; `where` has a placeholder for the utterance's id."""
     uris, starts, ends = (pc.struct_field(spans, name) for name in ("uri", "start_seconds", "end_seconds"))
     for pattern, _ in _UNSAFE:
         if (row := _first(pc.match_substring_regex(uris, pattern))) is not None:
@@ -150,25 +160,47 @@ def unsafe_uri(uri: str | None) -> str | None:
     return next((why for pattern, why in _UNSAFE if re.search(pattern.replace("$", r"\Z"), uri or "")), None)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a path that the system cannot look up (too long, a circle of links) names none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def lies_inside(path: Path, root: Path) -> bool:
+    """Whether a path lies in `root` once its links are followed; a path that cannot be followed lies nowhere."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a NUL character
+        return False
+
+
 def refuse_links(manifest: pa.Table, root: Path) -> None:
-    """Make sure that no media file of a manifest is a link, or lies in a linked folder, that leads out of `root`.
+    """Check that no media file of a manifest is a link out of `root`, or is in a linked folder outside of it.
 
     Raises:
         ManifestError: one does.
     """
-    real_root = root.resolve()
     spans = (pc.struct_field(manifest.column(column).drop_null(), "uri").unique() for column in ("audio", "video"))
     uris = sorted({uri for column in spans for uri in column.to_pylist()})
     folders: dict[str, bool] = {}
     for uri in uris:
         folder, path = uri.rpartition("/")[0], root / uri
         if folder not in folders:
-            folders[folder] = path.parent.resolve().is_relative_to(real_root)
-        if not folders[folder] or (path.is_symlink() and not path.resolve().is_relative_to(real_root)):
+            folders[folder] = lies_inside(path.parent, root)
+        if not folders[folder] or (_is_link(path) and not lies_inside(path, root)):
             raise ManifestError(
-                f"{uri!r} is a link that leaves the corpus root {root}: it points to {path.resolve()}. "
+                f"{uri!r} is a link that leaves the corpus root {root}: it points to {os.path.realpath(path)}. "
                 "Give the folder that really holds the media as --root, or mount or copy them into it"
             )
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):
+        return False
 
 
 def resolve_media(root: Path, uri: str) -> Path:

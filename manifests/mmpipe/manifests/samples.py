@@ -1,4 +1,4 @@
-"""The sample corpora that come with mmpipe, in the true layouts of IEMOCAP, MELD and AMI."""
+"""The sample corpora that come with mmpipe, in the layouts of IEMOCAP, MELD and AMI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sample_root(name: str) -> Path:
     """The root of a sample corpus.
 
     Raises:
-        UsageError: there is no sample of that corpus.
+        UsageError: that corpus does not have a sample.
     """
     if name not in SAMPLES:
         raise UsageError(f"there is no sample of {name!r}; samples: {', '.join(SAMPLES)}")

@@ -1,4 +1,4 @@
-"""The manifest: one row an utterance, as an explicit Arrow schema and as Python objects.
+"""The manifest: one row for each utterance, as an explicit Arrow schema and as Python objects.
 
 An utterance is one spoken piece of one speaker. Media are named relative to the corpus root, spans are
 seconds of the media's own clock, words are seconds of the utterance's own clock (0 = its start).

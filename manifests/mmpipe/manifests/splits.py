@@ -1,4 +1,4 @@
-"""Folds: which utterances train, validate and test, without a speaker on two sides."""
+"""Folds: which utterances are for training, validation and test, without a speaker on two sides."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
 
     Raises:
         UsageError: the protocol does not exist.
-        TrainingError: the manifest has no labels, too few groups, or a speaker would stand on two sides.
+        TrainingError: the manifest has no labels, too few groups, or a speaker would be on two sides.
     """
     columns = ("utterance_id", "split", "session", "speaker", "label")
     table = manifest.select(columns).to_pylist()
@@ -137,7 +137,7 @@ def _ids(rows: Iterable[_Row]) -> tuple[str, ...]:
 
 
 def check_leaks(made: list[Fold], speaker: dict[str, str]) -> None:
-    """Make sure that no speaker stands on two sides of a fold.
+    """Check that no speaker is on two sides of a fold.
 
     Raises:
         TrainingError: one does.
@@ -149,7 +149,7 @@ def check_leaks(made: list[Fold], speaker: dict[str, str]) -> None:
 
 
 def crossing_speakers(manifest: pa.Table) -> dict[str, list[str]]:
-    """Speakers that stand in two or more of the manifest's own splits, with those splits, by name.
+    """Speakers that are in two or more of the manifest's own splits, with those splits, by name.
 
     Example:
         >>> from mmpipe.manifests.schema import Utterance, to_table

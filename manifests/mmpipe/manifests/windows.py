@@ -1,8 +1,8 @@
 """Word-centred crops (paper section 4.2): windows of fixed length centred on the middle word of three consecutive ones.
 
 The order in which crops are drawn follows from a hash of the seed and the word's own id, within each speaker's
-recording, and recordings take turns in proportion to their words. So the same seed gives the same crops on any
-machine, a larger number extends a smaller one, and every prefix is spread over meetings and speakers as evenly as
+recording, and recordings take turns in proportion to their numbers of words. So the same seed gives the same crops on
+any machine, a larger number extends a smaller one, and every prefix is spread over meetings and speakers as evenly as
 whole crops allow.
 """
 
@@ -25,23 +25,23 @@ from mmpipe.manifests.schema import Word
 
 __all__ = ["Crop", "CropOptions", "Recording", "draw", "recordings_of"]
 
-DECIMALS = 4
-"""Windows lie on a grid of 0.1 ms; times of AMI's words have two or three decimals."""
+_DECIMALS = 4
+"""Windows are on a grid of 0.1 ms; times of AMI's words have two or three decimals."""
 
-Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 
 
 class CropOptions(CorpusOptions):
     """How crops are drawn."""
 
     crop_seconds: float = Field(default=7.2, ge=0.1, le=600, allow_inf_nan=False)
-    """Length of a crop: 7.2 s to go with IEMOCAP, 3.5 s with MELD (paper section 4.2)."""
+    """Length of a crop: 7.2 s to match IEMOCAP, 3.5 s to match MELD (paper section 4.2)."""
     num_crops: int = Field(default=25_000, ge=1)
     """Crops to draw; about 11 % of AMI's have no face, so 25,000 leave the paper's 20,000."""
     seed: int = 0
     """Decides which crops are drawn."""
     spread: Literal["proportional", "uniform"] = "proportional"
-    """`proportional` to the words of every speaker's recordings, or `uniform` over the speakers."""
+    """`proportional` to the number of words in each speaker's recordings, or `uniform` over the speakers."""
     max_overlap: float = Field(default=1.0, ge=0, le=1)
     """Share of a crop that another crop of the same recording may cover; 1 allows any."""
 
@@ -53,10 +53,10 @@ class Recording:
     Attributes:
         name: unique among recordings.
         speaker: who speaks; the same person may have several recordings.
-        duration_seconds: length of the media: no window ends behind it.
+        duration_seconds: length of the media; no window ends after it.
         word_ids: unique names of the words.
         texts: the words.
-        marks: punctuation behind each word, mostly empty.
+        marks: punctuation after each word, mostly empty.
         start_seconds: float64 [W].
         end_seconds: float64 [W].
     """
@@ -67,23 +67,23 @@ class Recording:
     word_ids: Sequence[str]
     texts: Sequence[str]
     marks: Sequence[str]
-    start_seconds: Floats
-    end_seconds: Floats
+    start_seconds: _Floats
+    end_seconds: _Floats
 
-    def windows(self, seconds: float) -> tuple[Floats, Floats]:
+    def windows(self, seconds: float) -> tuple[_Floats, _Floats]:
         """Start and end of the window centred on each word, float64 [W] each."""
-        start = np.round((self.start_seconds + self.end_seconds) / 2 - seconds / 2, DECIMALS) + 0.0
-        return start, np.round(start + seconds, DECIMALS)
+        start = np.round((self.start_seconds + self.end_seconds) / 2 - seconds / 2, _DECIMALS) + 0.0
+        return start, np.round(start + seconds, _DECIMALS)
 
     def words(self, start: float, end: float) -> tuple[str, tuple[Word, ...]]:
-        """Text and words that lie inside a window, their times on the window's clock."""
+        """Text and words inside a window, with times on the window's clock."""
         first, last = np.searchsorted(self.start_seconds, (start, end))
         inside = [n for n in range(first, last) if self.end_seconds[n] <= end]
         return " ".join(self.texts[n] + self.marks[n] for n in inside), tuple(
             Word(
                 self.texts[n],
-                round(float(self.start_seconds[n]) - start, DECIMALS),
-                round(float(self.end_seconds[n]) - start, DECIMALS),
+                round(float(self.start_seconds[n]) - start, _DECIMALS),
+                round(float(self.end_seconds[n]) - start, _DECIMALS),
             )
             for n in inside
         )
@@ -107,18 +107,18 @@ class Crop:
 def draw(recordings: Iterable[Recording], options: CropOptions) -> list[Crop]:
     """Draw crops in seeded order.
 
-    The three words lie inside the window, the window lies inside the media, and no word is the middle of two crops.
+    The three words are inside the window, the window is inside the media, and no word is the middle of two crops.
 
     Args:
         recordings: what to draw from.
         options: number, length, seed, spread and overlap.
 
     Returns:
-        `options.num_crops` crops in the order of drawing, or all that there are if there are fewer.
+        `options.num_crops` crops in the order of drawing, or all crops if there are fewer.
     """
     crops: list[Crop] = []
     drawn: dict[str, list[float]] = defaultdict(list)
-    gap = options.crop_seconds * (1 - options.max_overlap) - 10**-DECIMALS
+    gap = options.crop_seconds * (1 - options.max_overlap) - 10**-_DECIMALS
     for crop in _in_turn(list(recordings), options):
         if len(crops) == options.num_crops:
             break
@@ -132,8 +132,8 @@ def draw(recordings: Iterable[Recording], options: CropOptions) -> list[Crop]:
     return crops
 
 
-def _candidates(recording: Recording, seconds: float) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
-    """Words whose window lies inside the media and holds them and their two neighbours, with those windows [C] each."""
+def _candidates(recording: Recording, seconds: float) -> tuple[npt.NDArray[np.intp], _Floats, _Floats]:
+    """Words whose window is inside the media and contains them and both neighbours, with those windows [C] each."""
     starts, ends = recording.start_seconds, recording.end_seconds
     opens, closes = recording.windows(seconds)
     inside = np.zeros(len(starts), np.bool_)
@@ -181,14 +181,14 @@ def _order(seed: int, name: str) -> int:
 def recordings_of(name: str, speaker: str, transcript: Transcript, duration_seconds: float | None) -> list[Recording]:
     """The words of each speaker of a clip.
 
-    Words have the times of the transcript's word tier; where there is none, the words of a cue share its time in
-    proportion to their letters, as captions without word times tell no more.
+    Words have the times of the transcript's word tier; where there is none, the time of a cue is shared
+    among its words in proportion to their letters, as captions do not have word times.
 
     Args:
         name: unique name of the clip.
-        speaker: who speaks where the transcript does not tell.
+        speaker: the speaker where the transcript does not name one.
         transcript: what is said.
-        duration_seconds: length of the media; None takes the end of the last word, so that no window ends behind it.
+        duration_seconds: length of the media; None is the end of the last word.
     """
     by_speaker: dict[str, list[Word]] = defaultdict(list)
     if transcript.words:

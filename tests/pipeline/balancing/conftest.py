@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ..training.conftest import _one_thread as _one_thread  # a fixture
 from ..training.conftest import make_store
 
 

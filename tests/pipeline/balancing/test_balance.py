@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpipe.core.errors import TrainingError
@@ -57,7 +57,6 @@ def test_a_balanced_list_is_drawn_from_and_belongs_to_its_store(
 CLASSES = st.lists(st.integers(0, 3), min_size=1, max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
 @given(CLASSES, st.integers(1, 30))
 def test_every_beginning_of_the_draws_is_balanced_and_members_repeat_equally(classes: list[int], number: int) -> None:
     drawn = draw_equally(np.array(classes), 4, number)

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
-import torch
 
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.store.feature_store import shard_path, shard_schema, write_shard, write_store
@@ -16,14 +14,6 @@ from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
 
 WIDTHS = {"audio": 20, "expression": 24, "text": 24}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def features_of(label: int, row: int, stage: str) -> Any:
@@ -44,18 +34,32 @@ def make_store(
     config: str = "x",
     labels: tuple[str, str] = ("anger", "sadness"),
     spoilt: int | None = None,
+    speakers: int = 6,
+    split: bool = False,
     pieces: int = 1,
 ) -> Path:
-    """Two labels, six speakers in three sessions; rows in `missing` have no face, `spoilt` has a NaN in its audio.
+    """A store with two labels.
 
-    A word has `pieces` word pieces.
+    Args:
+        path: its folder.
+        labeled: whether the manifest has the labels.
+        rows: utterances.
+        missing: rows without a face.
+        config: what made the features.
+        labels: the names of the labels.
+        spoilt: the row that has a NaN in its audio.
+        speakers: two share a session; up to five of them are as many folds.
+        split: whether the manifest has splits of its own, which make one fold.
+        pieces: word pieces of a word.
     """
+    parts = ["train"] * (speakers - 2) + ["dev", "test"]
     manifest = to_table(
         Utterance(
             f"made/{row:03d}",
             "made",
-            session=f"s{row % 6 // 2}",
-            speaker=f"p{row % 6}",
+            split=parts[row % speakers] if split else None,
+            session=f"s{row % speakers // 2}",
+            speaker=f"p{row % speakers}",
             text="so it is",
             label=labels[row // 6 % 2] if labeled else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,26 +24,30 @@ from mmpipe.pipeline.training.predict import predict
 from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import train
 
+from ...conftest import Once
+from ..conftest import SerialEngine
 from .conftest import make_store
 
-TINY = make_config(size="small", batch_size=16, epochs=6, faces=8, words=8)
+TINY = make_config(size="small", batch_size=8, epochs=6, faces=8, words=8)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two seeds; its labelled store lies beside it."""
-    folder = tmp_path_factory.mktemp("evaluate")
-    train(TINY, make_store(folder / "labeled"), folder / "run", seeds=2)
-    return folder / "run"
+@pytest.fixture(scope="session")
+def run(once: Once) -> Path:
+    """A run of two seeds and three folds; its labelled store lies beside it."""
+
+    def make(folder: Path) -> None:
+        train(TINY, make_store(folder / "labeled", speakers=3), folder / "run", seeds=2)
+
+    return once("evaluate", make) / "run"
 
 
 def test_a_run_of_two_seeds_gives_mean_deviation_and_interval(run: Path) -> None:
     result = read_run(run)
-    assert len(result.folds) == 10 and {fold.seed for fold in result.folds} == {0, 1}
+    assert len(result.folds) == 6 and {fold.seed for fold in result.folds} == {0, 1}
     assert result.pooled.n == 96
     summary = result.summary["ua"]
     assert summary.low <= summary.mean <= summary.high and summary.std >= 0
-    assert len(load_ensemble(run).models) == 10 and len(load_ensemble(run / "seed-1" / "groups-0").models) == 1
+    assert len(load_ensemble(run).models) == 6 and len(load_ensemble(run / "seed-1" / "groups-0").models) == 1
 
 
 def test_another_store_of_the_same_features_is_scored(run: Path, tmp_path: Path) -> None:
@@ -82,14 +87,17 @@ def test_the_store_of_training_other_features_and_unknown_labels_are_refused(run
         evaluate(tmp_path, odd)
 
 
-@pytest.fixture(scope="module")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def spoken(once: Once) -> Path:
     """A model of words alone, trained on features that the embedded checkpoint made."""
-    folder = tmp_path_factory.mktemp("spoken")
+    return once("spoken", make_spoken) / "run"
+
+
+def make_spoken(folder: Path) -> None:
     (folder / "clips").mkdir()
     words = {"joy": "what a wonderful lovely happy day", "anger": "leave me alone you stupid idiot"}
     lines = ["utterance_id,text,label,session"]
-    lines += [f"u{n},{words[label]} {n},{label},s{n % 5}" for n in range(40) for label in [list(words)[n // 5 % 2]]]
+    lines += [f"u{n},{words[label]} {n},{label},s{n % 3}" for n in range(36) for label in [list(words)[n // 3 % 2]]]
     (folder / "clips" / "table.csv").write_text("\n".join(lines))
     extract_corpus(
         ExtractRequest(
@@ -99,19 +107,22 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
             corpus_options={"table": "table.csv"},
             stages=["text"],
             stage_options={"text": {"model": PACKAGED_MODEL}},
-            workers=1,
-        )
+        ),
+        SerialEngine(),
     )
     config = make_config(size="small", modalities=("l",), words=12, batch_size=8, epochs=15)
     train(config, folder / "store", folder / "run")
-    return folder / "run"
 
 
-def test_a_clip_is_predicted_with_the_models_own_extraction(spoken: Path, tmp_path: Path) -> None:
+def test_a_clip_is_predicted_with_the_models_own_extraction(
+    spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = tmp_path / "clip.wav"
     clip.write_bytes(b"the model does not listen")
     happy = predict(spoken, clip, "what a wonderful lovely happy day")
     assert sum(happy.values()) == pytest.approx(1, abs=1e-5) and next(iter(happy)) == "joy"
+    here = nullcontext(SerialEngine())  # the first call started a process, which is not needed again
+    monkeypatch.setattr("mmpipe.pipeline.training.predict.LocalEngine", lambda workers: here)
     spoken_words = tmp_path / "words.vtt"
     spoken_words.write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nleave me alone you stupid idiot\n")
     assert next(iter(predict(spoken, clip, transcript=spoken_words))) == "anger"

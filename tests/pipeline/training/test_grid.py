@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,12 +17,16 @@ from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.training.baselines import BASELINES, score_baselines
 from mmpipe.pipeline.training.config import TrainConfig, make_config
-from mmpipe.pipeline.training.data.inputs import load_input
+from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
+from mmpipe.pipeline.training.estimate import estimate_seconds
 from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, run_grid
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
-from mmpipe.pipeline.training.requests import Sources
+from mmpipe.pipeline.training.loop import Pool
+from mmpipe.pipeline.training.requests import Sources, TrainRequest
+from mmpipe.pipeline.training.run import plan_run
 
-from ..runs import run, start
+from ...conftest import Once
+from ..runs import call, start
 from .conftest import make_store
 
 
@@ -28,15 +34,31 @@ def tiny(**values: object) -> TrainConfig:
     return make_config(**({"size": "small", "batch_size": 16, "epochs": 2, "faces": 8, "words": 8} | values))
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """A labelled store, an unlabelled one and its balanced list."""
-    folder = tmp_path_factory.mktemp("grid")
-    labeled, unlabeled = make_store(folder / "labeled"), make_store(folder / "unlabeled", labeled=False)
-    return labeled, unlabeled, balance(labeled, unlabeled, folder / "list.parquet", tiny(), per_class=16).path
+def make_stores(folder: Path) -> None:
+    """Labelled stores of one fold and of three, an unlabelled one and its balanced list."""
+    three, unlabeled = make_store(folder / "three", speakers=3), make_store(folder / "unlabeled", labeled=False)
+    make_store(folder / "one", split=True)
+    balance(three, unlabeled, folder / "list.parquet", tiny(), per_class=16)
 
 
-def grid(name: str, stores: tuple[Path, Path, Path], out: Path) -> Grid:
+Stores = tuple[Path, Path, Path]
+
+
+@pytest.fixture(scope="session")
+def one_fold(once: Once) -> Stores:
+    """A labelled store with splits of its own, an unlabelled one and its balanced list."""
+    folder = once("grid", make_stores)
+    return folder / "one", folder / "unlabeled", folder / "list.parquet"
+
+
+@pytest.fixture(scope="session")
+def three_folds(once: Once) -> Stores:
+    """The same with a labelled store of three speakers, each of whom is held out once."""
+    folder = once("grid", make_stores)
+    return folder / "three", folder / "unlabeled", folder / "list.parquet"
+
+
+def grid(name: str, stores: Stores, out: Path) -> Grid:
     return Grid(name, tiny(), Sources(*stores), out)
 
 
@@ -45,72 +67,73 @@ def tables(out: Path) -> dict[str, bytes]:
 
 
 def test_a_table_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(
-    stores: tuple[Path, Path, Path], tmp_path: Path
+    one_fold: Stores, tmp_path: Path
 ) -> None:
-    labeled, unlabeled, balanced = stores
+    labeled, unlabeled, balanced = one_fold
     settings = [word for name in ("batch_size=16", "epochs=3", "faces=8", "words=8") for word in ("--set", name)]
     where = ["--labeled", labeled, "--unlabeled", unlabeled, "--balanced", balanced]
     command = ["train", "--table", 7, "--size", "small", "--device", "cpu", *where, *settings, "--out"]
     began = time.monotonic()
-    done = run(*command, tmp_path / "whole")
+    done = call(*command, tmp_path / "whole")
     assert done.returncode == 0, done.stderr
     seconds = time.monotonic() - began
     seed = random.SystemRandom().randrange(10**6)
     moments, kills = random.Random(seed), 0
-    for _ in range(3):
-        process = start(*command, tmp_path / "killed")
-        time.sleep(seconds * moments.uniform(0.25, 0.45))
+    folder = tmp_path / "killed"
+    for _ in range(2):
+        process, finished = start(*command, folder), len(weights_below(folder))
+        while process.poll() is None and len(weights_below(folder)) == finished:
+            time.sleep(0.01)  # until it has trained a fold
+        time.sleep(seconds / 6 * moments.uniform(0, 1.5))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
         process.communicate()
-    done = run(*command, tmp_path / "killed")
+    done = call(*command, folder)
     assert done.returncode == 0, done.stderr
     assert kills, f"seed {seed}: the runs ended before they could be killed"
-    assert tables(tmp_path / "killed") == tables(tmp_path / "whole"), f"seed {seed}"
-    weights = [
-        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.safetensors")}
-        for name in ("whole", "killed")
-    ]
-    assert len(weights[0]) == 30
-    assert weights[0] == weights[1], f"seed {seed}"
+    assert tables(folder) == tables(tmp_path / "whole"), f"seed {seed}"
+    assert len(weights_below(folder)) == 6
+    assert weights_below(folder) == weights_below(tmp_path / "whole"), f"seed {seed}"
 
 
-def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(
-    stores: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    whole = run_grid(grid("table-7", stores, tmp_path / "whole"))
+def weights_below(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+
+def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(three_folds: Stores, tmp_path: Path) -> None:
+    whole = run_grid(grid("table-7", three_folds, tmp_path / "whole"))
     assert len(whole) == 6
     seen = 0
 
     def stop(fold: str, row: dict[str, float]) -> None:
         nonlocal seen
         seen += 1
-        if seen == 35:
+        if seen == 22:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_grid(grid("table-7", stores, tmp_path / "again"), stop, save_seconds=0)
+        run_grid(grid("table-7", three_folds, tmp_path / "again"), stop, save_seconds=0)
     assert not tables(tmp_path / "again")
     notes: list[str] = []
-    run_grid(grid("table-7", stores, tmp_path / "again"), note=notes.append)
-    assert sum("taken over" in note for note in notes) == 17  # three cells of five folds, and two folds of the fourth
+    run_grid(grid("table-7", three_folds, tmp_path / "again"), note=notes.append)
+    assert (
+        sum("taken over" in note for note in notes) == 10
+    )  # three cells of three folds, and the first fold of the fourth
     assert tables(tmp_path / "again") == tables(tmp_path / "whole")
     page = tables(tmp_path / "whole")["table-7.md"].decode()
     assert "| semi-supervised | ✓ | ✓ |" in page and "| 75.6 |" in page and "| 74.5 |" in page
     assert tables(tmp_path / "whole")["table-7.png"].startswith(b"\x89PNG")
 
 
-def test_experiments_share_equal_runs_and_draw_nested_parts_of_the_list(
-    stores: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    results = run_grid(grid("figure-7a", stores, tmp_path))
+def test_experiments_share_equal_runs_and_draw_nested_parts_of_the_list(one_fold: Stores, tmp_path: Path) -> None:
+    results = run_grid(grid("figure-7a", one_fold, tmp_path))
     drawn = [0 if r.unlabeled is None else r.unlabeled.rows for r in results]
     assert drawn == [0, 8, 16, 24, 32]
     notes: list[str] = []
-    run_grid(grid("figure-7b", stores, tmp_path), note=notes.append)
-    run_grid(grid("figure-6", stores, tmp_path), note=notes.append)
-    assert sum("taken over" in note for note in notes) == 15  # semi twice, supervised A+V+L once
+    run_grid(grid("figure-7b", one_fold, tmp_path), note=notes.append)
+    run_grid(grid("figure-6", one_fold, tmp_path), note=notes.append)
+    assert sum("taken over" in note for note in notes) == 3  # semi twice, supervised A+V+L once
     assert {p.suffix for p in tmp_path.glob("figure-*")} == {".md", ".csv", ".png"}
 
 
@@ -124,17 +147,46 @@ def test_every_experiment_names_figures_of_the_paper_in_range() -> None:
         find_experiment("table-8")
 
 
-def test_baselines_answer_on_the_same_folds(stores: tuple[Path, Path, Path]) -> None:
-    data = load_input(tiny(), stores[0])
+def test_baselines_answer_on_the_same_folds(three_folds: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_input(tiny(), three_folds[0])
+    seen, majority = [], BASELINES["majority"]
+
+    def watched(config: TrainConfig, data: TrainInput, pools: dict[str, Pool], device: str) -> Any:
+        seen.append({side: pool.rows.tolist() for side, pool in pools.items()})
+        return majority(config, data, pools, device)
+
+    monkeypatch.setitem(BASELINES, "majority", watched)
     scores = score_baselines(tiny(epochs=20), data)
     assert set(scores) == set(BASELINES)
+    sides = ("train", "valid", "test")
+    assert seen == [{side: data.labeled.rows_of(getattr(fold, side)).tolist() for side in sides} for fold in data.folds]
     assert scores["majority"]["ua"].mean == pytest.approx(0.5, abs=0.01)
     assert all(scores[name]["ua"].mean > 0.9 for name in ("logistic", "concat-mlp", "gru-attention"))
     assert all(s["ua"].low <= s["ua"].mean <= s["ua"].high for s in scores.values())
 
 
-def test_a_share_of_the_list_is_its_beginning(stores: tuple[Path, Path, Path]) -> None:
-    labeled, unlabeled, listed = stores
+def test_an_estimate_is_the_time_of_a_step_times_all_steps(
+    three_folds: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training is replaced by a clock on which a fit takes ten seconds and each of its steps a quarter more."""
+    clock = 0.0
+
+    def fit(config: TrainConfig, labels: object, train: Pool, *_: object, **__: object) -> None:
+        nonlocal clock
+        clock += 10 + 0.25 * config.epochs * math.ceil(len(train.rows) / config.batch_size)
+
+    monkeypatch.setattr("mmpipe.pipeline.training.estimate.fit", fit)
+    monkeypatch.setattr("mmpipe.pipeline.training.estimate.time.perf_counter", lambda: clock)
+    data = load_input(tiny(), three_folds[0])
+    steps = sum(math.ceil(len(fold.train) / 16) for fold in data.folds)
+    assert steps == 3
+    for epochs, seeds in ((2, 1), (200, 1), (2, 5)):
+        request = TrainRequest(tiny(epochs=epochs), Sources(three_folds[0]), tmp_path / "run", seeds)
+        assert estimate_seconds([plan_run(request)]) == pytest.approx(0.25 * steps * epochs * seeds)
+
+
+def test_a_share_of_the_list_is_its_beginning(one_fold: Stores) -> None:
+    labeled, unlabeled, listed = one_fold
     pools = [load_input(tiny(unlabeled_rows=n), labeled, unlabeled, listed).unlabeled for n in (8, 16)]
     ids = [[pool.dataset.ids[row] for row in pool.rows] for pool in pools if pool is not None]
     assert ids[0] == ids[1][:8] == pq.read_table(listed).column("utterance_id").to_pylist()[:8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +20,32 @@ from mmpipe.pipeline.training.metrics import score
 from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import train
 
+from ...conftest import Once
 from .conftest import WIDTHS, make_store
 
-TINY = {"size": "small", "batch_size": 16, "epochs": 6, "faces": 8, "words": 8}
+TINY = {"size": "small", "batch_size": 8, "epochs": 6, "faces": 8, "words": 8}
 
 
 def tiny(**values: object) -> TrainConfig:
     return make_config(**(TINY | values))
 
 
-@pytest.fixture(scope="module")
-def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_store(tmp_path_factory.mktemp("stores") / "labeled")
+@pytest.fixture(scope="session")
+def labeled(once: Once) -> Path:
+    """Three speakers: three folds."""
+    return once("labeled", lambda folder: make_store(folder / "labeled", speakers=3)) / "labeled"
 
 
-@pytest.fixture(scope="module")
-def unlabeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_store(tmp_path_factory.mktemp("stores") / "unlabeled", labeled=False, missing=(3, 4))
+@pytest.fixture(scope="session")
+def unlabeled(once: Once) -> Path:
+    make = partial(make_store, labeled=False, missing=(3, 4))
+    return once("unlabeled", lambda folder: make(folder / "unlabeled")) / "unlabeled"
 
 
-@pytest.fixture(scope="module")
-def semi(labeled: Path, unlabeled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def semi(labeled: Path, unlabeled: Path, once: Once) -> Path:
     """A finished semi-supervised run."""
-    out = tmp_path_factory.mktemp("runs") / "semi"
-    train(tiny(), labeled, out, unlabeled)
-    return out
+    return once("semi", lambda folder: train(tiny(), labeled, folder / "semi", unlabeled)) / "semi"
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -61,8 +63,9 @@ def test_it_learns_what_can_be_learnt(semi: Path) -> None:
 
 def test_every_utterance_is_tested_once_by_a_model_that_never_heard_its_speaker(semi: Path, labeled: Path) -> None:
     manifest = FeatureStore(labeled).manifest()
-    tested = pq.read_table(semi / "predictions.parquet").column("utterance_id").to_pylist()
-    assert sorted(tested) == sorted(manifest.column("utterance_id").to_pylist())
+    tested = [(row["utterance_id"], row["fold"]) for row in pq.read_table(semi / "predictions.parquet").to_pylist()]
+    assert sorted(name for name, _ in tested) == sorted(manifest.column("utterance_id").to_pylist())
+    assert sorted(tested) == sorted((name, fold.name) for fold in folds(manifest) for name in fold.test)
     speaker = dict(zip(*(manifest.column(c).to_pylist() for c in ("utterance_id", "speaker")), strict=True))
     for fold in folds(manifest):
         parts = [{speaker[i] for i in part} for part in (fold.train, fold.valid, fold.test)]
@@ -88,13 +91,13 @@ def test_a_changed_hyper_parameter_trains_again_and_is_named(labeled: Path, tmp_
     train(tiny(epochs=1), labeled, tmp_path)
     notes: list[str] = []
     train(tiny(epochs=1, learning_rate=0.01), labeled, tmp_path, note=notes.append)
-    assert all("learning_rate 0.001 -> 0.01" in note for note in notes) and len(notes) == 5
+    assert all("learning_rate 0.001 -> 0.01" in note for note in notes) and len(notes) == 3
 
 
 def test_history_has_a_line_for_every_epoch_and_fold(semi: Path) -> None:
     with (semi / "history.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 5 * 6
+    assert len(rows) == 3 * 6
     assert {"train_loss", "cls", "rec", "pair", "unpaired", "unlabeled_rec", "valid_ua"} <= rows[0].keys()
 
 

@@ -2,7 +2,7 @@
 
 IS10 is the set of 1,582 functionals of the INTERSPEECH 2010 paralinguistic challenge. Three openSMILE configs have
 1,582 columns and different numbers (`IS10_paraling`, `IS10_paraling_compat`, `emobase2010`). The default is the one
-that opensmile-python calls `FeatureSet.IS10`; its name travels with the column. eGeMAPS is the extended Geneva
+that opensmile-python calls `FeatureSet.IS10`; its name is in the metadata of the column. eGeMAPS is the extended Geneva
 minimalistic set of 88 functionals (Eyben et al. 2016), in its version v02. openSMILE's licence allows research use
 only.
 """
@@ -50,14 +50,14 @@ class IS10(PerItemExtractor):
     """A waveform float32 [T] to one vector of functionals float32 [D], D = 1,582 with the default config.
 
     Values equal those of `opensmile.Smile.process_signal` bit for bit; only its wrapping into pandas is left
-    out. Nothing is kept between calls, so a row does not depend on the rows before it.
+    out. There is no state between calls, so a row does not depend on the rows before it.
     """
 
     input: ClassVar[InputKind] = "audio"
     Config: ClassVar[type[ExtractorConfig]] = FunctionalsConfig
     libraries: ClassVar[tuple[str, ...]] = ("opensmile",)
     feature_set: ClassVar[str] = "IS10"
-    """Name in `opensmile.FeatureSet` of the set that is computed where no config file is named."""
+    """Name in `opensmile.FeatureSet` of the set that is computed if there is no config file."""
 
     set_config: ClassVar[str] = "is09-13/IS10_paraling_compat"
     """The openSMILE config of that set, as opensmile-python names it."""
@@ -67,7 +67,7 @@ class IS10(PerItemExtractor):
 
     @property
     def config_name(self) -> str:
-        """Name of the openSMILE config, as opensmile-python names its own, else the path of the file."""
+        """Name of the openSMILE config in opensmile-python, or the path of the config file."""
         return str(self.config.config_file or self.set_config)
 
     def feature_names(self) -> list[str]:
@@ -89,7 +89,7 @@ class IS10(PerItemExtractor):
         return [pa.field("features", pa.list_(pa.float32(), len(names)), metadata=metadata)]
 
     def weights(self) -> dict[str, str]:
-        """Hashes of the config file and its includes; empty for a set of opensmile's own, which its version pins.
+        """Hashes of the config file and its includes; empty for opensmile's own sets, which its version fixes.
 
         Raises:
             UsageError: the config file is missing.
@@ -98,7 +98,7 @@ class IS10(PerItemExtractor):
         return _hashes(path) if path else {}
 
     def versions(self) -> dict[str, str]:
-        """The openSMILE that the Python package carries decides the values."""
+        """The openSMILE in the Python package decides the values."""
         return {"opensmile": importlib.metadata.version("opensmile")}
 
     def prepare(self) -> None:
@@ -134,9 +134,9 @@ class IS10(PerItemExtractor):
         """The functionals of one waveform.
 
         Raises:
-            Rejected: `too_short` where openSMILE finds no frame to compute from (under 0.07 s with IS10);
-                `media_error` where samples are not finite; `extractor_error` where the waveform is no
-                float32 [T] in [-1, 1], or the functionals are not finite.
+            Rejected: `too_short` if the waveform is shorter than a frame of openSMILE (under 0.07 s with IS10);
+                `media_error` if samples are not finite; `extractor_error` if the waveform is not float32 [T] in
+                [-1, 1], or the functionals are not finite.
         """
         waveform = _checked(item.waveform)
         with warnings.catch_warnings():

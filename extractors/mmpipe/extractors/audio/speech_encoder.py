@@ -1,8 +1,8 @@
-"""Speech features: the last hidden layer of a wav2vec 2.0 (Baevski et al. 2020) or another encoder of its kind.
+"""Speech features: the last hidden layer of a wav2vec 2.0 (Baevski et al. 2020) or a similar encoder.
 
 Legend: T samples of a waveform, N frames (about 50 a second), W width.
 
-Any checkpoint that transformers' AutoModel reads will do, if it turns a waveform into vectors through strided
+Any checkpoint works that transformers' AutoModel reads and that turns a waveform into vectors through strided
 convolutions: wav2vec2, HuBERT, WavLM, data2vec-audio, UniSpeech, SEW and their fine-tuned forms. Every call holds one
 waveform of its own length, without padding, so the bits of a row depend on its audio alone.
 """
@@ -71,7 +71,7 @@ class SpeechEncoder(PerItemExtractor):
         """`features`, and with `pool = "none"` one vector a frame; W is read from the model's config.json.
 
         Raises:
-            WeightsError: the model cannot be found, or is no speech encoder.
+            WeightsError: the model cannot be found, or is not a speech encoder.
         """
         width = int(self._architecture()["hidden_size"])
         kind = pa.list_(pa.float32(), width) if self.config.pool == "mean" else pa.list_(pa.list_(pa.float16(), width))
@@ -95,7 +95,7 @@ class SpeechEncoder(PerItemExtractor):
         """Load the network onto the device.
 
         Raises:
-            WeightsError: the model cannot be found, is no speech encoder, does not take 16 kHz, or its tensors do
+            WeightsError: the model cannot be found, is not a speech encoder, does not take 16 kHz, or its tensors do
                 not fit its config.
         """
         folder = self._find()
@@ -109,7 +109,7 @@ class SpeechEncoder(PerItemExtractor):
                 network, info = transformers.AutoModel.from_pretrained(
                     folder, output_loading_info=True, use_safetensors=True, **options
                 )
-            except Exception as error:  # transformers raises many kinds for a file that does not fit
+            except Exception as error:  # transformers raises many kinds of errors for a file that does not fit
                 raise WeightsError(f"the speech model in {folder} cannot be loaded: {error}") from error
         if missing := sorted(name for name in info["missing_keys"] if name not in TRAINING_ONLY):
             raise WeightsError(
@@ -127,7 +127,7 @@ class SpeechEncoder(PerItemExtractor):
         """The features of one waveform.
 
         Raises:
-            Rejected: `too_short` where the network's convolutions do not fit in (under 0.025 s with wav2vec2).
+            Rejected: `too_short` if the waveform is shorter than the convolutions need (0.025 s with wav2vec2).
         """
         if len(item.waveform) < self._shortest:
             raise Rejected(
@@ -176,7 +176,7 @@ class SpeechEncoder(PerItemExtractor):
 
 
 def _receptive_field(architecture: dict[str, Any]) -> int:
-    """Samples that the first frame sees: a shorter waveform has no frame.
+    """Samples of the first frame's receptive field: a shorter waveform does not have a frame.
 
     Example:
         >>> _receptive_field({"conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]})

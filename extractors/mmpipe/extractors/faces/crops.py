@@ -1,9 +1,9 @@
 """Face crops: one 64x64 gray crop for every sampled frame of an utterance (paper section 4.2).
 
-A detector finds the faces of a frame, a tracker chooses the one to follow, and the crop is a square around
-its box, framed as in FER2013. A face that is followed is searched near its last box, which costs less, and in the whole
-frame where it is not there. Where no face is found the previous box is used; the frames before the first face use the
-first box found. An utterance with no face in any frame has no row.
+A detector finds the faces of a frame, a tracker chooses the one to follow, and the crop is a square around its box,
+framed as in FER2013. A followed face is first searched near its last box, which costs less, and only then in the whole
+frame. If no face is found, the previous box is used; the frames before the first face use the first box found. An
+utterance without a face in any frame is rejected.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from mmpipe.extractors.faces.ferplus import CROP_SIZE
 __all__ = ["FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
 
 CACHED_FRAMES = 4096
-"""Frames whose faces are remembered for overlapping utterances of the same video: those of searches of the whole frame
-only, since what is found near a box depends on the utterance."""
+"""Frames whose faces are cached for overlapping utterances of the same video. Only searches of the whole frame are
+cached, since what is found near a box depends on the utterance."""
 
 LOST_FRAMES = 5
 """Frames in a row without the followed face after which the tracker starts again with the largest one."""
@@ -54,7 +54,7 @@ class FaceCropsConfig(ExtractorConfig):
 
     choose: Literal["track", "largest", "central"] = "track"
     """Which of several faces: `track` starts with the largest score times area and stays with that person;
-    `largest` and `central` choose anew in every frame."""
+    `largest` and `central` choose again in every frame."""
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
@@ -84,7 +84,7 @@ class FaceCrops(Extractor):
         self._cache: OrderedDict[str, list[Detection]] = OrderedDict()
 
     def columns(self) -> list[pa.Field]:
-        """One entry a frame: `crops` (PNG, 64x64 gray), where they come from, and how they were found.
+        """One entry for each frame: `crops` (PNG, 64x64 gray), where they come from, and how they were found.
 
         `box` is left, top, width, height in pixels of the frame or region, as the detector gave it;
         `detected` is False and `score` 0 where a box of another frame is used.
@@ -120,7 +120,7 @@ class FaceCrops(Extractor):
         self._detector.prepare()
 
     def extract(self, items: Iterable[Iterable[Frame]]) -> Iterator[Row | Rejected]:
-        """Answer the utterances one by one; frames are taken as they come and may raise `Rejected`."""
+        """Process the utterances one by one; frames are read lazily and may raise `Rejected`."""
         for frames in items:
             try:
                 yield self._extract_one(frames)
@@ -166,7 +166,7 @@ class FaceCrops(Extractor):
         return _png(crop(image, box, self.config.margin))
 
     def _follow(self, tracker: _Tracker, frame: Frame) -> float:
-        """Move the tracker to the face of this frame; the face's score, or 0 where there is none to follow."""
+        """Move the tracker to the face of this frame; the face's score, or 0 if there is no face to follow."""
         if (box := tracker.near) is not None:
             score = tracker.follow(self._detector.detect_near(frame.image, box), frame.image)
             if score:
@@ -177,7 +177,7 @@ class FaceCrops(Extractor):
         return score
 
     def _detect(self, frame: Frame) -> list[Detection]:
-        """The faces of the whole frame; one that was searched before, in any utterance, is not searched again."""
+        """The faces of the whole frame; a frame that was searched before, in any utterance, is not searched again."""
         if frame.source not in self._cache:
             (self._cache[frame.source],) = self._detector.detect([frame.image])
         self._cache.move_to_end(frame.source)
@@ -204,7 +204,7 @@ class _Tracker:
 
     @property
     def near(self) -> Box | None:
-        """Where to look first; None where any face of the frame may be the one."""
+        """The box to search first; None if any face of the frame may be the one to follow."""
         return self.box if self._choose == "track" and self._lost < LOST_FRAMES else None
 
     def lose(self) -> None:
@@ -260,7 +260,7 @@ def decode_crops(crops: Sequence[bytes]) -> npt.NDArray[np.uint8]:
     """The crops of an utterance as uint8 [N, 64, 64].
 
     Raises:
-        ValueError: an entry is no gray PNG of 64x64 pixels.
+        ValueError: an entry is not a gray PNG of 64x64 pixels.
     """
     images = np.empty((len(crops), CROP_SIZE, CROP_SIZE), np.uint8)
     for number, data in enumerate(crops):

@@ -58,7 +58,7 @@ def load_network(path: Path) -> FerplusDenseNet:
     """The network with the weights of a safetensors file, in evaluation mode.
 
     Raises:
-        WeightsError: the file is no safetensors file (a pickle is never opened), or its tensors do not fit.
+        WeightsError: the file is not a safetensors file (a pickle is never opened), or its tensors do not fit.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -24,14 +24,14 @@ __all__ = ["Expression", "ExpressionConfig"]
 
 CALL_SIZE = 8
 """Faces in every call of the network; the last one is padded, so that a row does not depend on others. The maps of
-eight faces stay in a processor's cache, those of 32 do not."""
+eight faces fit into a processor's cache, those of 32 do not."""
 
 
 class ExpressionConfig(ExtractorConfig):
     """Config of the expression features."""
 
     weights: Path | None = None
-    """A safetensors file; None takes the weights that ship with mmpipe."""
+    """A safetensors file; None uses the weights that ship with mmpipe."""
 
     statistics: Literal["ferplus", "corpus", "numbers"] = "ferplus"
     """Where mean and deviation come from: `ferplus` are those of the training faces; `corpus` those of a seeded sample

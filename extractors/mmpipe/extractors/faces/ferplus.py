@@ -1,4 +1,4 @@
-"""What FERPlus and FER2013 fix for the expression network: the size of a face, the classes, the statistics."""
+"""Constants of the expression network from FERPlus and FER2013: size of a face, classes, statistics."""
 
 from __future__ import annotations
 

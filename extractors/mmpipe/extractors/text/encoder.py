@@ -46,8 +46,8 @@ class Bert(Extractor):
     """A list of words to its word pieces, the index of the word each belongs to, and features float16 [N, W].
 
     A text of more than `max_tokens` tokens is not truncated: it is cut at word borders into successive
-    windows, each with its own [CLS] and [SEP] and blind to the others, and every piece keeps its row. (Only a
-    single word longer than a window is cut inside.)
+    windows, each with its own [CLS] and [SEP] and without attention to the others, and every piece keeps its vector.
+    (Only a single word longer than a window is cut inside.)
     """
 
     input: ClassVar[InputKind] = "words"
@@ -67,7 +67,7 @@ class Bert(Extractor):
         """`tokens`, `word_index` and `features`; the width W is read from the model's config.json.
 
         Raises:
-            WeightsError: the model cannot be found, or is no BERT.
+            WeightsError: the model cannot be found, or is not a BERT.
             UsageError: `max_tokens` is more than the model's positions.
         """
         return [
@@ -94,7 +94,7 @@ class Bert(Extractor):
         """Load the tokenizer and the network onto the device.
 
         Raises:
-            WeightsError: the model cannot be found, is no BERT, or its tensors do not fit its config.
+            WeightsError: the model cannot be found, is not a BERT, or its tensors do not fit its config.
             UsageError: `max_tokens` is more than the model's positions.
         """
         from mmpipe.extractors.text.network import PackedBert
@@ -106,7 +106,7 @@ class Bert(Extractor):
         self._network = PackedBert(folder, self.config.max_tokens, self.device, is_low=is_low)
 
     def extract(self, items: Iterable[Sequence[str]]) -> Iterator[Row | Rejected]:
-        """Embed the words of each item; rows share calls, answers keep the items' order."""
+        """Embed the words of each item; rows share calls, and the results have the order of the items."""
         answers: list[Row | Rejected] = []
         rows: list[_Row] = []
         for number, words in enumerate(items):

@@ -1,4 +1,4 @@
-"""Rows of different lengths in one call of a transformers network, one behind the other and without padding.
+"""Rows of different lengths in one call of a transformers network, one after the other and without padding.
 
 Legend: M tokens of a call, H heads, D width of a head.
 """
@@ -16,7 +16,7 @@ PACKED = "mmpipe-packed"
 """The name under which transformers knows `packed_attention`."""
 
 SIZE_STEP = 32
-"""Calls have a multiple of so many tokens, so that few sizes occur."""
+"""Calls have a multiple of this many tokens, so that few sizes occur."""
 
 
 def register_packed_attention() -> None:
@@ -39,7 +39,7 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of each row of a call to itself: transformers' interface, [1, H, M, D] to [1, M, H, D].
 
-    Padding behind the last row is left at zero.
+    Padding after the last row stays zero.
     """
     assert attention_mask is None and not module.training
     output_1MHD = torch.zeros_like(query_1HMD.transpose(1, 2))
@@ -55,7 +55,7 @@ def packed_attention(
 
 
 def calls(lengths: Sequence[int], size: int) -> list[slice]:
-    """Successive rows that share a call: as few calls of at most `size` tokens as there can be, about equally full.
+    """Successive rows that share a call: as few calls of at most `size` tokens as possible, about equally full.
 
     Example:
         >>> calls([5, 3, 4, 8, 1], size=8)

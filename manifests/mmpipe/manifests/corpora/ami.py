@@ -1,13 +1,12 @@
-"""AMI (Carletta et al. 2006): meetings filmed and recorded speaker by speaker, without emotion labels.
+"""AMI (Carletta et al. 2006): meetings with audio and video of each speaker, without emotion labels.
 
 Layout: the manual annotations 1.6.2 (`words/{meeting}.{agent}.words.xml`, `corpusResources/meetings.xml`) unpacked
 beside the signals (`{meeting}/audio/{meeting}.Headset-{channel}.wav`, `{meeting}/video/{meeting}.{camera}.avi`).
-Which channel and camera belong to a speaker stands in meetings.xml and is NOT positional: 352 of 682 speakers do not
-follow A = channel 0 = Closeup1.
+Channel and camera of a speaker are given in meetings.xml and are NOT positional: 352 of 682 speakers do not follow
+A = channel 0 = Closeup1.
 
-A window lies inside the shorter of the speaker's two files, as their headers tell it (some videos end before the
-meeting does). Where a file is not there or its header cannot be read, the meeting's `duration` of meetings.xml stands
-in.
+A window is inside the shorter of the speaker's two files by their headers (some videos end before the meeting does). If
+a file is missing or its header cannot be read, the meeting's `duration` of meetings.xml is used.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.ami_xml import Speaker, read_meetings, read_words, words_files
 from mmpipe.manifests.formats.riff import riff_seconds
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import MediaSpan, Utterance
 from mmpipe.manifests.windows import Crop, CropOptions, Recording, draw
 
@@ -31,7 +31,7 @@ class AmiOptions(CropOptions):
     """Options of AMI."""
 
     exclude: tuple[str, ...] = ()
-    """Meetings to leave out, such as ES2002a, or all whose names begin so, such as ES2002."""
+    """Meetings to leave out, such as ES2002a, or all whose names begin with this, such as ES2002."""
 
 
 class Ami(Corpus):
@@ -44,12 +44,12 @@ class Ami(Corpus):
     def prepare(self, root: Path) -> Prepared:
         """One utterance a crop, in the order of drawing.
 
-        Meetings without media are skipped, if any meeting has some. Where none has, the annotations alone are read:
-        enough for text, and to plan.
+        Meetings without media are skipped if any meeting has media. If no meeting has media, the annotations alone are
+        read, which is enough for text and for planning.
 
         Raises:
             CorpusError: the folder does not look like AMI.
-            UsageError: `exclude` names what no meeting matches.
+            UsageError: a name in `exclude` does not match any meeting.
         """
         require(
             root,
@@ -74,7 +74,7 @@ class Ami(Corpus):
         return {} if self.options.exclude else {"read": {"meetings": 171, "words files": 687}}
 
     def _speakers(self, root: Path, prepared: Prepared) -> list[Speaker]:
-        """The speakers of the meetings that have words, that have media if any has, and are wanted."""
+        """The speakers of the wanted meetings that have words, and media if any meeting has media."""
         files = {(meeting, agent): path for meeting, agent, path in words_files(root)}
         speakers: dict[tuple[str, str], Speaker] = {}
         for speaker in read_meetings(root, root / "corpusResources" / "meetings.xml", prepared):
@@ -153,7 +153,7 @@ def _files(speaker: Speaker) -> int:
 
 
 def _missing(root: Path, speaker: Speaker) -> list[str]:
-    return [uri for uri in (_audio_uri(speaker), _video_uri(speaker)) if uri and not (root / uri).is_file()]
+    return [uri for uri in (_audio_uri(speaker), _video_uri(speaker)) if uri and not is_file(root / uri)]
 
 
 def _audio_uri(speaker: Speaker) -> str:

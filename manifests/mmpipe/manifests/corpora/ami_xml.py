@@ -19,9 +19,9 @@ from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import parse_seconds, read_bytes
 
-__all__ = ["Speaker", "SpokenWords", "read_meetings", "read_words"]
+__all__ = ["Speaker", "SpokenWords", "read_meetings", "read_words", "words_files"]
 
-NITE_ID = "http://nite.sourceforge.net/}id"
+_NITE_ID = "http://nite.sourceforge.net/}id"
 """The attribute as expat names it."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}", re.ASCII)
@@ -35,10 +35,10 @@ class Speaker:
         meeting: such as ES2002a.
         agent: the letter in the names of the words files.
         channel: number of the headset.
-        camera: such as Closeup3; None for the few who are on no close-up.
+        camera: such as Closeup3; None for the few who are not on a close-up.
         name: the person, across meetings (`global_name`), else meeting and agent.
         role: PM, ID, UI or ME in scenario meetings.
-        duration_seconds: length of the meeting; infinite where meetings.xml does not tell it.
+        duration_seconds: length of the meeting; infinite if meetings.xml does not give it.
     """
 
     meeting: str
@@ -66,12 +66,12 @@ def _parse(data: bytes, target: Any) -> None:
 
     Raises:
         DefusedXmlException: the file declares a document type or entities.
-        ParseError: it is no XML.
+        ParseError: it is not XML.
         ValueError, LookupError: its encoding does not exist or cannot be read.
     """
     parser = DefusedXMLParser(target=target, forbid_dtd=True)
     expat = parser.parser
-    # The parser's guards against document types and entities stay; elements go straight to the target: half the time.
+    # The guards against document types and entities stay; elements go straight to the target, which halves the time.
     expat.StartElementHandler, expat.EndElementHandler = target.start, target.end
     expat.CharacterDataHandler = target.data
     expat.ordered_attributes, expat.buffer_text = False, True
@@ -119,7 +119,7 @@ class _Meetings:
         )
 
     def end(self, tag: str) -> None:
-        """Nothing ends that matters."""
+        """Ends of elements are ignored."""
 
     def data(self, text: str) -> None:
         """Speakers have no text."""
@@ -148,7 +148,7 @@ def read_meetings(root: Path, path: Path, prepared: Prepared) -> list[Speaker]:
 
 
 class _Words:
-    """Collects the `w` elements of a words file; all other elements are no words."""
+    """Collects the `w` elements of a words file; all other elements are ignored."""
 
     def __init__(self, where: str, prepared: Prepared) -> None:
         self.rows: list[tuple[float, float, str, str]] = []
@@ -182,7 +182,7 @@ class _Words:
             if self.marks:
                 self.marks[-1] += text
             return
-        word_id = clean(attributes.get(NITE_ID, ""))
+        word_id = clean(attributes.get(_NITE_ID, ""))
         start, end = parse_seconds(attributes.get("starttime")), parse_seconds(attributes.get("endtime"))
         if not word_id or word_id in self.seen:
             self._skip("repeated_id" if word_id else "malformed_line", f"{text!r} has the nite:id {word_id!r}")
@@ -204,10 +204,10 @@ class _Words:
 
 
 def read_words(root: Path, path: Path, prepared: Prepared) -> SpokenWords:
-    """The words of a words file, without punctuation (`punc="true"`), which becomes the mark behind its word.
+    """The words of a words file, without punctuation (`punc="true"`), which becomes the mark after its word.
 
-    Words without times (4 in the whole corpus), with times that run backwards and with an id that stands twice are left
-    out and told. Of a file that breaks off, the words before the break are kept; a file with entities is refused whole.
+    Words without times (4 in the whole corpus), with times that run backwards and with an id that occurs twice are left
+    out and reported. Of a file that is cut off, the words before the cut are kept. A file with entities is refused.
     """
     data = read_bytes(root, path, prepared)
     where = path.relative_to(root).as_posix()

@@ -1,11 +1,11 @@
-"""Anyone's clips: media files in a folder, with transcripts beside them or in one table.
+"""A folder of clips: media files in a folder, with transcripts beside them or in one table.
 
 A clip's transcript is the file of the same name that ends in .vtt (WebVTT), .srt (SubRip), .TextGrid (Praat) or .txt.
-Its sound and its picture may be two files of one name, such as talk.wav and talk.mp4. Or `table` names a CSV, TSV or
+Its audio and its video may be two files of one name, such as talk.wav and talk.mp4. Or `table` names a CSV, TSV or
 JSONL file with a column `file` and any of start_seconds, end_seconds, duration_seconds, text, label, speaker, split,
 session, dialogue, gender, utterance_id; other columns become annotations. Rows without `file` are text alone; rows
-without `text` take that of the transcript beside their file. Whether a clip has a picture follows from its ending: no
-media file is decoded.
+without `text` take that of the transcript beside their file. The ending of a file says whether it has video: media are
+not decoded.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class FolderOptions(CropOptions):
     """Options of a folder of clips."""
 
     utterances: Literal["clip", "cue", "crop"] = "clip"
-    """One utterance a `clip`, one a `cue` of its transcript, or word-centred crops of all that is said (`crop`)."""
+    """One utterance a `clip`, one a `cue` of its transcript, or word-centred crops of all words (`crop`)."""
     table: str | None = None
     """A CSV, TSV or JSONL file, relative to the root, that lists the utterances."""
     label: Literal["none", "folder"] = "none"
-    """Where a clip's label comes from if no table gives it: nowhere, or the name of its folder."""
+    """Where a clip's label comes from if there is none in a table: nowhere, or the name of its folder."""
     speaker: Literal["none", "folder"] = "none"
-    """Where a clip's speaker comes from if neither table nor transcript tells: nowhere, or its folder's name."""
+    """Where a clip's speaker comes from if neither table nor transcript names one: nowhere, or its folder's name."""
     tier: str | None = None
-    """The TextGrid tier that holds the cues; by default the first that holds neither words nor phones."""
+    """The TextGrid tier that holds the cues; by default the first that contains neither words nor phones."""
 
 
 class Folder(Corpus):
@@ -62,7 +62,7 @@ class Folder(Corpus):
         """One utterance a clip, cue, crop or row of the table; all but crops in the order of the names or rows.
 
         Raises:
-            CorpusError: the folder or table does not exist, or holds no clip.
+            CorpusError: the folder or table does not exist, or does not contain a clip.
         """
         require(root, "a folder of clips", (), "the clips")
         prepared = Prepared()
@@ -174,7 +174,7 @@ class Folder(Corpus):
 
 
 def _said(transcript: Transcript, start: float, end: float | None) -> tuple[str, tuple[Word, ...]]:
-    """Text and words of a part of a clip: the cues, or without cues the words, that lie inside it."""
+    """Text and words of a part of a clip: the cues (without cues, the words) inside it."""
     if not start and end is None:
         return transcript.text, transcript.words
     last = float("inf") if end is None else end
@@ -199,7 +199,7 @@ def _transcript(root: Path, clip: Clip, prepared: Prepared, tier: str | None) ->
 
 
 def _media_seconds(root: Path, clip: Clip) -> float | None:
-    """The shorter length of sound and picture, where the headers of both tell it."""
+    """The shorter length of audio and video, if the headers of both give it."""
     lengths = [riff_seconds(root / uri) for uri in {clip.audio, clip.video or clip.audio}]
     known = [length for length in lengths if length is not None]
     return min(known) if len(known) == len(lengths) else None

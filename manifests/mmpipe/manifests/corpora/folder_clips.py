@@ -1,4 +1,4 @@
-"""The clips of a folder: found by their endings, or listed in a table. No media file is decoded."""
+"""The clips of a folder: found by their endings, or listed in a table. Media are not decoded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.tables import read_rows
 from mmpipe.manifests.formats.text import parse_seconds
 from mmpipe.manifests.formats.transcripts import TRANSCRIPT_ENDINGS
-from mmpipe.manifests.io import unsafe_uri
+from mmpipe.manifests.io import is_file, lies_inside, unsafe_uri
 
 __all__ = [
-    "ATTRIBUTES",
     "AUDIO_ENDINGS",
     "VIDEO_ENDINGS",
     "Clip",
@@ -30,22 +29,22 @@ __all__ = [
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".m4v")
 AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus")
-ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
+_ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
 """Columns of a table that become columns of the manifest."""
 
-_KNOWN = {"file", "utterance_id", "start_seconds", "end_seconds", "duration_seconds", "text", *ATTRIBUTES}
+_KNOWN = {"file", "utterance_id", "start_seconds", "end_seconds", "duration_seconds", "text", *_ATTRIBUTES}
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Files of one name.
+    """The files of one clip, which have one name.
 
     Attributes:
         name: path below the root without an ending.
-        audio: the file to hear, relative to the root; the film itself where there is no sound file of its name.
-        video: the file to see, relative to the root; None for sound alone.
+        audio: the file with the audio, relative to the root; the video file if there is no audio file of its name.
+        video: the file with the video, relative to the root; None for audio alone.
         transcript: the transcript beside it; None where there is none.
-        attributes: values of `ATTRIBUTES` that a table gives.
+        attributes: columns of the manifest that a table gives.
         annotations: what else a table gives.
     """
 
@@ -66,8 +65,8 @@ class Listed:
         file: relative to the root; None for text alone.
         start_seconds: start in the file.
         end_seconds: end in the file; None for its end.
-        text: what is said, as one line; empty where the table does not tell.
-        attributes: values of `ATTRIBUTES` that the row gives.
+        text: what is said, as one line; empty if the table does not give it.
+        attributes: columns of the manifest that the row gives.
         annotations: all other columns.
     """
 
@@ -81,12 +80,12 @@ class Listed:
 
     @property
     def has_video(self) -> bool:
-        """Whether the file is a film by its ending."""
+        """Whether the file is a video by its ending."""
         return self.file is not None and PurePosixPath(self.file).suffix.lower() in VIDEO_ENDINGS
 
 
 def find_clips(root: Path, prepared: Prepared) -> list[Clip]:
-    """The clips below `root`, by name. Hidden files and folders are passed over, links that leave the root noted."""
+    """The clips below `root`, by name. Hidden files and folders are skipped, links that leave the root are noted."""
     sounds: dict[str, str] = {}
     films: dict[str, str] = {}
     transcripts: dict[str, dict[str, Path]] = {}
@@ -112,7 +111,7 @@ def transcript_beside(root: Path, file: str) -> Path | None:
     stem = PurePosixPath(file).with_suffix("").as_posix()
     for ending in TRANSCRIPT_ENDINGS:
         path = root / f"{stem}{ending}"
-        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+        if is_file(path) and lies_inside(path, root):
             return path
     return None
 
@@ -137,7 +136,6 @@ def listed_clips(root: Path, table: str, prepared: Prepared) -> list[Clip]:
 def _files(root: Path, prepared: Prepared) -> Iterator[Path]:
     """Media and transcripts below `root`, in the order of their names."""
     wanted = {*AUDIO_ENDINGS, *VIDEO_ENDINGS, *(ending.lower() for ending in TRANSCRIPT_ENDINGS)}
-    real_root = root.resolve()
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -148,9 +146,9 @@ def _files(root: Path, prepared: Prepared) -> Iterator[Path]:
             if printable(uri) != uri or (reason := unsafe_uri(uri)):
                 why = "it is not valid printable Unicode" if printable(uri) != uri else f"it reads as {reason}"
                 prepared.problem("unusable_name", uri, f"{why}: rename the file; skipped", lost=1)
-            elif not path.resolve().is_relative_to(real_root):
+            elif not lies_inside(path, root):
                 prepared.problem("leaves_root", uri, "a link that leaves the root: skipped", lost=1)
-            elif path.is_file():
+            elif is_file(path):
                 yield path
 
 
@@ -158,12 +156,12 @@ def table_clips(root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:
     """The rows of a table of clips, in its order; rows that cannot be used are noted and skipped.
 
     Raises:
-        CorpusError: the table is not there, leaves the root, or has neither a column `file` nor a column `text`.
+        CorpusError: the table does not exist, is outside the root, or has neither a column `file` nor a column `text`.
     """
     path = root / table
-    if unsafe_uri(table) or not path.resolve().is_relative_to(root.resolve()):
+    if unsafe_uri(table) or not lies_inside(path, root):
         raise CorpusError(f"the table {printable(table)} must lie in {printable(root)}: give a path relative to it")
-    if not path.is_file():
+    if not is_file(path):
         raise CorpusError(f"the table {printable(path)} does not exist")
     seen: set[str] = set()
     for number, row in read_rows(root, path, prepared):
@@ -178,10 +176,10 @@ def table_clips(root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:
             prepared.problem("repeated_id", where, f"{listed.name} stands above already: skipped", lost=1)
             continue
         seen.add(listed.name)
-        if listed.file and not (root / listed.file).resolve().is_relative_to(root.resolve()):
+        if listed.file and not lies_inside(root / listed.file, root):
             prepared.problem("leaves_root", where, f"{listed.file!r} is a link that leaves the root: skipped", lost=1)
             continue
-        if listed.file and not (root / listed.file).is_file():
+        if listed.file and not is_file(root / listed.file):
             prepared.problem("media_missing", listed.file, f"{where} names it: its row gets the status media_missing")
         yield listed
 
@@ -214,6 +212,6 @@ def _listed(where: str, number: int, row: Mapping[str, Any], prepared: Prepared)
         start_seconds=start,
         end_seconds=end,
         text=values.get("text", ""),
-        attributes={name: values[name] for name in ATTRIBUTES if values.get(name)},
+        attributes={name: values[name] for name in _ATTRIBUTES if values.get(name)},
         annotations={name: value for name, value in values.items() if name not in _KNOWN and value},
     )

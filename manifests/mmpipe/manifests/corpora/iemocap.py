@@ -15,11 +15,12 @@ from typing import ClassVar, Literal
 
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.iemocap_text import Turn, read_alignment, read_transcription, read_turns
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import MediaSpan, Region, Utterance
 
-__all__ = ["FOUR_CLASSES", "SOURCE_LABELS", "Iemocap", "IemocapOptions"]
+__all__ = ["Iemocap", "IemocapOptions"]
 
-SOURCE_LABELS = {
+_SOURCE_LABELS = {
     "neu": "neutral",
     "hap": "happiness",
     "exc": "excitement",
@@ -32,12 +33,12 @@ SOURCE_LABELS = {
     "oth": "other",
     "xxx": None,
 }
-"""The corpus's labels; `xxx` has no majority, so no label."""
+"""The corpus's labels; a turn with `xxx` has no majority and so no label."""
 
-FOUR_CLASSES = {"hap": "happiness", "exc": "happiness", "ang": "anger", "sad": "sadness", "neu": "neutral"}
+_FOUR_CLASSES = {"hap": "happiness", "exc": "happiness", "ang": "anger", "sad": "sadness", "neu": "neutral"}
 """The paper's task: 5,531 utterances, excitement merged into happiness (section 4.1)."""
 
-NOT_ALIGNED = frozenset({"Ses03M_impro03_M001"})
+_NOT_ALIGNED = frozenset({"Ses03M_impro03_M001"})
 """Turns for which the release has no forced alignment."""
 
 _TURNS = {"Session1": 1819, "Session2": 1811, "Session3": 2136, "Session4": 2103, "Session5": 2170}
@@ -62,9 +63,9 @@ _ALL = {
     "other": 3,
     "none": 2507,
 }
-"""`none` are the turns without a majority."""
+"""The labels of all turns; `none` is the number of turns without a majority."""
 
-LEFT, RIGHT = Region(0.0, 0.0, 0.5, 1.0), Region(0.5, 0.0, 0.5, 1.0)
+_LEFT, _RIGHT = Region(0.0, 0.0, 0.5, 1.0), Region(0.5, 0.0, 0.5, 1.0)
 
 
 class IemocapOptions(CorpusOptions):
@@ -82,7 +83,7 @@ class Iemocap(Corpus):
     options: IemocapOptions
 
     def prepare(self, root: Path) -> Prepared:
-        """One utterance a turn of EmoEvaluation that has a label of the task, by session, dialog and time."""
+        """One utterance for each turn of EmoEvaluation with a label of the task, by session, dialog and time."""
         require(
             root,
             "IEMOCAP",
@@ -119,9 +120,9 @@ class Iemocap(Corpus):
     def _label(self, source: str) -> tuple[bool, str | None]:
         """Whether a turn is kept, and its label."""
         if self.options.labels == "all":
-            return True, SOURCE_LABELS[source]
-        keep = source in FOUR_CLASSES and not (self.options.labels == "drop-exc" and source == "exc")
-        return keep, FOUR_CLASSES.get(source)
+            return True, _SOURCE_LABELS[source]
+        keep = source in _FOUR_CLASSES and not (self.options.labels == "drop-exc" and source == "exc")
+        return keep, _FOUR_CLASSES.get(source)
 
     def _dialog(self, root: Path, path: Path, seen: set[str], prepared: Prepared) -> Iterator[Utterance]:
         transcription = path.parents[1] / "transcriptions" / path.name
@@ -129,14 +130,14 @@ class Iemocap(Corpus):
         for turn in read_turns(root, path, prepared):
             prepared.counts["turns"] += 1
             where = f"{path.relative_to(root)}:{turn.line}"
-            if turn.label not in SOURCE_LABELS:
-                valid = " ".join(SOURCE_LABELS)
+            if turn.label not in _SOURCE_LABELS:
+                valid = " ".join(_SOURCE_LABELS)
                 message = f"{turn.turn}: {turn.label!r}; expected one of {valid}: left out"
                 prepared.problem("unknown_label", where, message, lost=1)
                 continue
             keep, label = self._label(turn.label)
             if not keep:
-                prepared.left_out[f"label {turn.label} ({SOURCE_LABELS[turn.label] or 'no majority'})"] += 1
+                prepared.left_out[f"label {turn.label} ({_SOURCE_LABELS[turn.label] or 'no majority'})"] += 1
             elif turn.turn in seen:
                 prepared.problem("repeated_id", where, f"{turn.turn} stands twice: the first line counts")
             else:
@@ -150,9 +151,9 @@ def _utterance(
     session, dialog, name = path.parts[-4], path.stem, turn.turn
     gender = name[-4]
     # The sixth letter names the actor with motion capture, who sits on the left half of the frame.
-    region = LEFT if gender == name[5] else RIGHT
+    region = _LEFT if gender == name[5] else _RIGHT
     alignment = root / session / "sentences" / "ForcedAlignment" / dialog / f"{name}.wdseg"
-    if name in NOT_ALIGNED and not alignment.exists():
+    if name in _NOT_ALIGNED and not is_file(alignment):
         prepared.problem("no_alignment", alignment.relative_to(root), f"{name}: the release has none")
         words = None
     else:

@@ -14,11 +14,12 @@ from typing import Any
 from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import parse_seconds, read_lines
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import Word
 
 __all__ = ["Turn", "read_alignment", "read_transcription", "read_turns"]
 
-FRAMES_A_SECOND = 100
+_FRAMES_A_SECOND = 100
 """Frames of the forced alignment."""
 
 _NAME = r"Ses0[1-5][FM]_\w{1,40}_[FM]\d{3}"
@@ -27,7 +28,7 @@ _TURN = re.compile(
     r"(?P<label>\w{1,20})\s+\[(?P<vad>[^\]]*)\]\s*",
     re.ASCII,
 )
-# Turns such as Ses01F_impro01_MXX0 are words between turns, which nobody evaluated.
+# Turns such as Ses01F_impro01_MXX0 are words between turns, which were not evaluated.
 _SPOKEN = re.compile(r"(?P<turn>Ses0[1-5][FM]_\w{1,40}_[FM]\w{3,4}) *\[[\d. -]*\] *:(?P<text>.*)", re.ASCII)
 _ALIGNED = re.compile(r"\s*(\d{1,9})\s+(\d{1,9})\s+(-?\d+)\s+(\S+)\s*", re.ASCII)
 _VARIANT = re.compile(r"\(\d+\)$", re.ASCII)
@@ -131,9 +132,9 @@ def read_alignment(root: Path, path: Path, prepared: Prepared) -> tuple[Word, ..
     """Words with times in seconds from the start of the turn; None where there are none.
 
     Columns are SFrm, EFrm (frames of 10 ms, the last one included), SegAScr and Word. Silence and noise (`<s>`,
-    `<sil>`, `++LAUGHTER++`) are no words; variants of pronunciation (`A(2)`) are.
+    `<sil>`, `++LAUGHTER++`) are left out; variants of pronunciation (`A(2)`) are words.
     """
-    if not path.is_file():
+    if not is_file(path):
         prepared.problem("no_alignment", path.relative_to(root), "the file is missing: the words have no times")
         return None
     words = []
@@ -148,5 +149,5 @@ def read_alignment(root: Path, path: Path, prepared: Prepared) -> tuple[Word, ..
             if last < first:
                 prepared.problem("times_backwards", where, f"{match[4][:40]!r}: frames {first} to {last}: left out")
             elif text := clean(_VARIANT.sub("", match[4])):
-                words.append(Word(text, first / FRAMES_A_SECOND, (last + 1) / FRAMES_A_SECOND))
+                words.append(Word(text, first / _FRAMES_A_SECOND, (last + 1) / _FRAMES_A_SECOND))
     return tuple(words) or None

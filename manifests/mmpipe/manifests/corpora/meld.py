@@ -1,9 +1,9 @@
-"""MELD (Poria et al. 2019): utterances of a television series with text, sound and picture.
+"""MELD (Poria et al. 2019): utterances of a television series with text, audio and video.
 
 Layout of the raw release: `{train,dev,test}_sent_emo.csv` beside `train_splits/`, `dev_splits_complete/` and
 `output_repeated_splits_test/` with `dia{Dialogue_ID}_utt{Utterance_ID}.mp4`. Ids repeat across splits, so an
-utterance's id names its split. Several faces and no speaker box: the paper uses sound and text only. A clip's times
-in the series are annotations, as its file starts at 0.
+utterance's id names its split. A frame shows several faces and the speaker is not marked: the paper uses audio and text
+only. A clip's times in the series are annotations, as its file starts at 0.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from mmpipe.core.errors import CorpusError
 from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.formats.tables import read_rows
+from mmpipe.manifests.io import is_file
 from mmpipe.manifests.schema import MediaSpan, Utterance
 
-__all__ = ["KNOWN_DAMAGE", "LABELS", "SPLITS", "Meld"]
+__all__ = ["Meld"]
 
-SPLITS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+_SPLITS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 """Folder of each split's clips."""
 
-LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+_LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 
 _COUNTS = {
     "train": (1109, 271, 268, 1743, 4710, 683, 1205),
@@ -33,7 +34,7 @@ _COUNTS = {
 }
 
 _LONG = "runs on for 4 to 5 minutes behind its utterance"
-KNOWN_DAMAGE = {
+_KNOWN_DAMAGE = {
     "train_splits/dia125_utt3.mp4": "cannot be decoded",
     "train_splits/dia309_utt0.mp4": _LONG,
     "dev_splits_complete/dia110_utt7.mp4": "is not in the release",
@@ -42,7 +43,7 @@ KNOWN_DAMAGE = {
 }
 """Clips of the release that are broken, missing or of a wrong length."""
 
-COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime")
+_COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime")
 
 _TIME = re.compile(r"(\d{1,4}):(\d{1,2}):(\d{1,2})[,.](\d{1,3})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
@@ -57,13 +58,13 @@ class Meld(Corpus):
     stages: ClassVar[tuple[str, ...]] = ("audio", "text")
 
     def prepare(self, root: Path) -> Prepared:
-        """One utterance a row of the three tables, in their order."""
-        names = ", ".join(f"{split}_sent_emo.csv" for split in SPLITS)
+        """One utterance for each row of the three tables, in their order."""
+        names = ", ".join(f"{split}_sent_emo.csv" for split in _SPLITS)
         require(root, "MELD", ("*_sent_emo.csv",), f"MELD.Raw, with {names}")
         prepared = Prepared()
-        for split in SPLITS:
+        for split in _SPLITS:
             path = root / f"{split}_sent_emo.csv"
-            if path.is_file():
+            if is_file(path):
                 _split(root, split, path, prepared)
             else:
                 prepared.problem("file_missing", path.name, f"the {split} split is left out")
@@ -71,20 +72,20 @@ class Meld(Corpus):
 
     def expected(self) -> Mapping[str, Mapping[str, int]]:
         """Counts of the release by split and emotion: 9,989, 1,109 and 2,610 utterances."""
-        pairs = ((split, label, n) for split in SPLITS for label, n in zip(LABELS, _COUNTS[split], strict=True))
+        pairs = ((split, label, n) for split in _SPLITS for label, n in zip(_LABELS, _COUNTS[split], strict=True))
         return {"split/label": {f"{split}/{label}": n for split, label, n in pairs}}
 
 
 def _split(root: Path, split: str, path: Path, prepared: Prepared) -> None:
-    folder = root / SPLITS[split]
+    folder = root / _SPLITS[split]
     clips = {clip.name for clip in folder.glob("*.mp4") if not clip.name.startswith("._")} if folder.is_dir() else None
     if clips is None:
-        prepared.problem("media_missing", SPLITS[split], f"the folder of the {split} split's clips is not there")
+        prepared.problem("media_missing", _SPLITS[split], f"the folder of the {split} split's clips is not there")
     named: set[str] = set()
     for line, row in read_rows(root, path, prepared):
         where = f"{path.name}:{line}"
-        if missing := [name for name in COLUMNS if name not in row]:
-            raise CorpusError(f"{where}: columns {missing} are missing; expected {list(COLUMNS)}, found {list(row)}")
+        if missing := [name for name in _COLUMNS if name not in row]:
+            raise CorpusError(f"{where}: columns {missing} are missing; expected {list(_COLUMNS)}, found {list(row)}")
         utterance = _utterance(split, row, where, prepared)
         if utterance is None:
             continue
@@ -93,17 +94,17 @@ def _split(root: Path, split: str, path: Path, prepared: Prepared) -> None:
             prepared.problem("repeated_id", where, f"{utterance.utterance_id}: the first row counts", lost=1)
             continue
         named.add(clip)
-        _check_clip(f"{SPLITS[split]}/{clip}", clips is None or clip in clips, clips is not None, prepared)
+        _check_clip(f"{_SPLITS[split]}/{clip}", clips is None or clip in clips, clips is not None, prepared)
         prepared.utterances.append(utterance)
-    _tell_extra(SPLITS[split], sorted((clips or set()) - named), prepared)
+    _tell_extra(_SPLITS[split], sorted((clips or set()) - named), prepared)
 
 
 def _check_clip(uri: str, present: bool, has_folder: bool, prepared: Prepared) -> None:
     if not present:
-        known = " (it is not in the release either)" if KNOWN_DAMAGE.get(uri) == "is not in the release" else ""
+        known = " (it is not in the release either)" if _KNOWN_DAMAGE.get(uri) == "is not in the release" else ""
         prepared.problem("media_missing", uri, f"the row stays, its text is usable{known}")
-    elif has_folder and uri in KNOWN_DAMAGE:
-        prepared.problem("known_damage", uri, f"the clip of the release {KNOWN_DAMAGE[uri]}")
+    elif has_folder and uri in _KNOWN_DAMAGE:
+        prepared.problem("known_damage", uri, f"the clip of the release {_KNOWN_DAMAGE[uri]}")
 
 
 def _tell_extra(folder: str, extra: list[str], prepared: Prepared) -> None:
@@ -122,19 +123,19 @@ def _seconds(text: str) -> float | None:
 
 
 def _utterance(split: str, row: Mapping[str, Any], where: str, prepared: Prepared) -> Utterance | None:
-    values = {name: clean(str(row.get(name) or "")) for name in (*COLUMNS, "Season", "Episode")}
+    values = {name: clean(str(row.get(name) or "")) for name in (*_COLUMNS, "Season", "Episode")}
     label, dialogue, number = (values[name] for name in ("Emotion", "Dialogue_ID", "Utterance_ID"))
     if not (_NUMBER.fullmatch(dialogue) and _NUMBER.fullmatch(number)):
         message = f"Dialogue_ID {dialogue[:40]!r} and Utterance_ID {number[:40]!r} should be numbers: left out"
         prepared.problem("malformed_line", where, message, lost=1)
         return None
-    if label not in LABELS:
+    if label not in _LABELS:
         prepared.problem(
-            "unknown_label", where, f"{label[:40]!r}; expected one of {' '.join(LABELS)}: left out", lost=1
+            "unknown_label", where, f"{label[:40]!r}; expected one of {' '.join(_LABELS)}: left out", lost=1
         )
         return None
     dialogue, number = str(int(dialogue)), str(int(number))
-    clip = MediaSpan(f"{SPLITS[split]}/dia{dialogue}_utt{number}.mp4")
+    clip = MediaSpan(f"{_SPLITS[split]}/dia{dialogue}_utt{number}.mp4")
     annotations: dict[str, Any] = {key: values[name] for key, name in _EXTRAS.items() if values[name]}
     start, end = _seconds(values["StartTime"]), _seconds(values["EndTime"])
     if start is None or end is None:

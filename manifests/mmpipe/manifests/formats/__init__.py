@@ -1,1 +1,1 @@
-"""Readers of text files, tables, transcripts and TextGrids. No format knows a corpus."""
+"""Readers of text files, tables, transcripts and TextGrids, which do not depend on any corpus."""

@@ -1,7 +1,8 @@
 """Lengths of WAV and AVI files from their RIFF headers, without a decoder.
 
-Both are chunks of a four-letter name, a length and that many bytes (Multimedia Programming Interface 1.0, IBM and
-Microsoft 1991). A WAV tells its bytes a second and how many there are; an AVI its frames and their rate.
+Both consist of chunks: a four-letter name, a length and that many bytes (Multimedia Programming Interface 1.0, IBM and
+Microsoft 1991). The header of a WAV gives the bytes a second and
+their number, that of an AVI the number of frames and their rate.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import BinaryIO
 
 __all__ = ["riff_seconds"]
 
-MAX_CHUNKS = 64
-"""Chunks looked at before the search is given up; the headers of both formats come first."""
+_MAX_CHUNKS = 64
+"""Chunks that are read before the search ends; the headers of both formats come first."""
 
 
 def riff_seconds(path: Path) -> float | None:
-    """Length of a WAV or AVI file in seconds by its header; None where it tells none.
+    """Length of a WAV or AVI file in seconds by its header; None if the header does not give it.
 
     A WAV that was cut short is as long as the bytes that are there.
     """
@@ -39,8 +40,8 @@ def _unknown(stream: BinaryIO, size: int) -> float | None:
 
 
 def _chunks(stream: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and length of the chunks up to `end`; the length is cut to what is there."""
-    for _ in range(MAX_CHUNKS):
+    """Name, place and length of the chunks up to `end`; the length is limited to the bytes of the file."""
+    for _ in range(_MAX_CHUNKS):
         place = stream.tell()
         if place + 8 > end:
             return

@@ -11,9 +11,7 @@ from typing import Any
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import read_text
 
-__all__ = ["TABLE_ENDINGS", "read_rows"]
-
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
+__all__ = ["read_rows"]
 
 
 def read_rows(root: Path, path: Path, prepared: Prepared) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -22,7 +20,7 @@ def read_rows(root: Path, path: Path, prepared: Prepared) -> Iterator[tuple[int,
     A cell of more than 131,072 characters is malformed: an unclosed quote swallows the rest of a file.
 
     Args:
-        root: the corpus root, below which `path` lies.
+        root: the corpus root, which contains `path`.
         path: a file that ends in .jsonl (one object a line), .tsv, or anything else (CSV with a header).
         prepared: takes the problems.
     """

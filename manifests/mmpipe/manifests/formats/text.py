@@ -1,4 +1,4 @@
-"""Text files of corpora: whatever bytes they hold, reading them gives lines and problems, never a traceback."""
+"""Text files of corpora: whatever bytes they contain, reading them gives lines and problems, never an exception."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmpipe.manifests.contract import Prepared
 
-__all__ = ["decode", "parse_seconds", "read_bytes", "read_lines", "read_text"]
+__all__ = ["parse_seconds", "read_bytes", "read_lines", "read_text"]
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -19,7 +19,7 @@ _C1 = re.compile("[\x80-\x9f]")
 
 
 def read_bytes(root: Path, path: Path, prepared: Prepared) -> bytes | None:
-    """The bytes of a file; None, with a problem noted, where it cannot be read."""
+    """The bytes of a file; None, with a problem noted, if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -29,17 +29,17 @@ def read_bytes(root: Path, path: Path, prepared: Prepared) -> bytes | None:
     return None
 
 
-def decode(data: bytes) -> tuple[str, list[int]]:
+def _decode(data: bytes) -> tuple[str, list[int]]:
     r"""Text of bytes in UTF-8, UTF-16 with a byte order mark, or (line by line) Windows-1252.
 
     Corpora of English speech mix UTF-8 with curly quotes and dashes of Windows-1252, and with such text that was once
-    taken for Latin-1 (control characters U+0080 to U+009F). All three come out as the character that was meant.
+    decoded as Latin-1 (control characters U+0080 to U+009F). All three are decoded to the intended character.
 
     Returns:
         The text, with \n at the ends of lines, and the numbers of the lines that were not in the encoding.
 
     Example:
-        >>> decode("I\u2019m\n".encode() + b"I\x92m\n")
+        >>> _decode("I\u2019m\n".encode() + b"I\x92m\n")
         ('I’m\nI’m\n', [2])
     """
     for mark, name in _BOMS:
@@ -71,14 +71,14 @@ def _line_by_line(data: bytes) -> tuple[str, list[int]]:
 
 
 def read_text(root: Path, path: Path, prepared: Prepared) -> str | None:
-    """The text of a file; None where it cannot be read. Wrong bytes and empty files are noted."""
+    """The text of a file; None if it cannot be read. Wrong bytes and empty files are noted."""
     data = read_bytes(root, path, prepared)
     if data is None:
         return None
     where = path.relative_to(root)
     if not data.strip():
         prepared.problem("file_empty", where, "the file is empty")
-    text, wrong = decode(data)
+    text, wrong = _decode(data)
     if wrong:
         shown = ", ".join(map(str, wrong[:5])) + (" ..." if len(wrong) > 5 else "")
         prepared.problem("wrong_encoding", f"{where}:{wrong[0]}", f"lines {shown} are not UTF-8: read as Windows-1252")
@@ -86,13 +86,13 @@ def read_text(root: Path, path: Path, prepared: Prepared) -> str | None:
 
 
 def read_lines(root: Path, path: Path, prepared: Prepared) -> list[str]:
-    """The lines of a file, none where it cannot be read."""
+    """The lines of a file; empty if it cannot be read."""
     text = read_text(root, path, prepared)
     return [] if text is None else text.removesuffix("\n").split("\n")
 
 
 def parse_seconds(text: str | None) -> float | None:
-    """A time of 0 or more in seconds, at most a million; None where the text is none.
+    """A time in seconds, from 0 to a million; None if the text is not one.
 
     Example:
         >>> parse_seconds("6.2901"), parse_seconds("-1"), parse_seconds("nan"), parse_seconds(None)
@@ -100,7 +100,7 @@ def parse_seconds(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    # Nearly every time of a corpus has this form, and it is an order of magnitude cheaper to see than the general one.
+    # Nearly every time of a corpus has this form, which is ten times cheaper to check than the general one.
     is_plain = len(text) < 16 and text.isascii() and text.replace(".", "", 1).isdigit()
     if not is_plain and not _NUMBER.fullmatch(text.strip()):
         return None

@@ -1,7 +1,7 @@
 """Praat TextGrids, long and short text form (Boersma and Weenink, "TextGrid file formats" of Praat's manual).
 
-Both forms hold the same values in the same order: numbers, strings in double quotes (a quote inside stands twice) and
-flags in angle brackets; whatever else stands there is for the reader's eye.
+Both forms hold the same values in the same order: numbers, strings in double quotes (a quote inside is doubled) and
+flags in angle brackets. Any other text is there for people and is skipped.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from mmpipe.manifests.formats.text import parse_seconds
 
 __all__ = ["Interval", "TextGridError", "parse_textgrid"]
 
-# Praat writes `--undefined--` for a number that is none.
+# Praat writes `--undefined--` for an undefined number.
 _NUMBER = r"(?<![^\s=])([+-]?(?:[\d.][\w.+-]*|(?i:nan|inf(?:inity)?))|--undefined--)(?=\s|$)"
 _VALUE = re.compile(rf'"((?:[^"]|"")*)"|<(\w+)>|{_NUMBER}|\[[^\]\n]{{0,40}}\]|![^\n]*')
 
 
 class TextGridError(Exception):
-    """The text is no TextGrid; `line` is where reading stopped."""
+    """The text is not a TextGrid; `line` is where reading stopped."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class TextGridError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An interval; a time that is no number of 0 or more is None."""
+    """An interval; a time that is not a number of 0 or more is None."""
 
     start_seconds: float | None
     end_seconds: float | None
@@ -68,10 +68,10 @@ class _Values:
 
 
 def parse_textgrid(text: str) -> dict[str, list[Interval]]:
-    """Intervals by tier; point tiers are passed over, and tiers of one name are joined.
+    """Intervals by tier; point tiers are skipped, and tiers of one name are joined.
 
     Raises:
-        TextGridError: the text is no TextGrid or breaks off.
+        TextGridError: the text is not a TextGrid, or it is cut off.
 
     Example:
         >>> parse_textgrid('''File type = "ooTextFile"

@@ -19,9 +19,9 @@ from mmpipe.manifests.schema import Word
 __all__ = ["TRANSCRIPT_ENDINGS", "Cue", "Transcript", "read_transcript"]
 
 TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".TextGrid", ".txt")
-"""In the order in which they are looked for beside a clip."""
+"""Endings of transcripts, in the order in which they are searched for beside a clip."""
 
-WORD_TIERS = re.compile(r"(.* - )?words?", re.IGNORECASE)
+_WORD_TIERS = re.compile(r"(.* - )?words?", re.IGNORECASE)
 """Names of TextGrid tiers that hold one word an interval (`speaker - words` is what forced aligners write)."""
 
 _PHONE_TIERS = re.compile(r"(.* - )?(phones?|phonemes?|segments?)", re.IGNORECASE)
@@ -38,7 +38,7 @@ class Cue:
         start_seconds: start.
         end_seconds: end, later than the start.
         text: one line.
-        speaker: who says it, where the file tells.
+        speaker: who says it, if the file names the speaker.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What is said in a clip: the text, and as far as the file tells, cues and words with times on the clip's clock."""
+    """The text of a clip, with its cues and words on the clip's clock as far as the file has them."""
 
     text: str
     cues: tuple[Cue, ...] = ()
@@ -61,10 +61,10 @@ def read_transcript(root: Path, path: Path, prepared: Prepared, tier: str | None
     """Read a transcript by its ending.
 
     Args:
-        root: the corpus root, below which `path` lies.
+        root: the corpus root, which contains `path`.
         path: the file.
         prepared: takes the problems.
-        tier: the TextGrid tier that holds the cues; by default the first that holds neither words nor phones.
+        tier: the TextGrid tier that holds the cues; by default the first that contains neither words nor phones.
     """
     text = read_text(root, path, prepared)
     ending, where = path.suffix.lower(), path.relative_to(root).as_posix()
@@ -88,8 +88,8 @@ def _seconds(groups: Sequence[str | None]) -> float:
 def _captions(where: str, text: str, kind: str, prepared: Prepared) -> tuple[Cue, ...]:
     """The cues of a WebVTT or SubRip file.
 
-    webvtt-py finds the cues and their text but does not say where they stand, and refuses or drops those whose times
-    are wrong. So every timing line is handed over with its own number as its time.
+    webvtt-py finds the cues and their text but does not give their lines, and refuses or drops those whose times are
+    wrong. So it is given a copy of the file in which the time of each cue is the number of its line.
     """
     import webvtt
     from webvtt.errors import MalformedCaptionError, MalformedFileError
@@ -120,7 +120,7 @@ def _captions(where: str, text: str, kind: str, prepared: Prepared) -> tuple[Cue
 
 
 def _timed(cue: Cue, times: tuple[float, float] | None, where: str, line: str, prepared: Prepared) -> Cue:
-    """The cue with its times; without any where they are bad."""
+    """The cue with its times, or without times if they are wrong."""
     if times is None:
         prepared.problem(
             "malformed_line", where, f"expected 00:00:00.000 --> 00:00:00.000, got {line[:60]!r}: left out"
@@ -139,8 +139,8 @@ def _textgrid(where: str, text: str, prepared: Prepared, tier: str | None) -> Tr
         prepared.problem("file_damaged", f"{where}:{error.line}", f"{error}: the clip has no transcript")
         return Transcript("")
     timed = {name: _intervals(where, intervals, prepared) for name, intervals in tiers.items()}
-    words = [w for name, intervals in timed.items() if WORD_TIERS.fullmatch(name) and name != tier for w in intervals]
-    others = [name for name in timed if not (WORD_TIERS.fullmatch(name) or _PHONE_TIERS.fullmatch(name))]
+    words = [w for name, intervals in timed.items() if _WORD_TIERS.fullmatch(name) and name != tier for w in intervals]
+    others = [name for name in timed if not (_WORD_TIERS.fullmatch(name) or _PHONE_TIERS.fullmatch(name))]
     chosen = tier if tier is not None else next(iter(others), None)
     if chosen is not None and chosen not in timed:
         prepared.problem(

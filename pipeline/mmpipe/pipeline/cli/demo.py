@@ -88,7 +88,7 @@ def demo(
         ((name, p.n, f"{100 * p.ua:.1f}", f"{100 * p.chance:.1f}") for name, p in probes.items()),
     )
     table(
-        "Where everything lies",
+        "Where everything is",
         ["what", "path"],
         [
             *((f"features of {name}", path) for name, path in stores.items()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import next_command
+from mmpipe.pipeline.cli.console import console, next_command
 from mmpipe.pipeline.cli.options import (
     Config,
     Dataset,
@@ -121,11 +122,22 @@ def sample_request(dataset: str, out: Path, select: Callable[[pa.Table], pa.Tabl
     )
 
 
+def _show_processor() -> None:
+    """Print one line where the processor makes models slow."""
+    from mmpipe.pipeline.doctor.finding import State
+    from mmpipe.pipeline.doctor.machine import check_processor, read_or_empty
+
+    found = check_processor(read_or_empty("/proc/cpuinfo"), platform.machine())
+    if found.state is not State.OK:
+        console.print(f"[yellow]{found.text}[/]: {found.remedy}")
+
+
 def show_extraction(request: ExtractRequest, engine: LocalEngine | None = None) -> ExtractResult:
     """Extract a corpus, show what is due, progress and what came out."""
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_result
     from mmpipe.pipeline.extraction.corpus import extract_corpus
 
+    _show_processor()
     result = extract_corpus(request, engine, ExtractView())
     show_result(result)
     return result

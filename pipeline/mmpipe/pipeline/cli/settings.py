@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
+from mmpipe.manifests.registry import CORPORA
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
+from mmpipe.pipeline.doctor.inputs import NamedRoot
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.config import TrainConfig
@@ -31,6 +33,7 @@ __all__ = [
     "corpus_options",
     "dataset_root",
     "load_settings",
+    "named_roots",
     "parse_assignments",
     "parse_hyper_parameters",
     "root_variable",
@@ -57,7 +60,7 @@ def load_settings(path: Path | None = None) -> Settings:
     """Settings from `path`, or from mmpipe.toml in the working directory if it exists.
 
     Raises:
-        UsageError: the file named does not exist, is no TOML, or holds something unknown.
+        UsageError: the file named does not exist, is not TOML, or holds something unknown.
     """
     file = path or CONFIG_FILE
     if not file.exists():
@@ -85,7 +88,7 @@ def root_variable(dataset: str) -> str:
 
 
 def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample: bool = False) -> Path:
-    """Where the corpus lies: the option, else the environment, else mmpipe.toml, else the bundled sample if asked.
+    """Where the corpus is: the option, else the environment, else mmpipe.toml, else the bundled sample if asked.
 
     Raises:
         UsageError: none of the ways names it, or two that exclude each other are given.
@@ -99,7 +102,7 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
     variable = root_variable(dataset)
     if named := given or os.environ.get(variable) or settings.datasets.get(dataset, {}).get("root"):
         path = location(named)
-        return path.expanduser() if is_local(path) else path
+        return _expanded(path)
     raise UsageError(
         f"where is the {dataset} corpus? Name its root in one of three ways:\n"
         f"  --root FOLDER\n"
@@ -177,3 +180,22 @@ def training_config(assigned: Mapping[str, Any], *, sample: bool = False, **valu
     from mmpipe.pipeline.training.config import make_config
 
     return make_config(**((SAMPLE_TRAINING if sample else {}) | values | dict(assigned)))
+
+
+def named_roots(settings: Settings, environment: Mapping[str, str]) -> list[NamedRoot]:
+    """The corpus roots that the environment and mmpipe.toml name, by dataset; the environment comes first."""
+    roots: dict[str, NamedRoot] = {}
+    known = CORPORA.names()
+    for dataset, options in settings.datasets.items():
+        if "root" in options or dataset not in known:
+            root = _expanded(location(str(options.get("root", ""))))
+            roots[dataset] = NamedRoot(dataset, root, f"[datasets.{dataset}]")
+    for variable, value in environment.items():
+        if variable.startswith("MMPIPE_") and variable.endswith("_ROOT") and value:
+            dataset = variable.removeprefix("MMPIPE_").removesuffix("_ROOT").lower()
+            roots[dataset] = NamedRoot(dataset, _expanded(location(value)), variable)
+    return list(roots.values())
+
+
+def _expanded(path: Path) -> Path:
+    return path.expanduser() if is_local(path) else path

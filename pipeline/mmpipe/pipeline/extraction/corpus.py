@@ -87,7 +87,10 @@ class ExtractRequest:
         names = list(self.stages or CORPORA.load(self.dataset).stages)
         names += [name for name in self.stage_options if name not in DEFAULT_STAGES and name not in names]
         specs = placed(resolve_stages(names, self.stage_options), pick_device(self.device), self.precision)
-        return [replace(s, transcode_fallback=self.transcode_fallback and s.input in MEDIA_COLUMNS) for s in specs]
+        specs = [replace(s, transcode_fallback=self.transcode_fallback and s.input in MEDIA_COLUMNS) for s in specs]
+        for spec in specs:
+            spec.build()  # a wrong option is refused before the corpus is read
+        return specs
 
 
 class ExtractListener:

@@ -94,7 +94,7 @@ class ExtractResult:
 
     @property
     def failed(self) -> int:
-        """Utterances whose media or extractor failed in some stage (a missing face or transcript is no failure)."""
+        """Utterances whose media or extractor failed in some stage (a missing face or transcript is not a failure)."""
         failures = (sum(n for s, n in counts.items() if s in FAILURES) for counts in self.statuses.values())
         return max(failures, default=0)
 
@@ -188,7 +188,7 @@ def _existing(store: Path, corpus: str) -> tuple[pa.Table | None, dict[str, Stag
 
 
 def _shards(manifest: pa.Table) -> dict[int, pa.Table]:
-    """The rows of each shard; they stand together."""
+    """The rows of each shard, which follow one another in the manifest."""
     numbers = manifest.column("shard").to_numpy()
     starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
     return {int(numbers[start]): manifest.slice(start, end - start) for start, end in pairwise(starts)}

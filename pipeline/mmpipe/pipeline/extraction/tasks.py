@@ -146,7 +146,7 @@ def due_places(task: Task) -> list[int]:
 
 
 def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
-    """The rows of the shard at `places`, as they will stand in the file."""
+    """The rows of the shard at `places`, as they will be in the file."""
     extractor = _extractor(task.stage)
     utterances = to_utterances(task.rows.take(list(places)))
     upstream = None

@@ -40,7 +40,7 @@ STORE_FORMAT = "mmpipe-store/1"
 
 
 def shard_path(store: Path, stage: str, shard: int) -> Path:
-    """Where shard `shard` of `stage` lies.
+    """Where shard `shard` of `stage` is.
 
     Example:
         >>> shard_path(Path("features/ami"), "audio", 7).as_posix()
@@ -77,7 +77,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return read_parquet(path, columns)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error}): `mmpipe extract` again makes it anew") from error
+        raise StoreError(
+            f"{path} cannot be read ({error}): run the same `mmpipe extract` again to make it again"
+        ) from error
 
 
 def made_with(path: Path, provenance: dict[str, Any]) -> bool:
@@ -131,7 +133,7 @@ class FeatureStore:
         path: the folder that `mmpipe extract` wrote.
 
     Raises:
-        StoreError: the folder is no feature store, or was written by a newer format.
+        StoreError: the folder is not a feature store, or was written by a newer format.
     """
 
     def __init__(self, path: Path) -> None:

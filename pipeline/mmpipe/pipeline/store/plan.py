@@ -31,7 +31,7 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     """Give every row of `manifest` a shard and put the rows in shard order.
 
     Rows that `planned` (the manifest of an existing store) holds keep their shard and place, with their new content;
-    the others get new shards behind.
+    the others get new shards after them.
 
     Raises:
         StoreError: `planned` holds utterances that `manifest` lacks.

@@ -1,1 +1,1 @@
-"""Face detectors behind one contract: images in, boxes out."""
+"""Face detectors with one contract: images in, boxes out."""

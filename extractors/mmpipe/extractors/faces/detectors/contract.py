@@ -77,13 +77,13 @@ class Detector(ABC):
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """The faces of each image, best score first; an empty list where there is none.
 
-        The answer for an image depends on that image, the config and the weights only, never on its company.
+        The result for an image depends on that image, the config and the weights only, never on the other images.
         """
 
     def detect_near(self, image: Image, box: Box) -> list[Detection]:
-        """The faces around the place where a face was shortly before, found with less work than `detect`.
+        """The faces near the place where a face was shortly before, found with less work than `detect`.
 
-        An empty list sends the search to the whole image, so a detector without a shortcut inherits this one.
+        After an empty list the whole image is searched, so a detector without a shortcut inherits this method.
 
         Args:
             image: the frame to search.

@@ -1,8 +1,8 @@
 """MTCNN (Zhang et al. 2016): a cascade of three small networks over an image pyramid.
 
 The arithmetic is that of the `mtcnn` wheel, whose weights it uses: area-averaged pyramid, thresholds, order
-of regression and suppression, bilinear patches that are mid-gray beyond the border. What is ours: torch, the
-smallest face tied to the frame, further looks where the first finds nothing, and the search around a known box.
+of regression and suppression, bilinear patches that are mid-gray beyond the border. What differs: torch, a smallest
+face that depends on the frame, further searches if the first finds no face, and the search around a known box.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PYRAMID_STEP = 0.709
 """Size of a pyramid level relative to the one before: about half the area."""
 
 FOLLOWED_SCORE = 0.9
-"""Score that a face needs where its last box is the only proposal; below it, its surroundings are searched."""
+"""Score that a face needs if its last box is the only proposal; below it, the surroundings are searched."""
 
 NEAR_TIMES, NEAR_SIDE = 2.0, 144
 """The search around a box: a square of twice its longer side, scaled to 144 pixels, so that the face has 72."""
@@ -35,7 +35,7 @@ NEAR_SCALES = tuple(WINDOW / (72 * part) for part in (0.5, 0.7, 1.0, 1.4))
 """Its pyramid: windows of half to 1.4 times the longer side of the box, as faces hardly grow within 0.4 s."""
 
 LYING_DEGREES, REDUCTION = 40.0, 0.6
-"""The last views of a frame without a face: heads laid to one side, and faces between two levels of the pyramid."""
+"""The last views of a frame without a face: for tilted heads, and for faces between two levels of the pyramid."""
 
 
 class MTCNNConfig(DetectorConfig):
@@ -52,18 +52,18 @@ class MTCNNConfig(DetectorConfig):
     """Scores that a face needs to pass the proposal, the refinement and the output network."""
 
     retry_thresholds: tuple[float, ...] = Field(default=(0.9, 0.95), max_length=2)
-    """Where a frame shows no face, it is searched again for faces twice as large: turned by 18 degrees to either side
-    and with its contrast evened, and if that shows none, turned by 40 degrees and reduced to 0.6 of its size. These
-    are the scores that a face needs in the one and in the other; an empty list looks once."""
+    """A frame without a face is searched again for faces twice as large: rotated by 18 degrees to either side and with
+    equalised contrast, and if there is still none, rotated by 40 degrees and reduced to 0.6 of its size. These are
+    the scores that a face needs in the first and in the second search; with an empty list there is neither."""
 
 
 class MTCNN(Detector):
-    """The embedded default: finds faces from 20 pixels, with five landmarks each."""
+    """The default detector: finds faces from 20 pixels, with five landmarks each."""
 
     Config: ClassVar[type[DetectorConfig]] = MTCNNConfig
     margin: ClassVar[float] = -0.05
     """Measured on 1,000 faces of FER2013's PublicTest part (seed 0), enlarged to 144 pixels in a gray frame
-    of 240: of the 89 % found, the picture's side is 0.95 times the longer side of the box (quartiles 0.87 and
+    of 240: of the 89 % found, the image's side is 0.95 times the longer side of the box (quartiles 0.87 and
     1.05), and the centres agree (median difference under 1 % of the side both ways)."""
 
     config: MTCNNConfig
@@ -95,7 +95,7 @@ class MTCNN(Detector):
         return [self._looked_again(image) for image in images]
 
     def detect_near(self, image: Image, box: Box) -> list[Detection]:
-        """The face that the box still holds, or those around it, best score first.
+        """The face that is still in the box, or those around it, best score first.
 
         Around it is a square of twice the box, searched for faces of half to one and a half times its size.
         """
@@ -129,6 +129,6 @@ def _scales(image: Image, config: MTCNNConfig, times: float = 1) -> list[float]:
 
 
 def _further_views(image: Image) -> Iterator[tuple[View, ...]]:
-    """What to search where the frame itself shows no face, one group after the other."""
+    """What to search if no face is found in the frame itself, one group after the other."""
     yield tilted(image, TILT_DEGREES), tilted(image, -TILT_DEGREES), evened(image)
     yield tilted(image, LYING_DEGREES), tilted(image, -LYING_DEGREES), reduced(image, REDUCTION)

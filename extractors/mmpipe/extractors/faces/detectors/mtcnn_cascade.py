@@ -28,7 +28,7 @@ _STRIDE = 2
 """Step of the window of the proposal network in pixels of a pyramid level."""
 
 _RNET_MULTIPLE, _ONET_MULTIPLE, _PATCHES_PER_CALL = 8, 4, 256
-"""Patches of a call; several are padded to a multiple: libraries prepare a convolution again for every shape."""
+"""Patches of a call; several are padded to a multiple: libraries prepare a convolution for every new shape."""
 
 
 class Cascade:
@@ -75,7 +75,7 @@ class Cascade:
 
     @torch.inference_mode()
     def _propose(self, image: Image, scales: Sequence[float]) -> Floats:
-        """Boxes that the proposal network takes for faces."""
+        """Boxes that the proposal network classifies as faces."""
         height, width = image.shape[:2]
         pixels = _averaged(image, scales[0] if scales else 1.0)
         found, certain = [np.empty((0, 4))], [np.empty(0, np.float32)]
@@ -190,13 +190,13 @@ def _placed_landmarks(boxes: Floats, landmarks_N10: npt.NDArray[np.float32]) -> 
 def _survivors(
     boxes: Floats, scores: npt.NDArray[np.float32], threshold: float, overlap: float, relative_to: str
 ) -> npt.NDArray[np.intp]:
-    """Numbers of the boxes above the threshold that no better box covers, best first."""
+    """Indices of the boxes above the threshold that are not suppressed by a better box, best first."""
     good = np.flatnonzero(scores > threshold)
     return good[_suppress(boxes[good], scores[good], overlap, relative_to)]
 
 
 def _suppress(boxes: Floats, scores: npt.NDArray[np.float32], overlap: float, relative_to: str) -> npt.NDArray[np.intp]:
-    """Numbers of the boxes that no better one overlaps by more than `overlap`, best first.
+    """Indices of the boxes that no better one overlaps by more than `overlap`, best first.
 
     The overlap is relative to the union or to the smaller box. As in the wheel, a box counts against worse
     ones even if it is suppressed itself.

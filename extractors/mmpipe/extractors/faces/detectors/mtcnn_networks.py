@@ -1,4 +1,4 @@
-"""The three networks of MTCNN (Zhang et al. 2016) in torch, with the weights that the `mtcnn` wheel carries.
+"""The three networks of MTCNN (Zhang et al. 2016) in torch, with the weights of the `mtcnn` wheel.
 
 Legend: B images or patches, H and W pixels, P proposals a row and column.
 

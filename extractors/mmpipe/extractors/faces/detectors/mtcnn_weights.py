@@ -1,4 +1,4 @@
-"""The weights of MTCNN that the `mtcnn` wheel carries: where they are, what they hash to."""
+"""The weights of MTCNN in the `mtcnn` wheel: paths, hashes and arrays."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SHA256 = {
     "rnet.lz4": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
     "onet.lz4": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
 }
-"""Hashes of the weight files of mtcnn 1.0.0. The files are pickles, so nothing else is ever opened."""
+"""Hashes of the weight files of mtcnn 1.0.0. The files are pickles, so only files with these hashes are opened."""
 
 Arrays = list[npt.NDArray[np.float32]]
 
 
 def weight_paths() -> dict[str, Path]:
-    """Paths of the weight files in the installed `mtcnn` package, which is not imported: it wants TensorFlow.
+    """Paths of the weight files in the installed `mtcnn` package, which is not imported, as it needs TensorFlow.
 
     Raises:
         WeightsError: the package or a file is missing, or a file is not the one that mmpipe was tested with.

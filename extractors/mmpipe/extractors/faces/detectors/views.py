@@ -1,4 +1,4 @@
-"""Other views of a frame for a detector to search: the surroundings of a box, the frame turned, its contrast evened.
+"""Other views of a frame for a detector to search: the surroundings of a box, rotations, equalised contrast.
 
 Each view maps what is found in it back to the frame.
 """
@@ -19,12 +19,12 @@ from mmpipe.extractors.faces.detectors.contract import Box, Detection, Image
 __all__ = ["TILT_DEGREES", "View", "around", "evened", "faces_in", "overlap", "reduced", "square", "tilted"]
 
 TILT_DEGREES = 18.0
-"""Turn of a frame that is searched again. Detectors that are trained on upright faces lose those tilted by more."""
+"""Rotation of a frame that is searched again. Detectors trained on upright faces miss faces that are tilted by more."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture made from a frame.
+    """An image made from a frame.
 
     Attributes:
         image: what to search, RGB uint8 [H, W, 3].
@@ -82,7 +82,7 @@ def square(image: npt.NDArray[np.uint8], left: int, top: int, side: int) -> npt.
 
 
 def tilted(image: Image, degrees: float) -> View:
-    """The frame turned counter-clockwise about its centre; its border fills the corners."""
+    """The frame rotated counter-clockwise about its centre; its border fills the corners."""
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
     turned: npt.NDArray[Any] = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)

@@ -1,6 +1,6 @@
 """YuNet (Wu, Peng and Yu 2023) through OpenCV's FaceDetectorYN: one small network, faces with five landmarks.
 
-Frames are scaled to one working size, so that a face costs the same in every corpus and is large enough for the
+Frames are scaled to one working size, so that the cost is the same in every corpus and faces are large enough for the
 network, which is trained on faces of 10 to 300 pixels.
 """
 
@@ -35,10 +35,10 @@ class YuNetConfig(DetectorConfig):
     """Config of YuNet."""
 
     model: Path | None = None
-    """The ONNX file; None looks in mmpipe's cache folder, then asks the hub for a fixed revision."""
+    """The ONNX file; None looks in mmpipe's cache folder, then downloads a fixed revision from the hub."""
 
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    """Hash of a model of one's own; None accepts OpenCV's releases only."""
+    """Hash of another model; None accepts OpenCV's releases only."""
 
     threshold: float = Field(default=0.7, gt=0, lt=1)
     """Score that a face needs."""
@@ -47,7 +47,7 @@ class YuNetConfig(DetectorConfig):
     """Of boxes that overlap by more (intersection over union), the best one is kept."""
 
     second_look: bool = True
-    """Search a frame without a face again, turned by 18 degrees to either side."""
+    """Search a frame without a face again, rotated by 18 degrees to either side."""
 
 
 class YuNet(Detector):
@@ -108,7 +108,7 @@ class YuNet(Detector):
         return [view.placed(face) for face in self._faces(view.image)]
 
     def _faces(self, image: Image) -> list[Detection]:
-        """The faces of a picture as it is."""
+        """The faces of an image at its own size."""
         height, width = image.shape[:2]
         self._network.setInputSize((width, height))
         _, rows = self._network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -133,7 +133,7 @@ def _working(image: Image) -> View:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """OpenCV 5 warns of a target that FaceDetectorYN always sets."""
+    """Suppress OpenCV's warnings: OpenCV 5 warns of a target that FaceDetectorYN always sets."""
     levels: Any = cv2.utils.logging
     before = levels.getLogLevel()
     levels.setLogLevel(levels.LOG_LEVEL_ERROR)

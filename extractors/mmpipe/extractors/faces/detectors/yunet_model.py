@@ -1,14 +1,14 @@
-"""Where the model of YuNet lies: a file that is named, one in the cache folder, or the Hugging Face hub's."""
+"""The file of the YuNet model: a given file, one in the cache folder, or that of the Hugging Face hub."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mmpipe.core.errors import WeightsError
+from mmpipe.core.files import cache_folder
 from mmpipe.extractors.weights.bundled import sha256
 
-__all__ = ["HUB_FILE", "HUB_REPOSITORY", "HUB_REVISION", "KNOWN_MODELS", "cache_folder", "find_yunet"]
+__all__ = ["HUB_FILE", "HUB_REPOSITORY", "HUB_REVISION", "KNOWN_MODELS", "find_yunet"]
 
 HUB_REPOSITORY, HUB_REVISION = "opencv/face_detection_yunet", "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310"
 HUB_FILE = "face_detection_yunet_2023mar.onnx"
@@ -17,21 +17,16 @@ KNOWN_MODELS = {
     "face_detection_yunet_2026may.onnx": "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
     "face_detection_yunet_2023mar.onnx": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
 }
-"""The releases of OpenCV's model zoo and their SHA-256. Both hold the weights of March 2023; the later file leaves
-the size of the picture open."""
-
-
-def cache_folder() -> Path:
-    """Where models are looked for that no option names: `mmpipe` in XDG_CACHE_HOME, else in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmpipe"
+"""The releases of OpenCV's model zoo and their SHA-256. Both hold the weights of March 2023; the later file
+accepts images of any size."""
 
 
 def find_yunet(model: Path | None, expected: str | None = None) -> Path:
-    """The model's file, its hash checked.
+    """The model's file, after a check of its hash.
 
     Args:
-        model: the file; None looks in the cache folder, then asks the hub.
-        expected: SHA-256 of a model of one's own; None accepts the known ones.
+        model: the file; None looks in the cache folder, then in the hub.
+        expected: SHA-256 of another model; None accepts the known ones.
 
     Raises:
         WeightsError: the file is missing, or is not the one expected; the message says where to put which file.

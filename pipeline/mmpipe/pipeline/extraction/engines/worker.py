@@ -1,6 +1,6 @@
-"""One worker process behind a pipe: it runs calls one at a time, and its death is an error that can be caught.
+"""One worker process at the end of a pipe: it runs calls one at a time, and its death is an error that can be caught.
 
-A pool of the standard library breaks as a whole when one process dies, and does not tell which call killed it.
+A pool of the standard library breaks as a whole when one process dies, and does not say which call killed it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class Worker:
 def _death(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        hints = {"SIGKILL": " (out of memory?)", "SIGILL": " (an instruction that this processor lacks)"}
+        hint = hints.get(name, "")
         return f"killed by {name}{hint}"
     return f"exited with code {code}"
 

@@ -1,0 +1,45 @@
+"""`mmpipe doctor`: one line a check, with what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.options import Config
+
+__all__ = ["doctor"]
+
+_STYLES = {"ok": "green", "warning": "yellow", "missing": "bold red"}
+
+
+def doctor(
+    set_: Annotated[
+        list[str], typer.Option("--set", help="An option of a stage, as extract takes it: STAGE.OPTION=VALUE.")
+    ] = [],  # noqa: B006
+    json_: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Check what a run needs of this machine, and say what to do; exit with 1 if something is missing."""
+    from mmpipe.pipeline.cli.settings import load_settings, named_roots, parse_assignments, stage_options
+    from mmpipe.pipeline.doctor.examine import examine
+    from mmpipe.pipeline.doctor.finding import State
+
+    settings = load_settings(config)
+    text = stage_options(settings, parse_assignments(set_)).get("text", {})
+    findings = examine(text, named_roots(settings, os.environ))
+    missing = [finding.name for finding in findings if finding.state is State.MISSING]
+    if json_:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            console.print(f"[{_STYLES[finding.state]}]{finding.state:<7}[/]  {finding.name:<13}  ", end="")
+            remedy = f"; to do: {finding.remedy}" if finding.remedy else ""
+            console.print(f"{finding.text}{remedy}", markup=False)
+        console.print(f"[bold red]Missing: {', '.join(missing)}[/]" if missing else "Nothing is missing.")
+    if missing:
+        raise typer.Exit(1)
