@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.training.config import TrainConfig
 
 __all__ = [
-    "CONFIG_FILE",
     "Settings",
     "corpus_options",
     "dataset_root",
@@ -36,12 +35,11 @@ __all__ = [
     "named_roots",
     "parse_assignments",
     "parse_hyper_parameters",
-    "root_variable",
     "stage_options",
     "training_config",
 ]
 
-CONFIG_FILE = Path("mmpipe.toml")
+_CONFIG_FILE = Path("mmpipe.toml")
 """Read from the working directory unless another file is named."""
 
 
@@ -62,7 +60,7 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises:
         UsageError: the file named does not exist, is not TOML, or holds something unknown.
     """
-    file = path or CONFIG_FILE
+    file = path or _CONFIG_FILE
     if not file.exists():
         if path is not None:
             raise UsageError(f"the configuration file {path} does not exist")
@@ -77,11 +75,11 @@ def load_settings(path: Path | None = None) -> Settings:
         raise UsageError(f"{file}: {where}: {first['msg']}; tables: [datasets.NAME], [stages.NAME]") from error
 
 
-def root_variable(dataset: str) -> str:
+def _root_variable(dataset: str) -> str:
     """The environment variable that names a dataset's root.
 
     Example:
-        >>> root_variable("ami")
+        >>> _root_variable("ami")
         'MMPIPE_AMI_ROOT'
     """
     return f"MMPIPE_{dataset.upper()}_ROOT"
@@ -99,7 +97,7 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
         if given is not None:
             raise UsageError("--sample takes the bundled corpus: leave out --root")
         return sample_root(dataset)
-    variable = root_variable(dataset)
+    variable = _root_variable(dataset)
     if named := given or os.environ.get(variable) or settings.datasets.get(dataset, {}).get("root"):
         path = location(named)
         return _expanded(path)
@@ -107,7 +105,7 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
         f"where is the {dataset} corpus? Name its root in one of three ways:\n"
         f"  --root FOLDER\n"
         f"  {variable}=FOLDER in the environment\n"
-        f'  root = "FOLDER" under [datasets.{dataset}] in {CONFIG_FILE}\n'
+        f'  root = "FOLDER" under [datasets.{dataset}] in {_CONFIG_FILE}\n'
         f"or type --sample to run on the small corpus that comes with mmpipe"
     )
 

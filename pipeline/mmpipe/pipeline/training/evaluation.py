@@ -59,7 +59,7 @@ def evaluate(
 
     Raises:
         TrainingError: the store's features differ from those the model was trained on, it is the store that the model
-            was trained on, or it holds no or unknown labels.
+            was trained on, or it lacks labels or holds unknown ones.
         UsageError: the split does not exist, or the device does not exist here.
         WeightsError: the folder does not hold a model.
     """

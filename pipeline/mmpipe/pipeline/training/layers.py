@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Block", "Layout", "mlp", "positions", "reverse", "step_mask"]
+__all__ = ["Block", "Layout", "mlp", "positions", "reverse"]
 
 
-def step_mask(lengths_B: Tensor, steps: int) -> Tensor:
+def _step_mask(lengths_B: Tensor, steps: int) -> Tensor:
     """Bool [B, T]: true where a step is not padding.
 
     Example:
-        >>> step_mask(torch.tensor([1, 3]), 3).int().tolist()
+        >>> _step_mask(torch.tensor([1, 3]), 3).int().tolist()
         [[1, 0, 0], [1, 1, 1]]
     """
     return torch.arange(steps, device=lengths_B.device) < lengths_B[:, None]
@@ -34,7 +34,7 @@ def reverse(x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         [2.0, 1.0, 0.0]
     """
     steps = torch.arange(x_BTD.shape[1], device=x_BTD.device)
-    source_BT = torch.where(step_mask(lengths_B, len(steps)), lengths_B[:, None] - 1 - steps, steps)
+    source_BT = torch.where(_step_mask(lengths_B, len(steps)), lengths_B[:, None] - 1 - steps, steps)
     return x_BTD.gather(1, source_BT[..., None].expand_as(x_BTD))
 
 
@@ -59,7 +59,7 @@ class Layout:
     """Where the unpadded steps of a batch lie, so that padding costs no work outside attention."""
 
     def __init__(self, lengths_B: Tensor, steps: int) -> None:
-        mask_BT = step_mask(lengths_B, steps)
+        mask_BT = _step_mask(lengths_B, steps)
         self.batch, self.steps = mask_BT.shape
         self.index_N = mask_BT.flatten().nonzero()[:, 0]
         self.full = len(self.index_N) == mask_BT.numel()
