@@ -86,8 +86,8 @@ def run(method: str, data: Dataset, sizes: Sizes, base: TrainConfig) -> dict[str
     labels = sorted({str(label) for label in data.labels})
     trained = fit(config, labels, train, valid, unlabeled if method.startswith("semi") else None)
     guess = [labels[k] for k in predict(trained.model, test).argmax(axis=1)]
-    figures = score([str(data.labels[row]) for row in test.rows], guess, labels)
-    return {"ua": figures["ua"], "latent_std": trained.history[trained.best_epoch - 1]["latent_std"]}
+    scores = score([str(data.labels[row]) for row in test.rows], guess, labels)
+    return {"ua": scores.ua, "latent_std": trained.history[trained.best_epoch - 1]["latent_std"]}
 
 
 def main() -> None:

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.cli.console import console, table
-from mmpipe.pipeline.cli.settings import parse_assignments
-from mmpipe.pipeline.cli.train import run_train
+from mmpipe.pipeline.cli.settings import parse_hyper_parameters
+from mmpipe.pipeline.cli.train import show_training
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.training.baselines import score_baselines
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.metrics import METRICS
+from mmpipe.pipeline.training.requests import Sources, TrainRequest
+from mmpipe.pipeline.training.results import read_run
 
 TRAINING = {
     "modalities": ("l",),
@@ -70,20 +71,16 @@ def main() -> None:
         extract_corpus(
             ExtractRequest("folder", corpus, store, corpus_options=table_options, stages=["text"], stage_options=model)
         )
-        given = parse_assignments(f"train.{text}" for text in options.set).get("train", {})
-        config = make_config(**(TRAINING | given))
-        run = run_train(store, None, None, out / "run", supervised=True, seeds=options.seeds, config=config)
+        config = make_config(**(TRAINING | parse_hyper_parameters(options.set)))
+        show_training(TrainRequest(config, Sources(store), out / "run", options.seeds))
         scores = score_baselines(config, load_input(config, store), options.seeds)
-        scores["mmpipe train"] = json.loads((run / "run.json").read_text(encoding="utf-8"))["summary"]
+        scores["mmpipe train"] = read_run(out / "run").summary
     table(
         f"MELD text, {options.seeds} seeds, folds over dialogues (per cent, ± deviation over seeds)",
         ["method", *METRICS.values()],
-        (
-            (name, *(f"{100 * s[m]['mean']:.1f} ± {100 * s[m]['std']:.1f}" for m in METRICS))
-            for name, s in scores.items()
-        ),
+        ((name, *(f"{100 * s[m].mean:.1f} ± {100 * s[m].std:.1f}" for m in METRICS)) for name, s in scores.items()),
     )
-    reached = {name: s["weighted_f1"]["mean"] for name, s in scores.items()}
+    reached = {name: s["weighted_f1"].mean for name, s in scores.items()}
     ours, majority, logistic = (reached[name] for name in ("mmpipe train", "majority", "logistic"))
     good = ours >= majority + 0.10 and ours >= logistic
     console.print(f"{ours - majority:+.3f} over majority, {ours - logistic:+.3f} over logistic regression: {good=}")

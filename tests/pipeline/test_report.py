@@ -102,8 +102,8 @@ def run(tmp_path: Path) -> Path:
         "objective": "semi",
         "config": {"alpha": 0.2, "note": "<b>"},
         "labels": labels,
-        "folds": [{"name": f"f{n}", "best_epoch": 2, **fold} for n, fold in enumerate(folds)],
-        "pooled": score(["anger", "sadness"] * 2, ["anger", "anger", "anger", "sadness"], labels),
+        "folds": [{"name": f"f{n}", "best_epoch": 2, **fold.to_json()} for n, fold in enumerate(folds)],
+        "pooled": score(["anger", "sadness"] * 2, ["anger", "anger", "anger", "sadness"], labels).to_json(),
     }
     folder = tmp_path / "semi"
     folder.mkdir()

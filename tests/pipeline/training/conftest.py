@@ -36,6 +36,7 @@ def make_store(
     spoilt: int | None = None,
     speakers: int = 6,
     split: bool = False,
+    pieces: int = 1,
 ) -> Path:
     """A store with two labels.
 
@@ -49,6 +50,7 @@ def make_store(
         spoilt: the row that has a NaN in its audio.
         speakers: two share a session; up to five of them are as many folds.
         split: whether the manifest has splits of its own, which make one fold.
+        pieces: word pieces of a word.
     """
     parts = ["train"] * (speakers - 2) + ["dev", "test"]
     manifest = to_table(
@@ -82,7 +84,7 @@ def make_store(
                     values[3] = float("nan")
                 record = {"utterance_id": name, "status": "no_face" if bad else "ok", "features": values}
                 if stage == "text" and values is not None:
-                    record["word_index"] = list(range(len(values)))
+                    record["word_index"] = [place // pieces for place in range(len(values))]
                 made.append(record)
             table = pa.Table.from_pylist(made, schema=shard_schema(columns))
             write_shard(

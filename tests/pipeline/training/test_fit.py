@@ -1,4 +1,4 @@
-"""Training fits what it is given, weighs exactly the terms it is told to, and names what it cannot train on."""
+"""Training fits what it is given, weighs exactly the terms that have a weight, and names what it cannot train on."""
 
 from __future__ import annotations
 

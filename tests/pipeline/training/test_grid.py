@@ -22,6 +22,8 @@ from mmpipe.pipeline.training.estimate import estimate_seconds
 from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, run_grid
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
 from mmpipe.pipeline.training.loop import Pool
+from mmpipe.pipeline.training.requests import Sources, TrainRequest
+from mmpipe.pipeline.training.run import plan_run
 
 from ...conftest import Once
 from ..runs import call, start
@@ -57,7 +59,7 @@ def three_folds(once: Once) -> Stores:
 
 
 def grid(name: str, stores: Stores, out: Path) -> Grid:
-    return Grid(name, tiny(), *stores, out)
+    return Grid(name, tiny(), Sources(*stores), out)
 
 
 def tables(out: Path) -> dict[str, bytes]:
@@ -126,7 +128,7 @@ def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(three_fold
 
 def test_experiments_share_equal_runs_and_draw_nested_parts_of_the_list(one_fold: Stores, tmp_path: Path) -> None:
     results = run_grid(grid("figure-7a", one_fold, tmp_path))
-    drawn = [0 if r["unlabeled"] is None else r["unlabeled"]["rows"] for r in results]
+    drawn = [0 if r.unlabeled is None else r.unlabeled.rows for r in results]
     assert drawn == [0, 8, 16, 24, 32]
     notes: list[str] = []
     run_grid(grid("figure-7b", one_fold, tmp_path), note=notes.append)
@@ -149,22 +151,22 @@ def test_baselines_answer_on_the_same_folds(three_folds: Stores, monkeypatch: py
     data = load_input(tiny(), three_folds[0])
     seen, majority = [], BASELINES["majority"]
 
-    def watched(config: TrainConfig, data: TrainInput, pools: dict[str, Pool]) -> Any:
+    def watched(config: TrainConfig, data: TrainInput, pools: dict[str, Pool], device: str) -> Any:
         seen.append({side: pool.rows.tolist() for side, pool in pools.items()})
-        return majority(config, data, pools)
+        return majority(config, data, pools, device)
 
     monkeypatch.setitem(BASELINES, "majority", watched)
     scores = score_baselines(tiny(epochs=20), data)
     assert set(scores) == set(BASELINES)
     sides = ("train", "valid", "test")
     assert seen == [{side: data.labeled.rows_of(getattr(fold, side)).tolist() for side in sides} for fold in data.folds]
-    assert scores["majority"]["ua"]["mean"] == pytest.approx(0.5, abs=0.01)
-    assert all(scores[name]["ua"]["mean"] > 0.9 for name in ("logistic", "concat-mlp", "gru-attention"))
-    assert all(s["ua"]["low"] <= s["ua"]["mean"] <= s["ua"]["high"] for s in scores.values())
+    assert scores["majority"]["ua"].mean == pytest.approx(0.5, abs=0.01)
+    assert all(scores[name]["ua"].mean > 0.9 for name in ("logistic", "concat-mlp", "gru-attention"))
+    assert all(s["ua"].low <= s["ua"].mean <= s["ua"].high for s in scores.values())
 
 
 def test_an_estimate_is_the_time_of_a_step_times_all_steps(
-    three_folds: Stores, monkeypatch: pytest.MonkeyPatch
+    three_folds: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Training is replaced by a clock on which a fit takes ten seconds and each of its steps a quarter more."""
     clock = 0.0
@@ -179,7 +181,8 @@ def test_an_estimate_is_the_time_of_a_step_times_all_steps(
     steps = sum(math.ceil(len(fold.train) / 16) for fold in data.folds)
     assert steps == 3
     for epochs, seeds in ((2, 1), (200, 1), (2, 5)):
-        assert estimate_seconds(tiny(epochs=epochs), data, seeds) == pytest.approx(0.25 * steps * epochs * seeds)
+        request = TrainRequest(tiny(epochs=epochs), Sources(three_folds[0]), tmp_path / "run", seeds)
+        assert estimate_seconds([plan_run(request)]) == pytest.approx(0.25 * steps * epochs * seeds)
 
 
 def test_a_share_of_the_list_is_its_beginning(one_fold: Stores) -> None:

@@ -101,7 +101,7 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes() -> None:
 
 
 def linear(*widths: int) -> int:
-    """Parameters of linear layers one behind the other."""
+    """Parameters of linear layers one after the other."""
     return sum(before * after + after for before, after in itertools.pairwise(widths))
 
 

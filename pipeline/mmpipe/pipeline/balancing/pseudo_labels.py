@@ -8,9 +8,7 @@ is invented.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +17,17 @@ import pyarrow as pa
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.core.parquet import write_parquet
+from mmpipe.pipeline.balancing.draw import PAPER_LIMIT, draw_equally, draws_per_class, seeded_order
+from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.training.config import MODALITIES, TrainConfig
-from mmpipe.pipeline.training.data.dataset import Rows, fit_norms
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.dataset import fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
 from mmpipe.pipeline.training.loop import EpochReport, Pool, Trained, fit, predict
 
-__all__ = ["PAPER_LIMIT", "PAPER_PER_CLASS", "Balanced", "balance"]
+__all__ = ["BalanceResult", "balance"]
 
-PAPER_LIMIT, PAPER_PER_CLASS = 20_000, 5_000
-"""The paper's number of unlabelled samples, and of samples of each class after balancing."""
-
-SCHEMA = pa.schema(
+_SCHEMA = pa.schema(
     [
         ("utterance_id", pa.string()),
         ("pseudo_label", pa.string()),
@@ -42,7 +39,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Balanced:
+class BalanceResult:
     """What balancing did.
 
     Attributes:
@@ -76,7 +73,8 @@ def balance(
     per_class: int | None = None,
     limit: int = PAPER_LIMIT,
     report: EpochReport = lambda row: None,
-) -> Balanced:
+    device: str = "cpu",
+) -> BalanceResult:
     """Label the unlabelled store and write a list with equal classes.
 
     The classifier has the encoders of the model and looks at those of the config's modalities that both
@@ -93,23 +91,24 @@ def balance(
             the number of usable utterances divided by the number of classes.
         limit: utterances to take.
         report: called with the figures of every epoch.
+        device: where the classifier runs: `cpu`, `cuda`, or `auto`: the GPU where there is one.
 
     Raises:
         StoreError: a store cannot be read.
         TrainingError: the stores do not go together, or hold nothing usable.
+        UsageError: the device does not exist here.
     """
+    device = pick_device(device)
     vanilla = _vanilla(config, labeled, unlabeled)
     data = load_input(vanilla, labeled, unlabeled)
     assert data.unlabeled is not None
-    trained = _train(vanilla, data, report)
+    trained = _train(vanilla, data, report, device)
     target = data.unlabeled.dataset
-    order = sorted(range(len(target.ids)), key=lambda row: _key(config.seed, target.ids[row]))[:limit]
-    rows = np.array(order, np.int64)
+    rows = np.array(seeded_order(target.ids, config.seed)[:limit], np.int64)
     probabilities = predict(trained.model, Pool(target, rows, data.unlabeled.norms))
     pseudo = probabilities.argmax(axis=1)
-    if per_class is None:
-        per_class = PAPER_PER_CLASS if len(rows) >= PAPER_LIMIT else -(-len(rows) // len(data.labels))
-    drawn = list(_draws([np.flatnonzero(pseudo == k) for k in range(len(data.labels))], per_class))
+    per_class = draws_per_class(len(rows), len(data.labels)) if per_class is None else per_class
+    drawn = draw_equally(pseudo, len(data.labels), per_class)
     places = np.array([place for place, _ in drawn], np.int64)
     table = pa.table(
         [
@@ -119,7 +118,7 @@ def balance(
             list(probabilities[places]),
             [repeat for _, repeat in drawn],
         ],
-        schema=SCHEMA,
+        schema=_SCHEMA,
     )
     before, after = (Counter(pseudo[part].tolist()) for part in (np.arange(len(rows)), places))
     counts = [{label: counter[k] for k, label in enumerate(data.labels)} for counter in (before, after)]
@@ -144,13 +143,22 @@ def balance(
         "excluded": target.excluded,
     }
     write_parquet(out, table, metadata)
-    return Balanced(out, data.labels, counts[0], counts[1], per_class, vanilla.modalities, valid_ua, target.excluded)
+    return BalanceResult(
+        path=out,
+        labels=data.labels,
+        before=counts[0],
+        after=counts[1],
+        per_class=per_class,
+        modalities=vanilla.modalities,
+        valid_ua=valid_ua,
+        excluded=target.excluded,
+    )
 
 
 def _vanilla(config: TrainConfig, labeled: Path, unlabeled: Path) -> TrainConfig:
     """The classifier's config: the modalities that both stores have."""
     stages = [set(FeatureStore(path).stages) for path in (labeled, unlabeled)]
-    shared = tuple(name for name in config.modalities if MODALITIES[name] in stages[0] & stages[1])
+    shared = tuple(m.letter for m in config.chosen_modalities if m.stage in stages[0] & stages[1])
     if not shared:
         raise TrainingError(
             f"{labeled} has the stages {', '.join(sorted(stages[0])) or 'none'}, {unlabeled} "
@@ -159,25 +167,9 @@ def _vanilla(config: TrainConfig, labeled: Path, unlabeled: Path) -> TrainConfig
     return config.vanilla().model_copy(update={"modalities": shared})
 
 
-def _train(config: TrainConfig, data: TrainInput, report: EpochReport) -> Trained:
+def _train(config: TrainConfig, data: TrainInput, report: EpochReport, device: str) -> Trained:
     fold = data.folds[0]
     train, valid = (data.labeled.rows_of(ids) for ids in ((*fold.train, *fold.test), fold.valid))
     norms = fit_norms(data.labeled, train)
-    return fit(config, data.labels, Pool(data.labeled, train, norms), Pool(data.labeled, valid, norms), report=report)
-
-
-def _key(seed: int, utterance_id: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{utterance_id}".encode()).digest()
-
-
-def _draws(classes: Sequence[Rows], number: int) -> Iterator[tuple[int, int]]:
-    """`number` draws of each class that has members, classes in turn; after its last member the first again.
-
-    Example:
-        >>> [(int(place), repeat) for place, repeat in _draws([np.array([4]), np.array([1, 2, 3])], 2)]
-        [(4, 0), (1, 0), (4, 1), (2, 0)]
-    """
-    for draw in range(number):
-        for members in classes:
-            if len(members):
-                yield members[draw % len(members)], draw // len(members)
+    sides = (Pool(data.labeled, train, norms), Pool(data.labeled, valid, norms))
+    return fit(config, data.labels, *sides, report=report, device=device)

@@ -11,21 +11,17 @@ import typer
 
 from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.options import Workers
+from mmpipe.pipeline.cli.presets import SAMPLE_TRAINING, SMOKE_TRAINING
 
-__all__ = ["SAMPLE_TRAINING", "SMOKE_SESSIONS", "demo"]
+__all__ = ["demo"]
 
-SAMPLE_TRAINING: dict[str, Any] = {"size": "small", "batch_size": 16, "epochs": 15}
-"""Hyper-parameters for the sample corpora: 64 training utterances are four steps an epoch."""
-
-SMOKE_TRAINING: dict[str, Any] = SAMPLE_TRAINING | {"epochs": 3}
-
-SMOKE_SESSIONS = ("Session1", "Session2")
+_SMOKE_SESSIONS = ("Session1", "Session2")
 """The smoke run takes one utterance of each label and speaker of these sessions."""
 
-SMOKE_DRAWS = 4
+_SMOKE_DRAWS = 4
 """Draws of each class in the smoke run: enough to train on if its few utterances all get one pseudo-label."""
 
-SMOKE_ROWS = {"ami": 8, "meld": 4}
+_SMOKE_ROWS = {"ami": 8, "meld": 4}
 
 
 def _smoke_rows(dataset: str, manifest: Any) -> Any:
@@ -33,12 +29,12 @@ def _smoke_rows(dataset: str, manifest: Any) -> Any:
     import pyarrow as pa
 
     if dataset != "iemocap":
-        return manifest.slice(0, SMOKE_ROWS[dataset])
+        return manifest.slice(0, _SMOKE_ROWS[dataset])
     seen: set[tuple[str, str]] = set()
     rows = []
     for number, row in enumerate(manifest.select(["session", "speaker", "label"]).to_pylist()):
         key = (row["speaker"], row["label"])
-        if row["session"] in SMOKE_SESSIONS and key not in seen:
+        if row["session"] in _SMOKE_SESSIONS and key not in seen:
             seen.add(key)
             rows.append(number)
     return manifest.take(pa.array(rows))
@@ -52,13 +48,15 @@ def demo(
     """Run the whole flow on the bundled sample corpora and write a report."""
     from mmpipe.core.files import write_json
     from mmpipe.manifests.samples import sample_root
+    from mmpipe.pipeline.cli.balance import show_balancing
     from mmpipe.pipeline.cli.extract import sample_request, show_extraction
-    from mmpipe.pipeline.cli.train import run_balance, run_train, show_scores
+    from mmpipe.pipeline.cli.train import show_scores, show_training
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.report.page import build_report
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.training.config import make_config
     from mmpipe.pipeline.training.probes import linear_probes
+    from mmpipe.pipeline.training.requests import Sources, TrainRequest
 
     began = time.perf_counter()
     stores = {name: out / "features" / name for name in ("iemocap", "ami", "meld")}
@@ -73,20 +71,21 @@ def demo(
         [out / "runs" / kind for kind in ("supervised", "semi")],
     )
     console.rule("4/6  Balance AMI", align="left")
-    run_balance(stores["iemocap"], stores["ami"], balanced, per_class=SMOKE_DRAWS if smoke else None, config=config)
+    per_class = _SMOKE_DRAWS if smoke else None
+    show_balancing(stores["iemocap"], stores["ami"], balanced, config, per_class=per_class)
     console.rule("5/6  Train on IEMOCAP, every speaker held out once", align="left")
-    run_train(stores["iemocap"], None, None, runs[0], supervised=True, config=config)
-    run_train(stores["iemocap"], stores["ami"], balanced, runs[1], config=config)
+    show_training(TrainRequest(config, Sources(stores["iemocap"]), runs[0]))
+    show_training(TrainRequest(config, Sources(stores["iemocap"], stores["ami"], balanced), runs[1]))
     console.rule("6/6  Report", align="left")
     probes = linear_probes(FeatureStore(stores["iemocap"]))
-    write_json(out / "probes.json", probes)
+    write_json(out / "probes.json", {name: probe.to_json() for name, probe in probes.items()})
     roots = {store: sample_root(name) for name, store in stores.items()}
     report = build_report(list(stores.values()), runs, balanced, out / "probes.json", out / "report.html", roots)
     show_scores(runs)
     table(
         "Linear probes of one modality (per cent)",
         ["modality", "utterances", "UA", "chance"],
-        ((name, p["n"], f"{100 * p['ua']:.1f}", f"{100 * p['chance']:.1f}") for name, p in probes.items()),
+        ((name, p.n, f"{100 * p.ua:.1f}", f"{100 * p.chance:.1f}") for name, p in probes.items()),
     )
     table(
         "Where everything is",

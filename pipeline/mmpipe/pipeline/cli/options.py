@@ -15,8 +15,10 @@ __all__ = [
     "Precision",
     "Root",
     "Sample",
+    "SampleStores",
     "Seed",
     "Set",
+    "Size",
     "Stages",
     "Workers",
     "located",
@@ -39,6 +41,7 @@ Root = Annotated[
     ),
 ]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
+SampleStores = Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")]
 Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
 Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
@@ -59,6 +62,13 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BF16 = "bf16"
+
+
+class Size(StrEnum):
+    """Size of the trained model."""
+
+    PAPER = "paper"
+    SMALL = "small"
 
 
 def names(text: str) -> list[str]:

@@ -14,29 +14,32 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
 from mmpipe.manifests.registry import CORPORA
-from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS
+from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
 from mmpipe.pipeline.doctor.inputs import NamedRoot
 
+if TYPE_CHECKING:
+    from mmpipe.pipeline.training.config import TrainConfig
+
 __all__ = [
-    "CONFIG_FILE",
     "Settings",
     "corpus_options",
     "dataset_root",
     "load_settings",
     "named_roots",
     "parse_assignments",
-    "root_variable",
+    "parse_hyper_parameters",
     "stage_options",
+    "training_config",
 ]
 
-CONFIG_FILE = Path("mmpipe.toml")
+_CONFIG_FILE = Path("mmpipe.toml")
 """Read from the working directory unless another file is named."""
 
 
@@ -57,7 +60,7 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises:
         UsageError: the file named does not exist, is not TOML, or holds something unknown.
     """
-    file = path or CONFIG_FILE
+    file = path or _CONFIG_FILE
     if not file.exists():
         if path is not None:
             raise UsageError(f"the configuration file {path} does not exist")
@@ -72,11 +75,11 @@ def load_settings(path: Path | None = None) -> Settings:
         raise UsageError(f"{file}: {where}: {first['msg']}; tables: [datasets.NAME], [stages.NAME]") from error
 
 
-def root_variable(dataset: str) -> str:
+def _root_variable(dataset: str) -> str:
     """The environment variable that names a dataset's root.
 
     Example:
-        >>> root_variable("ami")
+        >>> _root_variable("ami")
         'MMPIPE_AMI_ROOT'
     """
     return f"MMPIPE_{dataset.upper()}_ROOT"
@@ -94,7 +97,7 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
         if given is not None:
             raise UsageError("--sample takes the bundled corpus: leave out --root")
         return sample_root(dataset)
-    variable = root_variable(dataset)
+    variable = _root_variable(dataset)
     if named := given or os.environ.get(variable) or settings.datasets.get(dataset, {}).get("root"):
         path = location(named)
         return _expanded(path)
@@ -102,7 +105,7 @@ def dataset_root(dataset: str, given: Path | None, settings: Settings, *, sample
         f"where is the {dataset} corpus? Name its root in one of three ways:\n"
         f"  --root FOLDER\n"
         f"  {variable}=FOLDER in the environment\n"
-        f'  root = "FOLDER" under [datasets.{dataset}] in {CONFIG_FILE}\n'
+        f'  root = "FOLDER" under [datasets.{dataset}] in {_CONFIG_FILE}\n'
         f"or type --sample to run on the small corpus that comes with mmpipe"
     )
 
@@ -146,6 +149,35 @@ def stage_options(
         for stage, given in source.items():
             options[stage] = options.get(stage, {}) | given
     return options
+
+
+def parse_hyper_parameters(assignments: Iterable[str]) -> dict[str, Any]:
+    """`NAME=VALUE` texts of `mmpipe train --set`; a value is read as TOML, else as text.
+
+    Raises:
+        UsageError: a text is not of that form.
+
+    Example:
+        >>> parse_hyper_parameters(["epochs=5", "matching=hsic"])
+        {'epochs': 5, 'matching': 'hsic'}
+    """
+    texts = list(assignments)
+    for text in texts:
+        name, equals, _ = text.partition("=")
+        if not (name.strip() and equals):
+            raise UsageError(f"--set {text!r}: expected NAME=VALUE, for example --set epochs=20")
+    return parse_assignments(f"train.{text}" for text in texts).get("train", {})
+
+
+def training_config(assigned: Mapping[str, Any], *, sample: bool = False, **values: Any) -> TrainConfig:
+    """Hyper-parameters: those of the sample corpora, then `values`, then those of --set.
+
+    Raises:
+        UsageError: one is unknown or out of range.
+    """
+    from mmpipe.pipeline.training.config import make_config
+
+    return make_config(**((SAMPLE_TRAINING if sample else {}) | values | dict(assigned)))
 
 
 def named_roots(settings: Settings, environment: Mapping[str, str]) -> list[NamedRoot]:

@@ -1,269 +1,284 @@
-"""`mmpipe balance-unlabeled` and `mmpipe train`: runs, experiments of the paper, baselines."""
+"""`mmpipe train`: a cross-validated run, an experiment of the paper, or the baselines."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.balancing.pseudo_labels import Balanced, balance
-from mmpipe.pipeline.cli.console import console, progress, table
-from mmpipe.pipeline.cli.settings import parse_assignments
-from mmpipe.pipeline.hardware import available_cores, pick_device, use_threads
-from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.training.config import TrainConfig, make_config
-from mmpipe.pipeline.training.data.inputs import load_input
-from mmpipe.pipeline.training.estimate import estimate_seconds
-from mmpipe.pipeline.training.metrics import METRICS
-from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.cli.console import console, next_command, progress, table
+from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
 
-__all__ = ["run_balance", "run_baselines", "run_experiment", "run_train", "show_scores"]
+if TYPE_CHECKING:
+    from mmpipe.pipeline.training.metrics import Summary
+    from mmpipe.pipeline.training.requests import TrainRequest
+    from mmpipe.pipeline.training.run import TrainRun
+
+__all__ = ["show_scores", "show_training", "train"]
 
 
-def _store(given: Path | None, name: str, *, sample: bool) -> Path:
-    path = given or Path("features") / (f"{name}-sample" if sample else name)
-    if not path.is_dir():
-        flag = " --sample" if sample else ""
-        raise UsageError(
-            f"the feature store {path} does not exist: make it with `mmpipe extract --dataset {name}{flag}`"
+class _Table(StrEnum):
+    """Tables of the paper that are grids of runs."""
+
+    T4 = "4"
+    T5 = "5"
+    T6 = "6"
+    T7 = "7"
+
+
+class _Figure(StrEnum):
+    """Figures of the paper that are grids of runs."""
+
+    F6 = "6"
+    F7A = "7a"
+    F7B = "7b"
+
+
+def train(
+    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    balanced: Annotated[Path | None, typer.Option(help="Balanced list. Default: balanced/STORE.parquet.")] = None,
+    supervised: Annotated[bool, typer.Option("--supervised", help="Use the labelled store alone.")] = False,
+    table_: Annotated[_Table | None, typer.Option("--table", help="Run the grid of this table of the paper.")] = None,
+    figure: Annotated[_Figure | None, typer.Option(help="Run the grid of this figure of the paper.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Score the baselines on the same folds.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/STORE-OBJECTIVE.")] = None,
+    sample: SampleStores = False,
+    size: Annotated[
+        Size | None, typer.Option(help="paper (table 3, the default) or small, for laptops and small corpora.")
+    ] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    modalities: Annotated[
+        str | None, typer.Option(help="Any of a, v, l, comma-separated. Default: all of them.")
+    ] = None,
+    seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every fold: SEED, SEED + 1, ...")] = 1,
+    device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.AUTO,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files beside the CSV.")] = False,
+) -> None:
+    """Train the paper's model, cross-validated over held-out speakers, or an experiment of the paper."""
+    from mmpipe.pipeline.cli.settings import parse_hyper_parameters
+    from mmpipe.pipeline.hardware import pick_device
+
+    if sum(map(bool, (table_, figure, baselines))) > 1:
+        raise UsageError("--table, --figure and --baselines are runs of their own: give one of them")
+    assigned = parse_hyper_parameters(set_)
+    options: dict[str, Any] = {
+        "--supervised": supervised,
+        "--unlabeled": unlabeled,
+        "--balanced": balanced,
+        "--modalities": modalities,
+        "--tensorboard": tensorboard,
+        "--set modalities": assigned.get("modalities"),
+    }
+    chosen: dict[str, Any] = {"seed": seed}
+    if size is not None:
+        chosen["size"] = size.value
+    if modalities is not None:
+        chosen["modalities"] = tuple(names(modalities))
+    if twice := sorted(assigned.keys() & (chosen.keys() - {"seed"})):
+        raise UsageError(f"--{twice[0]} and --set {twice[0]}=... say the same: give one of them")
+    shared: dict[str, Any] = {"sample": sample, "seeds": seeds, "device": pick_device(device.value)}
+    if table_ or figure:
+        name = f"table-{table_.value}" if table_ else f"figure-{figure.value}" if figure else ""
+        _experiment(name, options, labeled, unlabeled, balanced, out, chosen=chosen, assigned=assigned, **shared)
+    elif baselines:
+        _refuse("--baselines", options, ("--supervised", "--unlabeled", "--balanced", "--tensorboard"))
+        _baselines(labeled, out, chosen=chosen, assigned=assigned, **shared)
+    else:
+        if supervised:
+            _refuse("--supervised", options, ("--unlabeled", "--balanced"))
+        _run(
+            labeled,
+            unlabeled,
+            balanced,
+            out,
+            supervised=supervised,
+            tensorboard=tensorboard,
+            chosen=chosen,
+            assigned=assigned,
+            **shared,
         )
-    return path
 
 
-def _balanced_path(unlabeled: Path) -> Path:
-    return Path("balanced") / f"{unlabeled.name}.parquet"
-
-
-def _config(assignments: Sequence[str], sample: bool, **values: Any) -> TrainConfig:
-    from mmpipe.pipeline.cli.demo import SAMPLE_TRAINING
-
-    given = parse_assignments(f"train.{text}" for text in assignments).get("train", {})
-    return make_config(**((SAMPLE_TRAINING if sample else {}) | values | given))
-
-
-def _use_threads(config: TrainConfig) -> None:
-    """All cores; one where the network is too small to share out its matrices."""
-    use_threads(1 if config.size == "small" else available_cores())
-
-
-def run_balance(
-    labeled: Path | None,
-    unlabeled: Path | None,
-    out: Path | None,
-    *,
-    per_class: int | None = None,
-    sample: bool = False,
-    seed: int = 0,
-    config: TrainConfig | None = None,
-) -> Balanced:
-    """Balance and show the counts before and after. The arguments are the options of the command."""
-    labeled, unlabeled = _store(labeled, "iemocap", sample=sample), _store(unlabeled, "ami", sample=sample)
-    config = config or _config([], sample, seed=seed)
-    target = out or _balanced_path(unlabeled)
-    console.print(f"A classifier trained on {labeled} labels {unlabeled} -> {target}")
-    _use_threads(config)
-    with progress("epoch") as bars:
-        bar = bars.add_task("classifier", total=config.epochs)
-        done = balance(labeled, unlabeled, target, config, per_class=per_class, report=lambda row: bars.advance(bar))
-    table(
-        "Pseudo-labels",
-        ["label", "before", "after"],
-        ((name, done.before[name], done.after[name]) for name in done.labels),
-    )
-    console.print(
-        f"The classifier ({','.join(done.modalities)}) reaches {100 * done.valid_ua:.1f} % UA on the speaker who chose "
-        f"its epoch; {sum(done.excluded.values())} utterances lack a modality and are left out"
-    )
-    if absent := [name for name, count in done.after.items() if count == 0]:
-        console.print(f"[yellow]No utterance was labelled {', '.join(absent)}[/]: the list cannot hold any")
-    return done
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The stores of a run; `unlabeled` and `balanced` are None for a supervised one."""
-
-    labeled: Path
-    unlabeled: Path | None
-    balanced: Path | None
-
-
-def find_sources(
-    labeled: Path | None, unlabeled: Path | None, balanced: Path | None, *, semi: bool, sample: bool, corpus: str
-) -> Sources:
-    """The stores that options name, or the default ones.
+def _refuse(mode: str, options: Mapping[str, Any], ignored: Iterable[str]) -> None:
+    """Refuse options that a mode would ignore.
 
     Raises:
-        UsageError: one does not exist; or a supervised run names unlabelled data.
+        UsageError: some are given; all of them are named.
     """
-    labeled = _store(labeled, corpus, sample=sample)
-    if not semi:
-        if unlabeled or balanced:
-            raise UsageError("--supervised uses the labelled store alone: leave out --unlabeled and --balanced")
-        return Sources(labeled, None, None)
-    unlabeled = _store(unlabeled, "ami", sample=sample)
-    balanced = balanced or _balanced_path(unlabeled)
-    if not balanced.is_file():
-        raise UsageError(
-            f"the balanced list {balanced} does not exist: make it with `mmpipe balance-unlabeled`, "
-            "or give --supervised"
-        )
-    return Sources(labeled, unlabeled, balanced)
+    if given := [name for name in ignored if options[name] not in (None, False)]:
+        raise UsageError(f"{mode} does not use {', '.join(given)}: leave {'it' if len(given) == 1 else 'them'} out")
 
 
-def run_train(
+def _run(
     labeled: Path | None,
     unlabeled: Path | None,
     balanced: Path | None,
     out: Path | None,
     *,
-    supervised: bool = False,
-    sample: bool = False,
-    assignments: Sequence[str] = (),
-    modalities: Sequence[str] = ("a", "v", "l"),
-    seed: int = 0,
-    seeds: int = 1,
-    size: str | None = None,
-    device: str = "cpu",
-    tensorboard: bool = False,
-    config: TrainConfig | None = None,
-) -> Path:
-    """Train, show the figures, return the run folder. The arguments are the options of the command."""
-    found = find_sources(labeled, unlabeled, balanced, semi=not supervised, sample=sample, corpus="iemocap")
-    sized = {"size": size} if size else {}
-    config = config or _config(assignments, sample, modalities=tuple(modalities), seed=seed, **sized)
-    target = out or Path("runs") / f"{found.labeled.name}-{'supervised' if supervised else 'semi'}"
-    beside = "" if supervised else f" with {found.unlabeled} ({found.balanced})"
-    console.print(f"{found.labeled}{beside} -> {target}")
-    _use_threads(config)
-    data = load_input(config, found.labeled, found.unlabeled, found.balanced)
-    _show_estimate(estimate_seconds(config, data, seeds, pick_device(device)))
+    supervised: bool,
+    tensorboard: bool,
+    chosen: Mapping[str, Any],
+    assigned: Mapping[str, Any],
+    sample: bool,
+    seeds: int,
+    device: str,
+) -> None:
+    """One cross-validated run."""
+    from mmpipe.pipeline.cli.settings import training_config
+    from mmpipe.pipeline.training.requests import TrainRequest, find_sources
+
+    sources = find_sources(labeled, unlabeled, balanced, semi=not supervised, sample=sample)
+    config = training_config(assigned, sample=sample, **chosen)
+    target = out or Path("runs") / f"{sources.labeled.name}-{'supervised' if supervised else 'semi'}"
+    show_training(TrainRequest(config, sources, target, seeds, device, tensorboard))
+    stores = [sources.labeled, *([unlabeled] if unlabeled else [])]
+    next_command(" ".join(["mmpipe report", *map(str, stores), "--run", str(target)]))
+
+
+def show_training(request: TrainRequest) -> None:
+    """Train a run; show the estimate, progress and the figures."""
+    from mmpipe.pipeline.hardware import use_threads
+    from mmpipe.pipeline.training.run import plan_run
+
+    sources = request.sources
+    beside = "" if sources.unlabeled is None else f" with {sources.unlabeled} ({sources.balanced})"
+    console.print(f"{sources.labeled}{beside} -> {request.out}")
+    use_threads(request.config.threads)
+    run = plan_run(request)
+    _show_estimate([run])
     with progress("epoch") as bars:
-        bar = bars.add_task("training", total=config.epochs * len(data.folds) * seeds)
+        bar = bars.add_task("training", total=run.epochs)
 
         def report(fold: str, row: dict[str, float]) -> None:
             bars.update(bar, advance=1, description=f"{fold} {row['train_loss']:.2f}")
 
-        result = train(
-            config,
-            found.labeled,
-            target,
-            found.unlabeled,
-            found.balanced,
-            report,
-            bars.console.print,
-            seeds=seeds,
-            device=pick_device(device),
-            tensorboard=tensorboard,
-        )
-        bars.update(bar, completed=config.epochs * len(data.folds) * seeds)
-    show_scores([target])
-    for reason, count in result["excluded"].items():
+        result = run.run(report, bars.console.print)
+        bars.update(bar, completed=run.epochs)
+    show_scores([request.out])
+    for reason, count in result.excluded.items():
         console.print(f"[yellow]{count} utterances left out[/]: {reason}")
-    return target
 
 
-def _show_estimate(seconds: float) -> None:
+def _show_estimate(runs: Sequence[TrainRun]) -> None:
+    from mmpipe.pipeline.training.estimate import estimate_seconds
+
+    unfinished = sum(len(run.unfinished) for run in runs)
+    if not unfinished:
+        console.print("Every fold is finished: their results are taken over")
+        return
+    seconds = estimate_seconds(runs)
     text = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
-    console.print(f"About {text} of training steps, by three of them; folds that are done already take none")
+    console.print(f"About {text} of training steps for {unfinished} unfinished folds, by three steps")
 
 
-def run_experiment(
+def _experiment(
     name: str,
+    options: Mapping[str, Any],
     labeled: Path | None,
     unlabeled: Path | None,
     balanced: Path | None,
     out: Path | None,
     *,
-    sample: bool = False,
-    assignments: Sequence[str] = (),
-    seed: int = 0,
-    seeds: int = 1,
-    size: str | None = None,
-    device: str = "auto",
-) -> Path:
-    """Run the grid of a table or figure of the paper, show and write it; the path of its Markdown."""
-    from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, run_grid, table_rows
+    chosen: Mapping[str, Any],
+    assigned: Mapping[str, Any],
+    sample: bool,
+    seeds: int,
+    device: str,
+) -> None:
+    """The grid of a table or figure of the paper."""
+    from mmpipe.pipeline.cli.settings import training_config
+    from mmpipe.pipeline.hardware import use_threads
+    from mmpipe.pipeline.store.feature_store import FeatureStore
+    from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, plan_grid, table_rows
+    from mmpipe.pipeline.training.requests import find_sources
 
     experiment = find_experiment(name)
     semi = any(cell.semi for cell in experiment.cells)
-    corpus = experiment.corpus
-    found = find_sources(labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=corpus)
-    protocol = {"protocol": "iemocap-5"} if FeatureStore(found.labeled).corpus == "iemocap" else {}
-    sized = {"size": size} if size else {}
-    base = _config(assignments, sample, **experiment.changes, **protocol, seed=seed, **sized)
-    target = out or Path("runs") / f"{found.labeled.name}-experiments"
-    grid = Grid(name, base, found.labeled, found.unlabeled, found.balanced, target)
-    _use_threads(base)
-    chosen, seconds, epochs = pick_device(device), 0.0, 0
-    with console.status("estimating"):
-        for cell in experiment.cells:
-            config, semi = grid.config(cell), cell.semi
-            stores = (found.unlabeled, found.balanced) if semi else (None, None)
-            data = load_input(config, found.labeled, *stores)
-            seconds += estimate_seconds(config, data, seeds, chosen)
-            epochs += config.epochs * len(data.folds) * seeds
-    console.print(f"{name}: {len(experiment.cells)} runs on {found.labeled} -> {target}")
-    _show_estimate(seconds)
+    unused = ("--supervised", "--modalities", "--set modalities", "--tensorboard")
+    _refuse(f"--{name.replace('-', ' ')}", options, unused + (() if semi else ("--unlabeled", "--balanced")))
+    sources = find_sources(labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus)
+    protocol = {"protocol": "iemocap-5"} if FeatureStore(sources.labeled).corpus == "iemocap" else {}
+    base = training_config(assigned, sample=sample, **experiment.changes, **protocol, **chosen)
+    target = out or Path("runs") / f"{sources.labeled.name}-experiments"
+    use_threads(base.threads)
+    console.print(f"{name}: {len(experiment.cells)} runs on {sources.labeled} -> {target}")
+    with console.status("reading and estimating"):
+        planned = plan_grid(Grid(name, base, sources, target), seeds=seeds, device=device)
+        _show_estimate(planned.runs)
+    epochs = sum(run.epochs for run in planned.runs)
     with progress("epoch") as bars:
         bar = bars.add_task(name, total=epochs)
 
         def report(fold: str, row: dict[str, float]) -> None:
             bars.update(bar, advance=1, description=f"{fold} {row['train_loss']:.2f}")
 
-        results = run_grid(grid, report, bars.console.print, seeds=seeds, device=chosen)
+        results = planned.run(report, bars.console.print)
         bars.update(bar, completed=epochs)
     header, rows = table_rows(experiment, results)
     table(f"{experiment.title} (per cent)", header, rows)
-    return target / f"{name}.md"
+    console.print(f"Beside the paper's figures: {target / f'{name}.md'}, .csv and .png")
 
 
-def run_baselines(
+def _baselines(
     labeled: Path | None,
     out: Path | None,
     *,
-    sample: bool = False,
-    assignments: Sequence[str] = (),
-    modalities: Sequence[str] = ("a", "v", "l"),
-    seed: int = 0,
-    seeds: int = 1,
-) -> Path:
-    """Score the baselines on the folds of a run, show and write them; the path of the CSV."""
+    chosen: Mapping[str, Any],
+    assigned: Mapping[str, Any],
+    sample: bool,
+    seeds: int,
+    device: str,
+) -> None:
+    """The baselines on the folds of a run."""
+    from mmpipe.pipeline.cli.settings import training_config
+    from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.training.baselines import BASELINES, score_baselines, write_baselines
+    from mmpipe.pipeline.training.data.inputs import load_input
+    from mmpipe.pipeline.training.metrics import METRICS
+    from mmpipe.pipeline.training.requests import find_store
 
-    labeled = _store(labeled, "iemocap", sample=sample)
-    config = _config(assignments, sample, modalities=tuple(modalities), seed=seed)
-    _use_threads(config)
-    data = load_input(config, labeled)
+    store = find_store(labeled, "iemocap", sample=sample)
+    config = training_config(assigned, sample=sample, **chosen)
+    use_threads(config.threads)
+    data = load_input(config, store)
     with progress("fit") as bars:
         bar = bars.add_task("baselines", total=len(BASELINES) * len(data.folds) * seeds)
-        scores = score_baselines(config, data, seeds, lambda name: bars.update(bar, advance=1, description=name))
-    target = (out or Path("runs")) / f"{labeled.name}-baselines.csv"
+
+        def report(name: str) -> None:
+            bars.update(bar, advance=1, description=name)
+
+        scores = score_baselines(config, data, seeds, report, device=device)
+    target = (out or Path("runs")) / f"{store.name}-baselines.csv"
     write_baselines(target, scores)
     table(
         "Baselines (per cent)",
         ["baseline", *METRICS.values()],
-        (
-            (name, *(f"{100 * s[m]['mean']:.1f} ± {100 * s[m]['std']:.1f}" for m in METRICS))
-            for name, s in scores.items()
-        ),
+        ((name, *(f"{100 * s[m].mean:.1f} ± {100 * s[m].std:.1f}" for m in METRICS)) for name, s in scores.items()),
     )
-    return target
+    console.print(f"Written: {target}")
 
 
 def show_scores(runs: Sequence[Path]) -> None:
-    """A table of runs, pooled over the test utterances of all folds, with 95 % intervals."""
-    results = [json.loads((run / "run.json").read_text(encoding="utf-8")) for run in runs]
+    """A table of runs, pooled over the test utterances of all folds, with 95 % intervals.
+
+    Raises:
+        UsageError: a folder does not hold a finished run.
+    """
+    from mmpipe.pipeline.training.metrics import METRICS
+    from mmpipe.pipeline.training.results import read_run
+
     table(
         "Pooled over held-out speakers (per cent, [95 % interval])",
         ["run", "utterances", *METRICS.values()],
-        ((r["name"], r["pooled"]["n"], *(_interval(r["summary"][name]) for name in METRICS)) for r in results),
+        ((r.name, r.pooled.n, *(_interval(r.summary[name]) for name in METRICS)) for r in map(read_run, runs)),
     )
 
 
-def _interval(figures: dict[str, float]) -> str:
-    mean, low, high = (100 * figures[name] for name in ("mean", "low", "high"))
-    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+def _interval(figures: Summary) -> str:
+    return f"{100 * figures.mean:.1f} [{100 * figures.low:.1f}, {100 * figures.high:.1f}]"

@@ -14,17 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from mmpipe.core.errors import TrainingError
+from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.layers import Block, Layout, mlp, positions
+from mmpipe.pipeline.training.modalities import Modality
 
-__all__ = ["SIZES", "Conv", "SequenceAutoEncoder", "SequenceSize", "Size", "VectorAutoEncoder", "conv_shapes"]
+__all__ = ["SIZES", "SequenceAutoEncoder", "VectorAutoEncoder", "conv_shapes", "make_auto_encoder"]
 
 
-PIECE = 4
+_PIECE = 4
 """Utterances that are convolved together on a CPU."""
 
 
 @dataclass(frozen=True)
-class Conv:
+class _Conv:
     """A convolution over the [T, D] plane of a sequence: table 3's c, k, s, p."""
 
     channels: int
@@ -34,8 +36,8 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class SequenceSize:
-    """Size of a visual or lexical auto-encoder.
+class _SequenceSize:
+    """_Size of a visual or lexical auto-encoder.
 
     Attributes:
         convs: the down-sampling convolutions; transposed ones mirror them.
@@ -46,7 +48,7 @@ class SequenceSize:
         mean: whether the mean of the steps reaches the latent by a linear layer as well, beside the convolutions.
     """
 
-    convs: tuple[Conv, ...]
+    convs: tuple[_Conv, ...]
     hidden: tuple[int, ...] = ()
     width: int | None = None
     blocks: int = 2
@@ -55,29 +57,34 @@ class SequenceSize:
 
 
 @dataclass(frozen=True)
-class Size:
+class _Size:
     """Sizes of the whole model; `acoustic` are the hidden widths of the acoustic auto-encoder."""
 
     latent: int
     acoustic: tuple[int, ...]
-    visual: SequenceSize
-    lexical: SequenceSize
+    visual: _SequenceSize
+    lexical: _SequenceSize
     classifier: int
 
+    def layers(self, modality: Modality) -> tuple[int, ...] | _SequenceSize:
+        """Of the auto-encoder of a modality."""
+        found: tuple[int, ...] | _SequenceSize = getattr(self, modality.name)
+        return found
 
-SIZES: dict[str, Size] = {
-    "paper": Size(
+
+SIZES: dict[str, _Size] = {
+    "paper": _Size(
         latent=128,
         acoustic=(512, 256),
-        visual=SequenceSize(convs=(Conv(16, 4, 2), Conv(64, 5, 2), Conv(32, 3, 3))),
-        lexical=SequenceSize(convs=(Conv(64, 4, 2), Conv(4, 4, 3)), hidden=(512,)),
+        visual=_SequenceSize(convs=(_Conv(16, 4, 2), _Conv(64, 5, 2), _Conv(32, 3, 3))),
+        lexical=_SequenceSize(convs=(_Conv(64, 4, 2), _Conv(4, 4, 3)), hidden=(512,)),
         classifier=128,
     ),
-    "small": Size(
+    "small": _Size(
         latent=64,
         acoustic=(128,),
-        visual=SequenceSize(convs=(Conv(8, 4, 2), Conv(16, 5, 2), Conv(16, 3, 3)), width=64, blocks=1, mean=True),
-        lexical=SequenceSize(convs=(Conv(16, 4, 2), Conv(4, 4, 3)), hidden=(128,), width=64, blocks=1, mean=True),
+        visual=_SequenceSize(convs=(_Conv(8, 4, 2), _Conv(16, 5, 2), _Conv(16, 3, 3)), width=64, blocks=1, mean=True),
+        lexical=_SequenceSize(convs=(_Conv(16, 4, 2), _Conv(4, 4, 3)), hidden=(128,), width=64, blocks=1, mean=True),
         classifier=64,
     ),
 }
@@ -85,7 +92,7 @@ SIZES: dict[str, Size] = {
 the convolutions, which learn little from a thousand utterances."""
 
 
-def conv_shapes(steps: int, width: int, convs: Sequence[Conv]) -> list[tuple[int, int, int]]:
+def conv_shapes(steps: int, width: int, convs: Sequence[_Conv]) -> list[tuple[int, int, int]]:
     """Shapes [C, T, D] from the input, of one channel, to the last convolution.
 
     Raises:
@@ -156,7 +163,7 @@ class SequenceAutoEncoder(nn.Module):
 
     encoding: Tensor
 
-    def __init__(self, steps: int, width: int, size: SequenceSize, latent: int, dropout: float) -> None:
+    def __init__(self, steps: int, width: int, size: _SequenceSize, latent: int, dropout: float) -> None:
         super().__init__()
         inner = size.width or width
         self.steps = steps
@@ -204,7 +211,7 @@ class SequenceAutoEncoder(nn.Module):
         return z_BZ
 
     def decode(self, z_BZ: Tensor, lengths_B: Tensor) -> Tensor:
-        """Latents [B, Z] to reversed sequences [B, T, D] of `lengths_B` steps, zero behind them."""
+        """Latents [B, Z] to reversed sequences [B, T, D] of `lengths_B` steps, zero after them."""
         assert self.has_decoder
         layout = Layout(lengths_B, self.steps)
         maps_BCTD = torch.relu(self.from_latent(z_BZ)).view(-1, *self.shapes[-1])
@@ -226,14 +233,27 @@ class SequenceAutoEncoder(nn.Module):
         return maps_BCTD
 
 
+def make_auto_encoder(modality: Modality, width: int, config: TrainConfig) -> VectorAutoEncoder | SequenceAutoEncoder:
+    """The auto-encoder of a modality whose features are `width` wide, with the layers that the config's size gives it.
+
+    Raises:
+        TrainingError: the sequence is too short or too narrow for the convolutions.
+    """
+    size = SIZES[config.size]
+    layers = size.layers(modality)
+    if isinstance(layers, _SequenceSize):
+        return SequenceAutoEncoder(config.steps(modality), width, layers, size.latent, config.dropout)
+    return VectorAutoEncoder(width, layers, size.latent)
+
+
 def _in_pieces(layers: Callable[[Tensor], Tensor], maps_BCTD: Tensor) -> Tensor:
     """Convolutions of a few utterances at a time on a CPU, so that the large maps between them stay in its cache."""
     if maps_BCTD.device.type != "cpu":
         return layers(maps_BCTD)
-    return torch.cat([layers(piece) for piece in torch.split(maps_BCTD, PIECE)])
+    return torch.cat([layers(piece) for piece in torch.split(maps_BCTD, _PIECE)])
 
 
-def _mirror(conv: Conv, before: tuple[int, int, int], after: tuple[int, int, int]) -> nn.ConvTranspose2d:
+def _mirror(conv: _Conv, before: tuple[int, int, int], after: tuple[int, int, int]) -> nn.ConvTranspose2d:
     """The transposed convolution from shape `before` to `after`, with the output padding that this needs."""
     plain = [(n - 1) * conv.stride - 2 * conv.padding + conv.kernel for n in before[1:]]
     extra = (after[1] - plain[0], after[2] - plain[1])

@@ -121,11 +121,11 @@ def save_model(
     write_json(folder / "model.json", card)
 
 
-def load_model(folder: Path) -> SavedModel:
-    """The model that `save_model` wrote.
+def load_model(folder: Path, device: str = "cpu") -> SavedModel:
+    """The model that `save_model` wrote, on a device (`cpu` or `cuda`).
 
     Raises:
-        WeightsError: the folder holds no model, or its tensors do not fit its config.
+        WeightsError: the folder does not hold a model, or its tensors do not fit its config.
     """
     try:
         card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -135,7 +135,7 @@ def load_model(folder: Path) -> SavedModel:
         labels, features, made = tuple(card["labels"]), card["features"], card["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(
-            f"{folder} holds no trained model that can be read ({type(error).__name__}: {error}); "
+            f"{folder} does not hold a trained model that can be read ({type(error).__name__}: {error}); "
             "name a fold's folder that `mmpipe train` wrote"
         ) from error
     model = EmotionModel(config, {name: len(norm.mean) for name, norm in norms.items()}, len(labels))
@@ -143,4 +143,4 @@ def load_model(folder: Path) -> SavedModel:
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     except RuntimeError as error:
         raise WeightsError(f"{folder / 'model.safetensors'} does not fit its config: {error}") from error
-    return SavedModel(model.eval(), config, labels, norms, features, made)
+    return SavedModel(model.to(device).eval(), config, labels, norms, features, made)

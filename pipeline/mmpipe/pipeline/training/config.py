@@ -7,13 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.hardware import available_cores
+from mmpipe.pipeline.training.modalities import MODALITIES, Modality, modalities_of
 
-__all__ = ["MODALITIES", "Matching", "TrainConfig", "make_config"]
-
-MODALITIES = {"a": "audio", "v": "expression", "l": "text"}
-"""Acoustic, visual, lexical: the stage of the store that each reads."""
-
-Matching = Literal["batch", "sample", "hsic"]
+__all__ = ["TrainConfig", "make_config"]
 
 
 class TrainConfig(BaseModel):
@@ -21,7 +18,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    modalities: tuple[str, ...] = ("a", "v", "l")
+    modalities: tuple[str, ...] = tuple(MODALITIES)
     """Any of a, v, l. The first of them, in this order, is matched with each of the others."""
     size: Literal["paper", "small"] = "paper"
     """`paper`: table 3; `small`: every layer narrower, Transformers of width 64, for laptops and small
@@ -44,7 +41,7 @@ class TrainConfig(BaseModel):
     """Weight of the distribution matching."""
     omega: float = Field(default=0.3, ge=0)
     """Weight of the unlabelled data."""
-    matching: Matching = "batch"
+    matching: Literal["batch", "sample", "hsic"] = "batch"
     """What is enlarged while paired modalities are matched: `batch` (equation 3 between the two halves of a
     batch, the paper read literally), `sample` (the same for single utterances) or `hsic` (the dependence of
     two modalities)."""
@@ -89,9 +86,23 @@ class TrainConfig(BaseModel):
         return value
 
     @property
+    def chosen_modalities(self) -> tuple[Modality, ...]:
+        """What is known of the modalities."""
+        return modalities_of(self.modalities)
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """The stages that the model reads."""
-        return tuple(MODALITIES[name] for name in self.modalities)
+        return tuple(modality.stage for modality in self.chosen_modalities)
+
+    @property
+    def threads(self) -> int:
+        """Threads that training is fastest with: all cores; one where the matrices are too small to share out."""
+        return 1 if self.size == "small" else available_cores()
+
+    def steps(self, modality: Modality) -> int:
+        """Steps of a padded sequence; 1 where an utterance is one vector."""
+        return 1 if modality.steps is None else int(getattr(self, modality.steps))
 
     def vanilla(self) -> TrainConfig:
         """The same without reconstruction and matching: cross-entropy only (first row of table 7)."""

@@ -53,16 +53,18 @@ class Ensemble:
         return mean_NK
 
 
-def load_ensemble(folder: Path) -> Ensemble:
-    """The model in a fold's folder, or those of all folds and seeds of a run folder.
+def load_ensemble(folder: Path, device: str = "cpu") -> Ensemble:
+    """The model in a fold's folder, or those of all folds and seeds of a run folder, on a device (`cpu` or `cuda`).
 
     Raises:
-        WeightsError: the folder holds no model, models that cannot be read, or models of different runs.
+        WeightsError: the folder does not hold a model, or its models cannot be read, or are of different runs.
     """
     folders = [path.parent for path in (*folder.glob("model.json"), *folder.glob("**/*/model.json"))]
     if not folders:
-        raise WeightsError(f"{folder} holds no trained model: name a run folder that `mmpipe train` wrote, or a fold's")
-    models = tuple(load_model(path) for path in sorted(folders))
+        raise WeightsError(
+            f"{folder} does not hold a trained model: name a run folder that `mmpipe train` wrote, or a fold's"
+        )
+    models = tuple(load_model(path, device) for path in sorted(folders))
     for path, model in zip(sorted(folders), models, strict=True):
         same = model.labels == models[0].labels and model.fingerprint == models[0].fingerprint
         if not same or model.config.model_copy(update={"seed": 0}) != models[0].config.model_copy(update={"seed": 0}):

@@ -1,41 +1,47 @@
-"""How long a run will take, from a few steps of it."""
+"""How long runs will take, from a few steps of each that is not finished."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
-from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import fit_norms
-from mmpipe.pipeline.training.data.inputs import TrainInput
+from mmpipe.pipeline.training.fold import FoldJob
 from mmpipe.pipeline.training.loop import Pool, fit
+from mmpipe.pipeline.training.run import TrainRun
 
 __all__ = ["estimate_seconds"]
 
 
-def estimate_seconds(config: TrainConfig, data: TrainInput, seeds: int = 1, device: str = "cpu") -> float:
-    """Seconds that the training steps of all folds and seeds take, by the difference of one step and three."""
-    dataset, fold = data.labeled, data.folds[0]
+def estimate_seconds(runs: Sequence[TrainRun]) -> float:
+    """Seconds that the training steps of all unfinished folds take; a run without any makes no step."""
+    return sum(_seconds_of(run.unfinished) for run in runs)
+
+
+def _seconds_of(jobs: Sequence[FoldJob]) -> float:
+    """Of folds of one run, by the time of a step of the first."""
+    if not jobs:
+        return 0.0
+    steps = sum(math.ceil(len(job.fold.train) / job.config.batch_size) * job.config.epochs for job in jobs)
+    return _step_seconds(jobs[0]) * steps
+
+
+def _step_seconds(job: FoldJob) -> float:
+    """By the difference of one step and three."""
+    config, data, fold = job.config, job.data, job.fold
+    dataset = data.labeled
     train, valid = dataset.rows_of(fold.train), dataset.rows_of(fold.valid)
     by_label = [train[[dataset.labels[row] == label for row in train]][:1] for label in data.labels]
     first = np.concatenate([*by_label, np.random.default_rng(0).permutation(train)])
     norms = fit_norms(dataset, train[:1024])
-    one_epoch = config.model_copy(update={"epochs": 1})
     size, seconds = min(config.batch_size, max(4, len(train))), []
+    one_epoch = config.model_copy(update={"epochs": 1, "batch_size": size})
     for steps in (1, 1, 3):
         pool = Pool(dataset, np.resize(first, size * steps), norms)
         began = time.perf_counter()
-        fit(
-            one_epoch.model_copy(update={"batch_size": size}),
-            data.labels,
-            pool,
-            Pool(dataset, valid[:1], norms),
-            data.unlabeled,
-            device=device,
-        )
+        fit(one_epoch, data.labels, pool, Pool(dataset, valid[:1], norms), data.unlabeled, device=job.device)
         seconds.append(time.perf_counter() - began)
-    step = max(seconds[2] - min(seconds[:2]), 0) / 2
-    steps = sum(math.ceil(len(fold.train) / config.batch_size) for fold in data.folds)
-    return step * steps * config.epochs * seeds
+    return max(seconds[2] - min(seconds[:2]), 0) / 2

@@ -18,6 +18,7 @@ from mmpipe.pipeline.training.data.dataset import Norm, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
 from mmpipe.pipeline.training.loop import DivergedError, Pool, Resume, Trained, fit, predict
 from mmpipe.pipeline.training.metrics import score
+from mmpipe.pipeline.training.results import FoldResult, Prediction
 
 __all__ = ["FoldJob", "FoldReport"]
 
@@ -55,22 +56,44 @@ class FoldJob:
             "utterances": fingerprint([self.fold.train, self.fold.valid, self.fold.test]),
         }
 
-    def run(self, report: FoldReport, note: Callable[[str], None]) -> dict[str, Any]:
-        """Train the fold, or take it over from an equal run; what fold.json holds.
+    @property
+    def finished(self) -> bool:
+        """Whether an equal run has trained it: then `run` takes its result over."""
+        saved = self._saved()
+        return saved is not None and _changed(saved["identity"], self.identity) is None
+
+    def run(self, report: FoldReport, note: Callable[[str], None]) -> FoldResult:
+        """Train the fold, or take it over from an equal run; fold.json is written.
 
         Raises:
             TrainingError: see `fit`; where the loss diverged, the best model before that is kept.
         """
-        record, identity, name = self.folder / "fold.json", self.identity, self.fold.name
-        if record.is_file():
-            saved: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        identity, name = self.identity, self.fold.name
+        if (saved := self._saved()) is not None:
             if (changed := _changed(saved["identity"], identity)) is None:
                 note(f"fold {name}: taken over from an earlier run")
-                for row in saved["history"]:
+                result = FoldResult.from_json(saved)
+                for row in result.history:
                     report(name, row)
-                return saved
+                return result
             note(f"fold {name}: trained again, changed: {changed}")
-            record.unlink()
+            self._record.unlink()
+        result = self._train(identity, report)
+        write_json(self._record, result.to_json())
+        return result
+
+    @property
+    def _record(self) -> Path:
+        return self.folder / "fold.json"
+
+    def _saved(self) -> dict[str, Any] | None:
+        """What fold.json holds, if it is there."""
+        if not self._record.is_file():
+            return None
+        saved: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+        return saved
+
+    def _train(self, identity: dict[str, Any], report: FoldReport) -> FoldResult:
         labeled, labels = self.data.labeled, self.data.labels
         rows = {side: labeled.rows_of(getattr(self.fold, side)) for side in ("train", "valid", "test")}
         norms = fit_norms(labeled, rows["train"])
@@ -80,24 +103,18 @@ class FoldJob:
         predicted = [labels[k] for k in probabilities.argmax(axis=1)]
         truth = [str(labeled.labels[row]) for row in rows["test"]]
         save_model(self.folder, trained.model, self.config, labels, norms, labeled)
-        result = {
-            "identity": identity,
-            "name": name,
-            "best_epoch": trained.best_epoch,
-            "history": trained.history,
-            "test": score(truth, predicted, labels),
-            "predictions": [
-                {
-                    "utterance_id": i,
-                    "label": t,
-                    "predicted": p,
-                    "probabilities": [round(float(x), 6) for x in values],
-                }
+        return FoldResult(
+            identity=identity,
+            name=self.fold.name,
+            seed=self.config.seed,
+            best_epoch=trained.best_epoch,
+            history=tuple(trained.history),
+            test=score(truth, predicted, labels),
+            predictions=tuple(
+                Prediction(i, t, p, tuple(round(float(x), 6) for x in values))
                 for i, t, p, values in zip(self.fold.test, truth, predicted, probabilities, strict=True)
-            ],
-        }
-        write_json(record, result)
-        return result
+            ),
+        )
 
     def _fit(self, pools: dict[str, Pool], norms: dict[str, Norm], report: FoldReport) -> Trained:
         name, data = self.fold.name, self.data

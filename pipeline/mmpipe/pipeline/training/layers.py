@@ -13,28 +13,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Block", "Layout", "mlp", "positions", "reverse", "step_mask"]
+__all__ = ["Block", "Layout", "mlp", "positions", "reverse"]
 
 
-def step_mask(lengths_B: Tensor, steps: int) -> Tensor:
+def _step_mask(lengths_B: Tensor, steps: int) -> Tensor:
     """Bool [B, T]: true where a step is not padding.
 
     Example:
-        >>> step_mask(torch.tensor([1, 3]), 3).int().tolist()
+        >>> _step_mask(torch.tensor([1, 3]), 3).int().tolist()
         [[1, 0, 0], [1, 1, 1]]
     """
     return torch.arange(steps, device=lengths_B.device) < lengths_B[:, None]
 
 
 def reverse(x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """The unpadded steps in reverse order, padding behind them: what is reconstructed (section 3.1).
+    """The unpadded steps in reverse order, padding after them: what is reconstructed (section 3.1).
 
     Example:
         >>> reverse(torch.tensor([[[1.0], [2.0], [0.0]]]), torch.tensor([2])).flatten().tolist()
         [2.0, 1.0, 0.0]
     """
     steps = torch.arange(x_BTD.shape[1], device=x_BTD.device)
-    source_BT = torch.where(step_mask(lengths_B, len(steps)), lengths_B[:, None] - 1 - steps, steps)
+    source_BT = torch.where(_step_mask(lengths_B, len(steps)), lengths_B[:, None] - 1 - steps, steps)
     return x_BTD.gather(1, source_BT[..., None].expand_as(x_BTD))
 
 
@@ -59,7 +59,7 @@ class Layout:
     """Where the unpadded steps of a batch lie, so that padding costs no work outside attention."""
 
     def __init__(self, lengths_B: Tensor, steps: int) -> None:
-        mask_BT = step_mask(lengths_B, steps)
+        mask_BT = _step_mask(lengths_B, steps)
         self.batch, self.steps = mask_BT.shape
         self.index_N = mask_BT.flatten().nonzero()[:, 0]
         self.full = len(self.index_N) == mask_BT.numel()
@@ -78,7 +78,7 @@ class Layout:
         return flat.view(self.batch, self.steps, -1)
 
 
-class Attention(nn.Module):
+class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -102,8 +102,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float, *, memory: bool) -> None:
         super().__init__()
-        self.attention = Attention(width, heads)
-        self.cross = Attention(width, heads) if memory else None
+        self.attention = _Attention(width, heads)
+        self.cross = _Attention(width, heads) if memory else None
         self.feed_forward = mlp((width, 2 * width, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3 if memory else 2))
         self.dropout = nn.Dropout(dropout)

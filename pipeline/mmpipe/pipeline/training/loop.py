@@ -282,7 +282,7 @@ def _validate(model: Network, labels: Sequence[str], valid: Pool, select: str) -
     chosen = probabilities[np.arange(len(truth)), [labels.index(label) for label in truth]]
     figures = score(truth, [labels[k] for k in probabilities.argmax(axis=1)], labels)
     loss = float(-np.log(np.maximum(chosen, 1e-12)).mean())
-    return {"valid_loss": loss, **{f"valid_{name}": figures[name] for name in dict.fromkeys(("ua", select))}}
+    return {"valid_loss": loss, **{f"valid_{name}": figures.value(name) for name in dict.fromkeys(("ua", select))}}
 
 
 @torch.no_grad()

@@ -27,11 +27,9 @@ from mmpipe.pipeline.training.layers import reverse
 
 __all__ = [
     "MIN_ROWS",
-    "gaussian",
     "hsic",
     "masked_mse",
     "matching",
-    "median_distance",
     "mmd",
     "reconstruction",
 ]
@@ -42,12 +40,12 @@ batch."""
 
 
 def masked_mse(x: Tensor, target: Tensor, keep_BT: Tensor | None = None) -> Tensor:
-    """Mean squared error over the entries that are no padding (equation 2).
+    """Mean squared error over the entries that are not padding (equation 2).
 
     Args:
         x: [B, D], or [B, T, D] with a mask.
         target: of the shape of x.
-        keep_BT: bool, true where a step is no padding.
+        keep_BT: bool, true where a step is not padding.
     """
     error = (x - target).square()
     if keep_BT is None:
@@ -73,12 +71,12 @@ def _squared_distances(p_PZ: Tensor, q_QZ: Tensor) -> Tensor:
     return (p_PZ.square().sum(1)[:, None] + q_QZ.square().sum(1) - 2 * products_PQ).clamp(min=0)
 
 
-def median_distance(x_BZ: Tensor) -> Tensor:
+def _median_distance(x_BZ: Tensor) -> Tensor:
     """Median of the distances between rows: a bandwidth. Detached, and never zero."""
     return torch.pdist(x_BZ.detach()).quantile(0.5).clamp(min=1e-6)
 
 
-def gaussian(p_PZ: Tensor, q_QZ: Tensor, sigma: Tensor | float, scales: Sequence[float] = (1.0,)) -> Tensor:
+def _gaussian(p_PZ: Tensor, q_QZ: Tensor, sigma: Tensor | float, scales: Sequence[float] = (1.0,)) -> Tensor:
     """Gaussian kernel of all pairs [P, Q] (equation 4); of several `scales` the mean over sigma times each."""
     exponents_PQ = -_squared_distances(p_PZ, q_QZ) / (2 * sigma**2)
     return torch.stack([torch.exp(exponents_PQ / scale**2) for scale in scales]).mean(dim=0)
@@ -99,9 +97,9 @@ def mmd(p_PZ: Tensor, q_QZ: Tensor, sigma: Tensor | float | None = None, scales:
         scales: multiples of the bandwidth, whose kernels are averaged.
     """
     if sigma is None:
-        sigma = median_distance(torch.cat([p_PZ, q_QZ]))
-    within = [_mean_off_diagonal(gaussian(x, x, sigma, scales)) for x in (p_PZ, q_QZ)]
-    return within[0] + within[1] - 2 * gaussian(p_PZ, q_QZ, sigma, scales).mean()
+        sigma = _median_distance(torch.cat([p_PZ, q_QZ]))
+    within = [_mean_off_diagonal(_gaussian(x, x, sigma, scales)) for x in (p_PZ, q_QZ)]
+    return within[0] + within[1] - 2 * _gaussian(p_PZ, q_QZ, sigma, scales).mean()
 
 
 def hsic(p_BZ: Tensor, q_BZ: Tensor, sigma: float | None = None, scales: Sequence[float] = (1.0,)) -> Tensor:
@@ -115,7 +113,7 @@ def hsic(p_BZ: Tensor, q_BZ: Tensor, sigma: float | None = None, scales: Sequenc
     """
     rows = len(p_BZ)
     others = 1 - torch.eye(rows, dtype=p_BZ.dtype, device=p_BZ.device)
-    k_BB, l_BB = (gaussian(x, x, sigma or median_distance(x), scales) * others for x in (p_BZ, q_BZ))
+    k_BB, l_BB = (_gaussian(x, x, sigma or _median_distance(x), scales) * others for x in (p_BZ, q_BZ))
     trace = (k_BB * l_BB).sum()
     sums = k_BB.sum() * l_BB.sum() / ((rows - 1) * (rows - 2))
     cross = k_BB.sum(0) @ l_BB.sum(0) * 2 / (rows - 2)
@@ -139,9 +137,9 @@ def matching(latents: Mapping[str, Tensor], config: TrainConfig) -> tuple[Tensor
 
 
 def _match(p_BZ: Tensor, q_BZ: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    sigma, scales = config.bandwidth or median_distance(torch.cat([p_BZ, q_BZ])), config.kernels
+    sigma, scales = config.bandwidth or _median_distance(torch.cat([p_BZ, q_BZ])), config.kernels
     if config.matching == "sample":
-        kernel_BB = gaussian(p_BZ, q_BZ, sigma, scales)
+        kernel_BB = _gaussian(p_BZ, q_BZ, sigma, scales)
         return 2 - 2 * kernel_BB.diagonal().mean(), 2 * _mean_off_diagonal(kernel_BB) - 2
     pair = mmd(p_BZ, q_BZ, sigma, scales)
     if config.matching == "hsic":

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmpipe.core.errors import TrainingError
-from mmpipe.pipeline.training.autoencoders import SIZES, SequenceAutoEncoder, VectorAutoEncoder
+from mmpipe.pipeline.training.autoencoders import SIZES, SequenceAutoEncoder, VectorAutoEncoder, make_auto_encoder
 from mmpipe.pipeline.training.config import TrainConfig
 
 __all__ = ["EmotionModel", "Network", "Output"]
@@ -31,7 +31,7 @@ class Output:
     Attributes:
         logits: [B, K].
         latents: [B, Z] by modality.
-        reconstructions: by modality `a` [B, D]; `v` and `l` [B, T, D], reversed; empty unless asked for.
+        reconstructions: by modality, of a vector [B, D], of a sequence [B, T, D], reversed; empty unless asked for.
     """
 
     logits: Tensor
@@ -74,14 +74,7 @@ class EmotionModel(Network):
         super().__init__()
         size = SIZES[config.size]
         self.widths = {name: widths[name] for name in config.modalities}
-        steps = {"v": config.faces, "l": config.words}
-        encoders: dict[str, VectorAutoEncoder | SequenceAutoEncoder] = {}
-        for name, width in self.widths.items():
-            if name == "a":
-                encoders[name] = VectorAutoEncoder(width, size.acoustic, size.latent)
-            else:
-                layers = size.visual if name == "v" else size.lexical
-                encoders[name] = SequenceAutoEncoder(steps[name], width, layers, size.latent, config.dropout)
+        encoders = {m.letter: make_auto_encoder(m, self.widths[m.letter], config) for m in config.chosen_modalities}
         self.num_classes = num_classes
         self.auto_encoders = nn.ModuleDict(encoders)
         self.classifier = nn.Sequential(
@@ -100,8 +93,8 @@ class EmotionModel(Network):
         """Latents and logits of a batch, and its reconstructions if asked for.
 
         Args:
-            features: normalised, by modality: `a` [B, D]; `v` and `l` [B, T, D].
-            keep: bool [B, T] of `v` and `l`: true for the first steps, false for the padding behind them.
+            features: normalised, by modality: vectors [B, D], sequences [B, T, D].
+            keep: bool [B, T] of sequences: true for the first steps, false for the padding after them.
             reconstruct: whether to decode.
 
         Raises:

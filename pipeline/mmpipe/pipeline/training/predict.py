@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.manifests.contract import Prepared
@@ -14,36 +17,50 @@ from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
 from mmpipe.pipeline.training.data.dataset import Dataset, load_dataset
-from mmpipe.pipeline.training.ensemble import Ensemble
+from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
 
-__all__ = ["extract_clip"]
+__all__ = ["predict"]
 
 
-def extract_clip(ensemble: Ensemble, clip: Path, text: str | None = None, transcript: Path | None = None) -> Dataset:
-    """A dataset of one utterance: the whole clip, through the stages that the model reads, in a temporary store.
+def predict(
+    model: Path, clip: Path, text: str | None = None, transcript: Path | None = None, *, device: str = "cpu"
+) -> dict[str, float]:
+    """Class probabilities of a clip, by label, the most probable first.
 
     Args:
-        ensemble: its provenance says which extractors, options and weights.
-        clip: a film or a sound file.
+        model: a run folder of `mmpipe train` (the mean of its models), or a fold's.
+        clip: a video or audio file.
         text: what is said.
         transcript: or a file that says it; its words keep their times.
+        device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
 
     Raises:
-        UsageError: the clip or the transcript does not exist, both text and transcript are given, or the model
-            needs what is not given.
+        UsageError: the clip or the transcript does not exist, both text and transcript are given, the model needs what
+            is not given, or the device does not exist here.
         TrainingError: the features cannot be made (no face, media that cannot be read, ...), or not as the model's.
-        WeightsError: an extractor's weights are missing.
+        WeightsError: the folder does not hold a model, or an extractor's weights are missing.
     """
+    device = pick_device(device)
+    ensemble = load_ensemble(model, device)
+    dataset = _extract(ensemble, clip, text, transcript, device)
+    probabilities = ensemble.predict(dataset, np.array([0]))[0]
+    answer = {label: float(p) for label, p in zip(ensemble.labels, probabilities, strict=True)}
+    return dict(sorted(answer.items(), key=lambda item: -item[1]))
+
+
+def _extract(ensemble: Ensemble, clip: Path, text: str | None, transcript: Path | None, device: str) -> Dataset:
+    """A dataset of one utterance: the whole clip, through the stages that the model reads, in a temporary store."""
     if ensemble.config.normalise == "speaker":
         raise UsageError(
             "this model normalises each speaker by the speaker's other utterances, which a single clip lacks: extract "
             "a store of all clips and use `mmpipe evaluate`, or train with normalise=corpus"
         )
     utterance = _utterance(ensemble, clip, text, transcript)
-    specs = [_spec(stage, made) for stage, made in ensemble.provenance.items()]
+    specs = [_spec(stage, made, device) for stage, made in ensemble.provenance.items()]
     with tempfile.TemporaryDirectory(prefix="mmpipe-predict-") as folder, LocalEngine(1) as engine:
         planned = plan_extraction(to_table([utterance]), "clip", clip.resolve().parent, Path(folder) / "store", specs)
         store = FeatureStore(run_plan(planned, engine).store)
@@ -56,10 +73,10 @@ def extract_clip(ensemble: Ensemble, clip: Path, text: str | None = None, transc
         return dataset
 
 
-def _spec(stage: str, made: dict[str, Any]) -> StageSpec:
-    """The stage as the provenance tells it."""
+def _spec(stage: str, made: dict[str, Any], device: str) -> StageSpec:
+    """The stage as the provenance says it was made."""
     options = {name: value for name, value in made["config"].items() if name != "transcode_fallback"}
-    return StageSpec(
+    spec = StageSpec(
         stage,
         made["extractor"],
         options,
@@ -67,22 +84,23 @@ def _spec(stage: str, made: dict[str, Any]) -> StageSpec:
         made.get("precision", "float32"),
         bool(made["config"].get("transcode_fallback", False)),
     )
+    return replace(spec, device=device) if spec.kind.runs_on_device else spec
 
 
 def _utterance(ensemble: Ensemble, clip: Path, text: str | None, transcript: Path | None) -> Utterance:
-    kind, needed = clip.suffix.lower(), ensemble.config.modalities
+    kind, needed = clip.suffix.lower(), {modality.source for modality in ensemble.config.chosen_modalities}
     if not clip.is_file():
         raise UsageError(f"the clip {clip} does not exist")
     if kind not in VIDEO_ENDINGS + AUDIO_ENDINGS:
         raise UsageError(f"the clip {clip} ends in {kind!r}: expected {' '.join(VIDEO_ENDINGS + AUDIO_ENDINGS)}")
-    if "v" in needed and kind in AUDIO_ENDINGS:
-        raise UsageError(f"the model looks at faces, {clip} is sound alone: name a film, or a model of a,l")
+    if "faces" in needed and kind in AUDIO_ENDINGS:
+        raise UsageError(f"the model looks at faces, {clip} is audio alone: name a video, or a model without faces")
     if text is not None and transcript is not None:
         raise UsageError("--text and --vtt both say what is said: give one of them")
     words: tuple[Word, ...] | None = None
     if transcript is not None:
         text, words = _read(transcript)
-    if "l" in needed and not (text or "").strip():
+    if "text" in needed and not (text or "").strip():
         raise UsageError("the model reads words: give them with --text WORDS or --vtt FILE")
     span = MediaSpan(clip.name)
     video = span if kind in VIDEO_ENDINGS else None
@@ -95,6 +113,6 @@ def _read(path: Path) -> tuple[str, tuple[Word, ...] | None]:
     prepared = Prepared()
     found = read_transcript(path.resolve().parent, path.resolve(), prepared)
     if not found.text:
-        told = "; ".join(problem.message for problem in prepared.problems) or "it holds no words"
-        raise UsageError(f"the transcript {path} cannot be used: {told}")
+        reasons = "; ".join(problem.message for problem in prepared.problems) or "it holds no words"
+        raise UsageError(f"the transcript {path} cannot be used: {reasons}")
     return found.text, found.words or None

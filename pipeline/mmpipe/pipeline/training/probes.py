@@ -6,6 +6,7 @@ regression; every speaker is predicted by a model that never heard or saw that s
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,31 @@ import numpy.typing as npt
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.training.modalities import MODALITIES
 
-__all__ = ["MODALITIES", "linear_probes", "pooled_features"]
-
-MODALITIES = {"audio": "audio", "faces": "expression", "text": "text"}
-"""The stage that a probe of each modality reads."""
+__all__ = ["Probe", "linear_probes"]
 
 
-def pooled_features(store: FeatureStore, stage: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class Probe:
+    """What a linear probe of one modality reaches.
+
+    Attributes:
+        ua: unweighted average recall in [0, 1], pooled over held-out sessions.
+        chance: 1 / number of labels.
+        n: utterances.
+    """
+
+    ua: float
+    chance: float
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def _pooled_features(store: FeatureStore, stage: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """One vector an utterance, and which utterances have one.
 
     Args:
@@ -40,11 +58,11 @@ def pooled_features(store: FeatureStore, stage: str) -> tuple[npt.NDArray[np.flo
     return features, usable
 
 
-def linear_probes(store: FeatureStore) -> dict[str, dict[str, Any]]:
+def linear_probes(store: FeatureStore) -> dict[str, Probe]:
     """Unweighted average recall of a linear probe on each modality of a labelled store.
 
     Returns:
-        modality -> `ua` in [0, 1] pooled over held-out sessions, `chance` (1 / number of labels), `n` utterances.
+        By source of the modality: audio, faces, text.
 
     Raises:
         TrainingError: fewer than two sessions or labels.
@@ -57,9 +75,9 @@ def linear_probes(store: FeatureStore) -> dict[str, dict[str, Any]]:
     if len(set(labels[labels != ""])) < 2 or len(set(groups)) < 2:
         raise TrainingError(f"a probe of {store.path} needs two labels and two sessions or speakers at least")
     return {
-        modality: _probe(*pooled_features(store, stage), labels, groups)
-        for modality, stage in MODALITIES.items()
-        if stage in store.stages
+        modality.source: _probe(*_pooled_features(store, modality.stage), labels, groups)
+        for modality in MODALITIES.values()
+        if modality.stage in store.stages
     }
 
 
@@ -68,7 +86,7 @@ def _probe(
     usable: npt.NDArray[np.bool_],
     labels: npt.NDArray[Any],
     groups: npt.NDArray[Any],
-) -> dict[str, Any]:
+) -> Probe:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import recall_score
     from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
@@ -78,8 +96,8 @@ def _probe(
     rows = usable & (labels != "")
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
     predicted = cross_val_predict(model, features[rows], labels[rows], groups=groups[rows], cv=LeaveOneGroupOut())
-    return {
-        "ua": float(recall_score(labels[rows], predicted, average="macro", zero_division=0)),
-        "chance": 1 / len(set(labels[rows])),
-        "n": int(rows.sum()),
-    }
+    return Probe(
+        ua=float(recall_score(labels[rows], predicted, average="macro", zero_division=0)),
+        chance=1 / len(set(labels[rows])),
+        n=int(rows.sum()),
+    )

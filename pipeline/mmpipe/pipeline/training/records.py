@@ -7,13 +7,13 @@ import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
 from mmpipe.core.parquet import write_parquet
+from mmpipe.pipeline.training.results import FoldResult
 
 __all__ = ["write_events", "write_history", "write_predictions"]
 
@@ -29,30 +29,30 @@ _PREDICTIONS = pa.schema(
 )
 
 
-def write_history(path: Path, done: Sequence[dict[str, Any]]) -> None:
+def write_history(path: Path, done: Sequence[FoldResult]) -> None:
     """One line an epoch of every fold, as CSV.
 
     Args:
         path: the file.
-        done: what fold.json holds, by fold.
+        done: results by seed and fold.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["seed", "fold", *done[0]["history"][0]], lineterminator="\n")
+    writer = csv.DictWriter(text, ["seed", "fold", *done[0].history[0]], lineterminator="\n")
     writer.writeheader()
     for fold in done:
-        for row in fold["history"]:
+        for row in fold.history:
             figures = {name: value if name == "epoch" else f"{value:.6g}" for name, value in row.items()}
-            writer.writerow({"seed": fold["seed"], "fold": fold["name"], **figures})
+            writer.writerow({"seed": fold.seed, "fold": fold.name, **figures})
     write_bytes(path, text.getvalue().encode())
 
 
-def write_predictions(path: Path, done: Sequence[dict[str, Any]], labels: Sequence[str]) -> None:
+def write_predictions(path: Path, done: Sequence[FoldResult], labels: Sequence[str]) -> None:
     """One row a test utterance of every fold, as Parquet; `labels` orders the probabilities."""
-    rows = [{"fold": fold["name"], "seed": fold["seed"], **row} for fold in done for row in fold["predictions"]]
+    rows = [{"fold": fold.name, "seed": fold.seed, **row.to_json()} for fold in done for row in fold.predictions]
     write_parquet(path, pa.Table.from_pylist(rows, schema=_PREDICTIONS), {"labels": list(labels)})
 
 
-def write_events(folder: Path, done: Sequence[dict[str, Any]]) -> None:
+def write_events(folder: Path, done: Sequence[FoldResult]) -> None:
     """The figures of every epoch as TensorBoard event files, one folder a fold; earlier ones are replaced.
 
     Raises:
@@ -64,8 +64,8 @@ def write_events(folder: Path, done: Sequence[dict[str, Any]]) -> None:
         raise UsageError("TensorBoard logs need the package tensorboard: pip install 'mmpipe[tensorboard]'") from error
     shutil.rmtree(folder, ignore_errors=True)
     for fold in done:
-        with SummaryWriter(str(folder / f"seed-{fold['seed']}" / fold["name"])) as writer:
-            for row in fold["history"]:
+        with SummaryWriter(str(folder / f"seed-{fold.seed}" / fold.name)) as writer:
+            for row in fold.history:
                 for name, value in row.items():
                     if name != "epoch":
                         writer.add_scalar(name, value, int(row["epoch"]))

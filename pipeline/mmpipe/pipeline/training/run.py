@@ -17,20 +17,132 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.core.files import write_json
+from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset
+from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
 from mmpipe.pipeline.training.fold import FoldJob, FoldReport
 from mmpipe.pipeline.training.loop import Pool
 from mmpipe.pipeline.training.metrics import score, summarise
 from mmpipe.pipeline.training.records import write_events, write_history, write_predictions
+from mmpipe.pipeline.training.requests import Sources, TrainRequest
+from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows
 
-__all__ = ["train"]
+__all__ = ["TrainRun", "plan_run", "train"]
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """A run whose stores have been read and whose folds are known, but that has not begun.
+
+    Attributes:
+        request: what is asked for.
+        data: what it trains on.
+        device: `cpu` or `cuda`.
+    """
+
+    request: TrainRequest
+    data: TrainInput
+    device: str
+
+    @cached_property
+    def jobs(self) -> tuple[FoldJob, ...]:
+        """The folds of every seed, in the order in which they are trained."""
+        config, request = self.request.config, self.request
+        return tuple(
+            FoldJob(
+                config.model_copy(update={"seed": seed}),
+                self.data,
+                fold,
+                (request.out if request.seeds == 1 else request.out / f"seed-{seed}") / fold.name,
+                self.device,
+                request.save_seconds,
+            )
+            for seed in range(config.seed, config.seed + request.seeds)
+            for fold in self.data.folds
+        )
+
+    @property
+    def unfinished(self) -> tuple[FoldJob, ...]:
+        """Folds that no equal run has trained yet."""
+        return tuple(job for job in self.jobs if not job.finished)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all folds and seeds, if none stops early."""
+        return self.request.config.epochs * len(self.jobs)
+
+    def run(
+        self,
+        report: FoldReport = lambda fold, row: None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> RunResult:
+        """Train every fold and write the run folder. Finished folds of an equal run are taken over.
+
+        Args:
+            report: called with the figures of every epoch.
+            note: called with a sentence where a fold is taken over, or trained again, and why.
+
+        Raises:
+            TrainingError: see `fit`.
+            UsageError: TensorBoard is asked for and not installed.
+        """
+        began, out = time.perf_counter(), self.request.out
+        _note_small(self.data, self.request.config, note)
+        done = [job.run(report, note) for job in self.jobs]
+        result = self._result(done, time.perf_counter() - began)
+        write_history(out / "history.csv", done)
+        write_predictions(out / "predictions.parquet", done, self.data.labels)
+        if self.request.tensorboard:
+            write_events(out / "tensorboard", done)
+        write_json(out / "run.json", result.to_json())
+        return result
+
+    def _result(self, done: list[FoldResult], seconds: float) -> RunResult:
+        data, answers = self.data, [fold.answers for fold in done]
+        truth, predicted = ([label for fold in answers for label in getattr(fold, k)] for k in ("truth", "predicted"))
+        return RunResult(
+            name=self.request.out.name,
+            objective="supervised" if data.unlabeled is None else "semi",
+            config=self.request.config,
+            seeds=self.request.seeds,
+            labels=data.labels,
+            folds=tuple(fold.scores for fold in done),
+            pooled=score(truth, predicted, data.labels),
+            summary=summarise(answers, data.labels),
+            features=data.labeled.provenance,
+            excluded=_excluded(data.labeled),
+            unlabeled=None if data.unlabeled is None else _rows_of(data.unlabeled),
+            seconds=round(seconds, 1),
+        )
+
+
+def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRun:
+    """Read what a run trains on and check that it can be trained; nothing is trained yet.
+
+    Args:
+        request: what is asked for.
+        datasets: what other runs have read already.
+
+    Raises:
+        StoreError: see `load_input`.
+        TrainingError: see `load_input`; or the semi-supervised objective has a single modality.
+        UsageError: the device does not exist here.
+    """
+    device, config, sources = pick_device(request.device), request.config, request.sources
+    if sources.unlabeled is not None and len(config.modalities) < 2:
+        raise TrainingError(
+            f"unlabelled data are learnt from by matching modalities, which needs two or more; got "
+            f"{','.join(config.modalities)}: add a modality, or train supervised"
+        )
+    data = load_input(config, sources.labeled, sources.unlabeled, sources.balanced, datasets)
+    return TrainRun(request, data, device)
 
 
 def train(
@@ -46,8 +158,8 @@ def train(
     device: str = "cpu",
     tensorboard: bool = False,
     save_seconds: float = 30.0,
-) -> dict[str, Any]:
-    """Train every fold and write the run folder. Finished folds of an equal run are taken over.
+) -> RunResult:
+    """Train every fold and write the run folder: `plan_run` and `TrainRun.run` in one call.
 
     Args:
         config: hyper-parameters.
@@ -58,56 +170,17 @@ def train(
         report: called with the figures of every epoch.
         note: called with a sentence where a fold is taken over, or trained again, and why.
         seeds: trainings of each fold, with the seeds `config.seed`, `config.seed` + 1 and so on.
-        device: `cpu` or `cuda`.
+        device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         tensorboard: write event files beside the CSV.
         save_seconds: between two states of an unfinished fold.
-
-    Returns:
-        What run.json holds.
 
     Raises:
         StoreError: see `load_input`.
         TrainingError: see `load_input` and `fit`; or the semi-supervised objective has a single modality.
-        UsageError: TensorBoard is asked for and not installed.
+        UsageError: the device does not exist here, or TensorBoard is asked for and not installed.
     """
-    if unlabeled is not None and len(config.modalities) < 2:
-        raise TrainingError(
-            f"unlabelled data are learnt from by matching modalities, which needs two or more; got "
-            f"{','.join(config.modalities)}: add a modality, or train supervised"
-        )
-    began, data = time.perf_counter(), load_input(config, labeled, unlabeled, balanced)
-    _note_small(data, config, note)
-    done = []
-    for seed in range(config.seed, config.seed + seeds):
-        folder = out if seeds == 1 else out / f"seed-{seed}"
-        seeded = config.model_copy(update={"seed": seed})
-        for fold in data.folds:
-            job = FoldJob(seeded, data, fold, folder / fold.name, device, save_seconds)
-            done.append(job.run(report, note) | {"seed": seed})
-    truth, predicted = ([row[key] for fold in done for row in fold["predictions"]] for key in ("label", "predicted"))
-    result = {
-        "name": out.name,
-        "objective": "supervised" if unlabeled is None else "semi",
-        "config": config.model_dump(mode="json"),
-        "seeds": seeds,
-        "labels": list(data.labels),
-        "folds": [
-            {"name": fold["name"], "seed": fold["seed"], "best_epoch": fold["best_epoch"], **fold["test"]}
-            for fold in done
-        ],
-        "pooled": score(truth, predicted, data.labels),
-        "summary": summarise(done, data.labels),
-        "features": data.labeled.provenance,
-        "excluded": _excluded(data.labeled),
-        "unlabeled": None if data.unlabeled is None else _summary(data.unlabeled),
-        "seconds": round(time.perf_counter() - began, 1),
-    }
-    write_history(out / "history.csv", done)
-    write_predictions(out / "predictions.parquet", done, data.labels)
-    if tensorboard:
-        write_events(out / "tensorboard", done)
-    write_json(out / "run.json", result)
-    return result
+    sources = Sources(labeled, unlabeled, balanced)
+    return plan_run(TrainRequest(config, sources, out, seeds, device, tensorboard, save_seconds)).run(report, note)
 
 
 def _note_small(data: TrainInput, config: TrainConfig, note: Callable[[str], None]) -> None:
@@ -124,9 +197,5 @@ def _excluded(dataset: Dataset) -> dict[str, int]:
     return {**dataset.excluded, **({"no label": missing} if missing else {})}
 
 
-def _summary(pool: Pool) -> dict[str, Any]:
-    return {
-        "rows": len(pool.rows),
-        "utterances": len(set(pool.rows.tolist())),
-        "excluded": pool.dataset.excluded,
-    }
+def _rows_of(pool: Pool) -> UnlabeledRows:
+    return UnlabeledRows(len(pool.rows), len(set(pool.rows.tolist())), pool.dataset.excluded)

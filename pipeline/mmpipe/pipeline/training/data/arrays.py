@@ -25,11 +25,11 @@ from numpy.lib.format import open_memmap
 from mmpipe.core.errors import StoreError, TrainingError
 from mmpipe.core.parquet import fingerprint
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
-from mmpipe.pipeline.training.config import MODALITIES
+from mmpipe.pipeline.training.modalities import Modality
 
 __all__ = ["Selection", "load_arrays"]
 
-Array = npt.NDArray[Any]
+_Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Selection:
 
 
 def load_arrays(
-    store: FeatureStore, modality: str, selection: Selection, steps: int
-) -> tuple[Array, npt.NDArray[np.bool_]]:
+    store: FeatureStore, modality: Modality, selection: Selection, steps: int
+) -> tuple[_Array, npt.NDArray[np.bool_]]:
     """Features [N, T, D] and mask [N, T] of the usable rows; cut after T steps, zero on padding.
 
     Raises:
         StoreError: a shard cannot be read, or shards differ in width.
         TrainingError: features are NaN, infinite or missing; the utterance is named.
     """
-    stage = MODALITIES[modality]
+    stage = modality.stage
     made, rows = store.fingerprint([stage])[:16], fingerprint([selection.ids, selection.speakers, steps])[:16]
     folder = store.path / "logs" / "arrays" / f"{stage}-{made}-{rows}"
     if not folder.is_dir():
@@ -64,11 +64,11 @@ def load_arrays(
         for other in folder.parent.glob(f"{stage}-*"):
             if not other.name.startswith(f"{stage}-{made}"):
                 shutil.rmtree(other, ignore_errors=True)
-    features: Array = np.load(folder / "features.npy", mmap_mode="r")
+    features: _Array = np.load(folder / "features.npy", mmap_mode="r")
     return features, np.load(folder / "keep.npy")
 
 
-def _decode_into(folder: Path, store: FeatureStore, modality: str, selection: Selection, steps: int) -> Path:
+def _decode_into(folder: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> Path:
     """Decode into `folder`, which appears whole or not at all; where it lies then."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -94,12 +94,12 @@ def _scratch() -> Path:
     return Path(_SCRATCH[-1].name)
 
 
-def _decode(part: Path, store: FeatureStore, modality: str, selection: Selection, steps: int) -> None:
+def _decode(part: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> None:
     """Write features.npy and keep.npy, shard by shard."""
-    stage = MODALITIES[modality]
-    columns = ["word_index", "features"] if modality == "l" else ["features"]
+    stage = modality.stage
+    columns = [*([] if modality.index is None else [modality.index]), "features"]
     keep = np.zeros((len(selection.ids), steps), np.bool_)
-    features: Array | None = None
+    features: _Array | None = None
     first = filled = 0
     for shard in range(store.num_shards):
         number = pq.read_metadata(shard_path(store.path, stage, shard)).num_rows
@@ -130,7 +130,7 @@ def _decode(part: Path, store: FeatureStore, modality: str, selection: Selection
     np.save(part / "keep.npy", keep)
 
 
-def _normalise_speakers(features: Array, keep: npt.NDArray[np.bool_], speakers: Array) -> None:
+def _normalise_speakers(features: _Array, keep: npt.NDArray[np.bool_], speakers: _Array) -> None:
     """z-normalise the rows of each speaker by the mean and deviation of that speaker's unpadded entries."""
     for speaker in np.unique(speakers):
         rows = np.flatnonzero(speakers == speaker)
@@ -144,9 +144,9 @@ def _check(
     store: FeatureStore,
     stage: str,
     ids: Sequence[str],
-    values_SD: Array,
-    lengths: Array,
-    owner: Array,
+    values_SD: _Array,
+    lengths: _Array,
+    owner: _Array,
     first: int,
 ) -> None:
     if (finite := np.isfinite(values_SD)).all() and lengths.min() > 0:
@@ -159,25 +159,25 @@ def _check(
         what, bad = "status ok and no rows of features", ids[first + int(np.argmin(lengths))]
     raise TrainingError(
         f"{store.path}, stage {stage!r}: utterance {bad} has {what}; "
-        "delete the stage's folder and run `mmpipe extract` again to make it anew"
+        "delete the stage's folder and run `mmpipe extract` again"
     )
 
 
-def _steps(table: pa.Table, modality: str) -> tuple[Array, Array]:
-    """Features of all steps of all rows [S, D], and the number of steps of each row [N]; text by word."""
+def _steps(table: pa.Table, modality: Modality) -> tuple[_Array, _Array]:
+    """Features of all steps of all rows [S, D], and the number of steps of each row [N]; word pieces by word."""
     column = table.column("features").combine_chunks()
     lengths = np.ones(len(column), np.int64)
-    if modality != "a":
+    if modality.is_sequence:
         lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
         column = column.flatten()
-    values_SD: Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
-    if modality == "l" and len(values_SD):
-        index = table.column("word_index").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return _words(values_SD, index, lengths)
+    values_SD: _Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+    if modality.index is not None and len(values_SD):
+        index = table.column(modality.index).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return _pool(values_SD, index, lengths)
     return values_SD, lengths
 
 
-def _words(pieces_SD: Array, word_index: Array, lengths: Array) -> tuple[Array, Array]:
+def _pool(pieces_SD: _Array, word_index: _Array, lengths: _Array) -> tuple[_Array, _Array]:
     """The mean of the pieces of each word, and the number of words of each row."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
     new = (np.diff(owner) != 0) | (np.diff(word_index) != 0)

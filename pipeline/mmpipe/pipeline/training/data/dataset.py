@@ -20,14 +20,13 @@ import torch
 from torch import Tensor
 
 from mmpipe.core.errors import StoreError, TrainingError
-from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.arrays import Selection, load_arrays
 
-__all__ = ["Dataset", "Norm", "Rows", "fit_norms", "load_dataset"]
+__all__ = ["Dataset", "Datasets", "Norm", "Rows", "fit_norms", "load_dataset"]
 
-Array = npt.NDArray[Any]
+_Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 """Row numbers of a dataset."""
 
@@ -51,8 +50,9 @@ class Dataset:
     Attributes:
         ids: utterance ids.
         labels: label names, None where unlabelled.
-        features: [N, D] acoustic, [N, T, D] visual and lexical, mapped from files; zero on padding.
-        keep: bool [N, T] of visual and lexical, false on padding.
+        features: by letter of the modality, [N, D] of vectors, [N, T, D] of sequences, mapped from files; zero on
+            padding.
+        keep: bool [N, T] of sequences, false on padding.
         excluded: utterances left out, by reason.
         provenance: by stage, what made the features: extractor, config, weights, versions.
         fingerprint: one hash over the features.
@@ -60,7 +60,7 @@ class Dataset:
 
     ids: tuple[str, ...]
     labels: tuple[str | None, ...]
-    features: dict[str, Array]
+    features: dict[str, _Array]
     keep: dict[str, npt.NDArray[np.bool_]]
     excluded: dict[str, int]
     provenance: dict[str, Any]
@@ -126,14 +126,13 @@ def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
     ids = tuple(rows.column("utterance_id").to_pylist())
     speakers = tuple(s or "" for s in rows.column("speaker").to_pylist()) if config.normalise == "speaker" else None
     selection = Selection(usable, ids, speakers)
-    features: dict[str, Array] = {}
+    features: dict[str, _Array] = {}
     keep: dict[str, npt.NDArray[np.bool_]] = {}
-    for name in config.modalities:
-        steps = {"a": 1, "v": config.faces, "l": config.words}[name]
-        features[name], keep[name] = load_arrays(store, name, selection, steps)
-    if "a" in features:
-        features["a"] = features["a"][:, 0]
-        del keep["a"]
+    for modality in config.chosen_modalities:
+        x_NTD, mask_NT = load_arrays(store, modality, selection, config.steps(modality))
+        features[modality.letter] = x_NTD if modality.is_sequence else x_NTD[:, 0]
+        if modality.is_sequence:
+            keep[modality.letter] = mask_NT
     return Dataset(
         ids,
         tuple(rows.column("label").to_pylist()),
@@ -145,11 +144,26 @@ def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
     )
 
 
+class Datasets:
+    """Datasets that several runs share: each store is read once for the same modalities, lengths and normalisation."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Any, ...], Dataset] = {}
+
+    def load(self, store: FeatureStore, config: TrainConfig) -> Dataset:
+        """As `load_dataset`."""
+        shape = tuple((modality.letter, config.steps(modality)) for modality in config.chosen_modalities)
+        key = (store.path, shape, config.normalise)
+        if key not in self._held:
+            self._held[key] = load_dataset(store, config)
+        return self._held[key]
+
+
 def _provenance(store: FeatureStore, config: TrainConfig) -> dict[str, Any]:
-    """What made the features, the stage that their crops came from included."""
+    """What made the features, the stages that they follow from included."""
     described = store.info["stages"]
-    crops = [FACES] if "v" in config.modalities and FACES in described else []
-    return {stage: described[stage] for stage in [*crops, *config.stages]}
+    followed = [stage for modality in config.chosen_modalities for stage in modality.follows if stage in described]
+    return {stage: described[stage] for stage in [*followed, *config.stages]}
 
 
 def _usable(

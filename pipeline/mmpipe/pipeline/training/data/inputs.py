@@ -10,7 +10,7 @@ from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.splits import Fold, folds
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, load_dataset
+from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
 from mmpipe.pipeline.training.data.unlabeled import load_unlabeled
 from mmpipe.pipeline.training.loop import Pool
 
@@ -37,24 +37,35 @@ class TrainInput:
 
 
 def load_input(
-    config: TrainConfig, labeled: Path, unlabeled: Path | None = None, balanced: Path | None = None
+    config: TrainConfig,
+    labeled: Path,
+    unlabeled: Path | None = None,
+    balanced: Path | None = None,
+    datasets: Datasets | None = None,
 ) -> TrainInput:
     """Read stores, folds and the balanced list, and check that they go together.
+
+    Args:
+        config: modalities, lengths, protocol, seed of the folds.
+        labeled: the labelled store.
+        unlabeled: the unlabelled store, if any.
+        balanced: its balanced list; None draws from all its usable rows.
+        datasets: what other runs have read already; None reads all stores.
 
     Raises:
         StoreError: a store or the list cannot be read.
         TrainingError: no usable rows, fewer than two labels, a fold without train, validation or test rows,
             or stores of different features.
     """
-    store = FeatureStore(labeled)
-    dataset = load_dataset(store, config)
+    store, datasets = FeatureStore(labeled), datasets or Datasets()
+    dataset = datasets.load(store, config)
     labels = tuple(sorted({label for label in dataset.labels if label is not None}))
     if len(labels) < 2:
         raise TrainingError(
             f"training needs two labels or more; the usable utterances of {labeled} have {', '.join(labels) or 'none'}"
         )
     cut = tuple(_cut(fold, dataset) for fold in folds(store.manifest(), config.protocol, config.seed))
-    pool = None if unlabeled is None else load_unlabeled(unlabeled, balanced, config, dataset)
+    pool = None if unlabeled is None else load_unlabeled(unlabeled, balanced, config, dataset, datasets)
     identity = {"labelled features": dataset.fingerprint}
     if pool is not None:
         identity["unlabelled features"] = pool.dataset.fingerprint

@@ -14,13 +14,15 @@ from mmpipe.core.parquet import read_metadata
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Rows, fit_norms, load_dataset
+from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Rows, fit_norms
 from mmpipe.pipeline.training.loop import Pool
 
 __all__ = ["load_unlabeled"]
 
 
-def load_unlabeled(path: Path, balanced: Path | None, config: TrainConfig, labeled: Dataset) -> Pool:
+def load_unlabeled(
+    path: Path, balanced: Path | None, config: TrainConfig, labeled: Dataset, datasets: Datasets
+) -> Pool:
     """Rows to draw unlabelled batches from, normalised by the statistics of all usable rows of their store.
 
     Args:
@@ -28,7 +30,8 @@ def load_unlabeled(path: Path, balanced: Path | None, config: TrainConfig, label
         balanced: a list of `mmpipe balance-unlabeled`: its rows are drawn, with its repeats; None draws from
             all usable rows.
         config: modalities and lengths.
-        labeled: the labelled rows that they stand beside.
+        labeled: the labelled rows that they are trained with.
+        datasets: what has been read already.
 
     Raises:
         StoreError: the store or the list cannot be read.
@@ -36,7 +39,7 @@ def load_unlabeled(path: Path, balanced: Path | None, config: TrainConfig, label
             or other features.
     """
     store = FeatureStore(path)
-    dataset = load_dataset(store, config)
+    dataset = datasets.load(store, config)
     if dataset.widths != labeled.widths:
         name = next(name for name, width in labeled.widths.items() if dataset.widths[name] != width)
         raise TrainingError(

@@ -22,16 +22,16 @@ import pyarrow.parquet as pq
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
 from mmpipe.pipeline.training.config import TrainConfig, make_config
+from mmpipe.pipeline.training.data.dataset import Datasets
 from mmpipe.pipeline.training.experiments.figures import draw
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS, Cell, Experiment
 from mmpipe.pipeline.training.fold import FoldReport
 from mmpipe.pipeline.training.metrics import METRICS
-from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.training.requests import Sources, TrainRequest
+from mmpipe.pipeline.training.results import RunResult
+from mmpipe.pipeline.training.run import TrainRun, plan_run
 
-__all__ = ["Grid", "find_experiment", "run_grid"]
-
-Result = dict[str, Any]
-"""What run.json holds."""
+__all__ = ["Grid", "GridRun", "find_experiment", "plan_grid", "run_grid", "table_rows"]
 
 
 def find_experiment(name: str) -> Experiment:
@@ -54,17 +54,13 @@ class Grid:
     Attributes:
         name: such as `table-7`.
         base: hyper-parameters of all cells.
-        labeled: the labelled store.
-        unlabeled: the unlabelled store; None if no cell needs it.
-        balanced: its balanced list.
+        sources: labelled store, unlabelled store and balanced list; the latter two are None if no cell needs them.
         out: folder of the runs and of the table.
     """
 
     name: str
     base: TrainConfig
-    labeled: Path
-    unlabeled: Path | None
-    balanced: Path | None
+    sources: Sources
     out: Path
 
     @property
@@ -75,9 +71,61 @@ class Grid:
     def config(self, cell: Cell) -> TrainConfig:
         """The hyper-parameters of a cell."""
         changes: dict[str, Any] = {"modalities": tuple(cell.modalities), **cell.changes}
-        if cell.semi and cell.share < 1 and self.balanced is not None:
-            changes["unlabeled_rows"] = max(4, round(cell.share * pq.read_metadata(self.balanced).num_rows))
+        if cell.semi and cell.share < 1 and self.sources.balanced is not None:
+            changes["unlabeled_rows"] = max(4, round(cell.share * pq.read_metadata(self.sources.balanced).num_rows))
         return make_config(**(self.base.model_dump() | changes))
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """A grid whose stores have been read, but that has not begun.
+
+    Attributes:
+        grid: what it repeats.
+        runs: one a cell.
+    """
+
+    grid: Grid
+    runs: tuple[TrainRun, ...]
+
+    def run(
+        self,
+        report: FoldReport = lambda fold, row: None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> list[RunResult]:
+        """Run every cell and write the table as Markdown, CSV and PNG.
+
+        Returns:
+            By cell.
+
+        Raises:
+            TrainingError: see `TrainRun.run`.
+        """
+        grid, results = self.grid, []
+        for cell, run in zip(grid.experiment.cells, self.runs, strict=True):
+            note(f"{grid.name}: {', '.join(cell.labels)} -> {run.request.out}")
+            results.append(run.run(report, note))
+        header, rows = table_rows(grid.experiment, results)
+        write_bytes(grid.out / f"{grid.name}.md", _markdown(grid, header, rows, results).encode())
+        write_bytes(grid.out / f"{grid.name}.csv", _csv(grid.experiment, results).encode())
+        write_bytes(grid.out / f"{grid.name}.png", draw(grid.experiment, results, grid.out))
+        return results
+
+
+def plan_grid(grid: Grid, *, seeds: int = 1, device: str = "cpu", save_seconds: float = 30.0) -> GridRun:
+    """Read what the cells train on, each store once for cells of the same modalities; nothing is trained yet.
+
+    Raises:
+        StoreError, TrainingError, UsageError: see `plan_run`.
+    """
+    datasets, runs = Datasets(), []
+    for cell in grid.experiment.cells:
+        sources = grid.sources if cell.semi else Sources(grid.sources.labeled)
+        request = TrainRequest(
+            grid.config(cell), sources, grid.out / cell.run, seeds, device, save_seconds=save_seconds
+        )
+        runs.append(plan_run(request, datasets))
+    return GridRun(grid, tuple(runs))
 
 
 def run_grid(
@@ -88,41 +136,12 @@ def run_grid(
     seeds: int = 1,
     device: str = "cpu",
     save_seconds: float = 30.0,
-) -> list[Result]:
-    """Run every cell and write the table as Markdown, CSV and PNG.
-
-    Returns:
-        What run.json holds, by cell.
-
-    Raises:
-        TrainingError: see `train`.
-    """
-    results = []
-    for cell in grid.experiment.cells:
-        note(f"{grid.name}: {', '.join(cell.labels)} -> {grid.out / cell.run}")
-        unlabeled, balanced = (grid.unlabeled, grid.balanced) if cell.semi else (None, None)
-        results.append(
-            train(
-                grid.config(cell),
-                grid.labeled,
-                grid.out / cell.run,
-                unlabeled,
-                balanced,
-                report,
-                note,
-                seeds=seeds,
-                device=device,
-                save_seconds=save_seconds,
-            )
-        )
-    header, rows = table_rows(grid.experiment, results)
-    write_bytes(grid.out / f"{grid.name}.md", _markdown(grid, header, rows, results).encode())
-    write_bytes(grid.out / f"{grid.name}.csv", _csv(grid.experiment, results).encode())
-    write_bytes(grid.out / f"{grid.name}.png", draw(grid.experiment, results, grid.out))
-    return results
+) -> list[RunResult]:
+    """Plan a grid, run every cell and write the table: `plan_grid` and `GridRun.run` in one call."""
+    return plan_grid(grid, seeds=seeds, device=device, save_seconds=save_seconds).run(report, note)
 
 
-def table_rows(experiment: Experiment, results: list[Result]) -> tuple[list[str], list[list[str]]]:
+def table_rows(experiment: Experiment, results: list[RunResult]) -> tuple[list[str], list[list[str]]]:
     """Header and rows in per cent: figure ± deviation [95 % interval], and the paper's."""
     header = [*experiment.columns]
     for metric in experiment.metrics:
@@ -131,16 +150,16 @@ def table_rows(experiment: Experiment, results: list[Result]) -> tuple[list[str]
     for cell, result in zip(experiment.cells, results, strict=True):
         row = list(cell.labels)
         for metric in experiment.metrics:
-            s = {name: 100 * value for name, value in result["summary"][metric].items()}
+            s = {name: 100 * value for name, value in result.summary[metric].to_json().items()}
             paper = f"{cell.paper[metric]:.1f}" if metric in cell.paper else "-"
             row += [f"{s['mean']:.1f} ± {s['std']:.1f}", f"{s['low']:.1f} to {s['high']:.1f}", paper]
         rows.append(row)
     return header, rows
 
 
-def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: list[Result]) -> str:
-    number, config, folds = results[0]["pooled"]["n"], grid.base, len(results[0]["folds"])
-    seeds = results[0]["seeds"]
+def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: list[RunResult]) -> str:
+    number, config, folds = results[0].pooled.n, grid.base, len(results[0].folds)
+    seeds = results[0].seeds
     spread = f"{seeds} seeds" if seeds > 1 else f"{folds} folds"
     lines = [
         f"# {grid.name.replace('-', ' ').capitalize()}: {grid.experiment.title}",
@@ -149,22 +168,23 @@ def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: lis
         "| " + " | ".join("---" for _ in header) + " |",
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
-        f"Per cent; ± is the deviation over {spread}; intervals draw the {number // seeds} test utterances anew. "
-        f"Store {grid.labeled.name}, size {config.size}, protocol {config.protocol}, matching {config.matching}, "
-        f"{config.epochs} epochs, seed {config.seed}. The paper's figures are of its own features and all of its data.",
+        f"Per cent; ± is the deviation over {spread}; intervals draw the {number // seeds} test utterances again. "
+        f"Store {grid.sources.labeled.name}, size {config.size}, protocol {config.protocol}, "
+        f"matching {config.matching}, {config.epochs} epochs, seed {config.seed}. "
+        "The paper's figures are of its own features and all of its data.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _csv(experiment: Experiment, results: list[Result]) -> str:
+def _csv(experiment: Experiment, results: list[RunResult]) -> str:
     text = io.StringIO()
     fields = [*experiment.columns, "metric", "mean", "std", "low", "high", "paper"]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
     for cell, result in zip(experiment.cells, results, strict=True):
         for metric in experiment.metrics:
-            figures = [f"{result['summary'][metric][name]:.6f}" for name in ("mean", "std", "low", "high")]
+            figures = [f"{value:.6f}" for value in result.summary[metric].to_json().values()]
             paper = f"{cell.paper[metric] / 100:.3f}" if metric in cell.paper else ""
             writer.writerow([*cell.labels, metric, *figures, paper])
     return text.getvalue()

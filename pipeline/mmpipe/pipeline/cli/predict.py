@@ -1,0 +1,39 @@
+"""`mmpipe predict`: what a trained model says of a clip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmpipe.pipeline.cli.console import table
+from mmpipe.pipeline.cli.options import Device
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run folder of `mmpipe train` (mean of its models), or one fold's.")],
+    clip: Annotated[Path, typer.Argument(help="A video or audio file.")],
+    text: Annotated[str | None, typer.Option(help="What is said.")] = None,
+    vtt: Annotated[
+        Path | None, typer.Option(help="What is said, as a file: WebVTT, SubRip, TextGrid or plain text.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    device: Annotated[Device, typer.Option(help="Where the models run.")] = Device.AUTO,
+) -> None:
+    """From a clip to class probabilities, with the extraction settings that the model was trained on."""
+    from mmpipe.pipeline.training.predict import predict as predict_clip
+
+    answer = predict_clip(model, clip, text, vtt, device=device.value)
+    if json_:
+        rounded = {label: round(probability, 6) for label, probability in answer.items()}
+        print(json.dumps({"clip": str(clip), "probabilities": rounded}, ensure_ascii=False))
+        return
+    table(
+        f"{clip.name} by {model}",
+        ["label", "probability", ""],
+        ((label, f"{p:.3f}", "█" * round(30 * p)) for label, p in answer.items()),
+    )

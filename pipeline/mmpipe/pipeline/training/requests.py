@@ -1,0 +1,111 @@
+"""What a training is asked for: stores, balanced list, run folder, with the places where commands put them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.training.config import TrainConfig
+
+__all__ = ["Sources", "TrainRequest", "balanced_path", "find_sources", "find_store"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a run reads.
+
+    Attributes:
+        labeled: the labelled store.
+        unlabeled: the unlabelled store; None trains supervised.
+        balanced: a list of `mmpipe balance-unlabeled`; None draws from all usable rows of `unlabeled`.
+    """
+
+    labeled: Path
+    unlabeled: Path | None = None
+    balanced: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """A cross-validated run to make.
+
+    Attributes:
+        config: hyper-parameters.
+        sources: what it reads.
+        out: the run folder.
+        seeds: trainings of each fold, with the seeds `config.seed`, `config.seed` + 1 and so on.
+        device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        tensorboard: write event files beside the CSV.
+        save_seconds: between two states of an unfinished fold.
+    """
+
+    config: TrainConfig
+    sources: Sources
+    out: Path
+    seeds: int = 1
+    device: str = "cpu"
+    tensorboard: bool = False
+    save_seconds: float = 30.0
+
+
+def find_store(given: Path | None, dataset: str, *, sample: bool = False) -> Path:
+    """The store `given`, else where `mmpipe extract` writes that of the dataset.
+
+    Raises:
+        UsageError: it does not exist.
+    """
+    path = given or Path("features") / (f"{dataset}-sample" if sample else dataset)
+    if not path.is_dir():
+        flag = " --sample" if sample else ""
+        raise UsageError(
+            f"the feature store {path} does not exist: make it with `mmpipe extract --dataset {dataset}{flag}`"
+        )
+    return path
+
+
+def balanced_path(unlabeled: Path) -> Path:
+    """Where `mmpipe balance-unlabeled` writes the list of a store.
+
+    Example:
+        >>> balanced_path(Path("features/ami")).as_posix()
+        'balanced/ami.parquet'
+    """
+    return Path("balanced") / f"{unlabeled.name}.parquet"
+
+
+def find_sources(
+    labeled: Path | None = None,
+    unlabeled: Path | None = None,
+    balanced: Path | None = None,
+    *,
+    semi: bool = True,
+    sample: bool = False,
+    corpus: str = "iemocap",
+) -> Sources:
+    """The stores and the list that are given, else those that the commands write.
+
+    Args:
+        labeled: the labelled store; None is that of `corpus`.
+        unlabeled: the unlabelled store; None is that of AMI.
+        balanced: its balanced list.
+        semi: whether unlabelled data are used.
+        sample: whether the default stores are those of the sample corpora.
+        corpus: the labelled corpus.
+
+    Raises:
+        UsageError: one does not exist; or a supervised run names unlabelled data.
+    """
+    labeled = find_store(labeled, corpus, sample=sample)
+    if not semi:
+        if unlabeled or balanced:
+            raise UsageError("a supervised run uses the labelled store alone: leave out --unlabeled and --balanced")
+        return Sources(labeled)
+    unlabeled = find_store(unlabeled, "ami", sample=sample)
+    balanced = balanced or balanced_path(unlabeled)
+    if not balanced.is_file():
+        raise UsageError(
+            f"the balanced list {balanced} does not exist: make it with `mmpipe balance-unlabeled`, "
+            "or give --supervised"
+        )
+    return Sources(labeled, unlabeled, balanced)

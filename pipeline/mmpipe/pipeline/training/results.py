@@ -1,0 +1,223 @@
+"""What a training gives: a fold, a run. Both are read from and written to JSON by themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary
+
+__all__ = ["FoldResult", "FoldScores", "Prediction", "RunResult", "UnlabeledRows", "read_run"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model said of one test utterance.
+
+    Attributes:
+        utterance_id: whose.
+        label: its label.
+        predicted: the most probable label.
+        probabilities: of the classes, in the order of the run's labels, to six digits.
+    """
+
+    utterance_id: str
+    label: str
+    predicted: str
+    probabilities: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"probabilities": list(self.probabilities)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Prediction:
+        """What `to_json` gave."""
+        return cls(value["utterance_id"], value["label"], value["predicted"], tuple(value["probabilities"]))
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold, trained and tested with one seed: what fold.json holds.
+
+    Attributes:
+        identity: what it follows from, by part: config, hashes of features and utterances.
+        name: of the fold.
+        seed: of the training.
+        best_epoch: the epoch whose model was kept.
+        history: the figures of every epoch, the columns of history.csv.
+        test: scores of the test utterances.
+        predictions: one a test utterance.
+    """
+
+    identity: dict[str, Any]
+    name: str
+    seed: int
+    best_epoch: int
+    history: tuple[dict[str, float], ...]
+    test: Scores
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def answers(self) -> Answers:
+        """The answers without the training."""
+        truth, predicted = (tuple(getattr(row, name) for row in self.predictions) for name in ("label", "predicted"))
+        return Answers(self.seed, truth, predicted, self.test)
+
+    @property
+    def scores(self) -> FoldScores:
+        """What run.json says of it."""
+        return FoldScores(self.name, self.seed, self.best_epoch, self.test)
+
+    def to_json(self) -> dict[str, Any]:
+        """What fold.json holds; the seed is in the identity's config."""
+        return {
+            "identity": self.identity,
+            "name": self.name,
+            "best_epoch": self.best_epoch,
+            "history": list(self.history),
+            "test": self.test.to_json(),
+            "predictions": [row.to_json() for row in self.predictions],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FoldResult:
+        """What `to_json` gave."""
+        return cls(
+            identity=value["identity"],
+            name=value["name"],
+            seed=value["identity"]["config"]["seed"],
+            best_epoch=value["best_epoch"],
+            history=tuple(value["history"]),
+            test=Scores.from_json(value["test"]),
+            predictions=tuple(Prediction.from_json(row) for row in value["predictions"]),
+        )
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """One fold of one seed in run.json.
+
+    Attributes:
+        name: of the fold.
+        seed: of the training.
+        best_epoch: the epoch whose model was kept.
+        test: scores of the test utterances.
+    """
+
+    name: str
+    seed: int
+    best_epoch: int
+    test: Scores
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, the scores beside the rest."""
+        return {"name": self.name, "seed": self.seed, "best_epoch": self.best_epoch, **self.test.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FoldScores:
+        """What `to_json` gave."""
+        return cls(value["name"], value["seed"], value["best_epoch"], Scores.from_json(value))
+
+
+@dataclass(frozen=True)
+class UnlabeledRows:
+    """The unlabelled side of a run.
+
+    Attributes:
+        rows: to draw from, repeats counted.
+        utterances: without repeats.
+        excluded: utterances of the store that lack a modality, by reason.
+    """
+
+    rows: int
+    utterances: int
+    excluded: dict[str, int]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A cross-validated run: what run.json holds.
+
+    Attributes:
+        name: of its folder.
+        objective: `supervised` or `semi`.
+        config: hyper-parameters.
+        seeds: trainings of each fold.
+        labels: the label set, in the order of the classes.
+        folds: by seed and fold.
+        pooled: scores of the test utterances of all folds and seeds.
+        summary: by metric.
+        features: by stage, what made the features.
+        excluded: utterances left out, by reason.
+        unlabeled: the unlabelled side; None of a supervised run.
+        seconds: that it took, folds taken over included.
+    """
+
+    name: str
+    objective: str
+    config: TrainConfig
+    seeds: int
+    labels: tuple[str, ...]
+    folds: tuple[FoldScores, ...]
+    pooled: Scores
+    summary: dict[str, Summary]
+    features: dict[str, Any]
+    excluded: dict[str, int]
+    unlabeled: UnlabeledRows | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return {
+            "name": self.name,
+            "objective": self.objective,
+            "config": self.config.model_dump(mode="json"),
+            "seeds": self.seeds,
+            "labels": list(self.labels),
+            "folds": [fold.to_json() for fold in self.folds],
+            "pooled": self.pooled.to_json(),
+            "summary": {metric: summary.to_json() for metric, summary in self.summary.items()},
+            "features": self.features,
+            "excluded": self.excluded,
+            "unlabeled": None if self.unlabeled is None else asdict(self.unlabeled),
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunResult:
+        """What `to_json` gave."""
+        return cls(
+            name=value["name"],
+            objective=value["objective"],
+            config=TrainConfig.model_validate(value["config"]),
+            seeds=value["seeds"],
+            labels=tuple(value["labels"]),
+            folds=tuple(FoldScores.from_json(fold) for fold in value["folds"]),
+            pooled=Scores.from_json(value["pooled"]),
+            summary={metric: Summary.from_json(value["summary"][metric]) for metric in METRICS},
+            features=value["features"],
+            excluded=value["excluded"],
+            unlabeled=None if value["unlabeled"] is None else UnlabeledRows(**value["unlabeled"]),
+            seconds=value["seconds"],
+        )
+
+
+def read_run(path: Path) -> RunResult:
+    """The result of a run folder.
+
+    Raises:
+        UsageError: the folder does not hold a finished run that can be read.
+    """
+    try:
+        return RunResult.from_json(json.loads((path / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} does not hold a finished run ({type(error).__name__}: {error}): make it with "
+            f"`mmpipe train --out {path}`"
+        ) from error
