@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,10 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
-from mmpipe.pipeline.extraction.tasks import Task, TaskResult, run_task
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 
 from ..conftest import Once
 from .runs import end_all
-
-
-class SerialEngine:
-    """Runs tasks one after the other, here."""
-
-    workers = 1
-
-    def run(self, tasks: Sequence[Task]) -> Iterator[TaskResult]:
-        """Run the tasks in order."""
-        for task in tasks:
-            yield run_task(task)
 
 
 def tone(seconds: float, rate: int = 16_000, seed: int = 0) -> npt.NDArray[np.int16]:

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from ..conftest import Once
 from .broken import Broken, everything, good
-from .conftest import SerialEngine
 
 STAGES = (StageSpec("audio", "is10"), StageSpec("faces", "face-crops", {"detector": "full-frame"}))
 NOBODY = 65_534

@@ -13,10 +13,11 @@ import pytest
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.report.contact_sheet import FOUND, MISSING, contact_sheet, count_faces
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
 
-from .conftest import SerialEngine, write_video
+from .conftest import write_video
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
 from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import ExtractResult
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
-from .conftest import SerialEngine, write_video
+from .conftest import write_video
 
 
 def run(root: Path, store: Path, part: tuple[int, int] = (1, 1), **faces: Any) -> ExtractResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -92,3 +93,21 @@ def test_the_stages_that_the_new_extractor_page_configures_exist() -> None:
     stages = Settings.model_validate(tomllib.loads(configured)).stages
     for spec in resolve_stages(list(stages), stages):
         assert spec.build().input == "audio"
+
+
+def test_every_block_of_the_page_of_the_python_interface_runs(corpus_root: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    rows = ["file,label,speaker,session"]
+    for number in range(18):
+        shutil.copy(corpus_root / f"clip{number:02d}.wav", clips)
+        rows.append(f"clip{number:02d}.wav,{('anger', 'joy')[number % 2]},p{number % 6},s{number % 6 // 2}")
+    (clips / "clips.csv").write_text("\n".join(rows))
+    script = [text for kind, text in blocks("python-api.md") if kind == "python"]
+    assert len(script) == 2
+    printed = run([sys.executable, "-c", "\n".join(script)], tmp_path)
+    assert "{'audio': {'ok': 18}}" in printed
+    assert "(18, 1582)" in printed
+    assert "of 18 right" in printed
+    prediction = next(line for line in printed.splitlines() if line.startswith("{'") and "audio" not in line)
+    assert set(ast.literal_eval(prediction)) == {"anger", "joy"}

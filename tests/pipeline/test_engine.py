@@ -19,13 +19,13 @@ from mmpipe.core.errors import StoreError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.engines.worker import Worker, WorkerDied
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 
-from .conftest import SerialEngine
 from .runs import session_processes, start
 from .toys import ROOT, Counting, Deadly, DeadlyOnce, DeadOnArrival, Flaky, Needy, Slow, toy
 

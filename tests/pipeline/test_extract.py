@@ -11,13 +11,14 @@ import pytest
 from mmpipe.core.errors import StoreError
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import ExtractPlan, commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.media.readers import AudioReader
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 
-from .conftest import SerialEngine, clip_utterance
+from .conftest import clip_utterance
 from .toys import ROOT, Counting, toy
 
 AUDIO = StageSpec("audio", "is10")

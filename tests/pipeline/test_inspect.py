@@ -18,6 +18,7 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.inspect import inspect
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
@@ -25,7 +26,7 @@ from mmpipe.pipeline.store.manifest_summary import durations_seconds, summarise_
 from mmpipe.pipeline.store.summary import inspect_store
 from mmpipe.pipeline.store.utterance_view import inspect_utterance
 
-from .conftest import SerialEngine, clip_utterance, write_video
+from .conftest import clip_utterance, write_video
 
 AUDIO = StageSpec("audio", "is10")
 

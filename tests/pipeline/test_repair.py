@@ -15,13 +15,13 @@ import pytest
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec, describe
 from mmpipe.pipeline.media.repair import Repair
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .broken import film, pipe, scrambled
-from .conftest import SerialEngine
 
 AUDIO = StageSpec("audio", "is10", transcode_fallback=True)
 FACES = StageSpec("faces", "face-crops", {"detector": "full-frame"}, transcode_fallback=True)

@@ -18,12 +18,13 @@ import pytest
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.parquet import write_parquet
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.report.page import build_report
 from mmpipe.pipeline.training.metrics import score
 
-from .conftest import SerialEngine, tone, write_video, write_wav
+from .conftest import tone, write_video, write_wav
 
 
 class Page(HTMLParser):

@@ -18,12 +18,13 @@ from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.extract import parse_slice
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.heartbeat import heartbeat
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
-from .conftest import SerialEngine, clip_utterance, tone, write_video, write_wav
+from .conftest import clip_utterance, tone, write_video, write_wav
 from .runs import contents, start
 from .toys import ROOT, Counting, toy
 

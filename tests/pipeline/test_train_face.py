@@ -198,7 +198,7 @@ def test_a_step_follows_the_gradient_of_torchvisions_modules(tmp_path: Path) -> 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "has_cuda", lambda: False)
+    monkeypatch.setattr(hardware, "_has_cuda", lambda: False)
     out = tmp_path / "new" / "w.safetensors"
     done = CliRunner().invoke(app, ["train-face", "--data", str(official), "--out", str(out), "--device", "cuda"])
     assert isinstance(done.exception, UsageError)

@@ -9,12 +9,13 @@ import pytest
 
 from mmpipe.manifests.schema import to_table
 from mmpipe.pipeline.cli.inspect import inspect
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
 from mmpipe.pipeline.store.verify import verify_store
 
-from .conftest import SerialEngine, clip_utterance
+from .conftest import clip_utterance
 from .runs import call
 from .toys import Counting, toy
 

@@ -1,1 +1,59 @@
-"""The flow from a manifest to a feature store, a balanced list, a trained model and a report."""
+"""What the commands do, as a library: `from mmpipe.pipeline import extract_corpus, open_store, train, predict`.
+
+Nothing here prints. A name loads its module when it is first used, so importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmpipe.pipeline.balancing.pseudo_labels import balance
+    from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+    from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+    from mmpipe.pipeline.report.page import build_report
+    from mmpipe.pipeline.store.feature_store import open_store
+    from mmpipe.pipeline.store.matrix import feature_matrix
+    from mmpipe.pipeline.training.config import make_config
+    from mmpipe.pipeline.training.evaluation import evaluate
+    from mmpipe.pipeline.training.predict import predict
+    from mmpipe.pipeline.training.run import train
+
+__all__ = [
+    "ExtractRequest",
+    "SerialEngine",
+    "balance",
+    "build_report",
+    "evaluate",
+    "extract_corpus",
+    "feature_matrix",
+    "make_config",
+    "open_store",
+    "predict",
+    "train",
+]
+
+_MODULES = {
+    "ExtractRequest": "extraction.corpus",
+    "SerialEngine": "extraction.engines.serial",
+    "balance": "balancing.pseudo_labels",
+    "build_report": "report.page",
+    "evaluate": "training.evaluation",
+    "extract_corpus": "extraction.corpus",
+    "feature_matrix": "store.matrix",
+    "make_config": "training.config",
+    "open_store": "store.feature_store",
+    "predict": "training.predict",
+    "train": "training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
-from typing import Literal
 
 from mmpipe.core.errors import UsageError
 
-__all__ = ["Precision", "available_cores", "has_cuda", "pick_device", "use_threads"]
-
-Precision = Literal["float32", "bf16"]
-"""Precision of a model's matrix products."""
+__all__ = ["available_cores", "pick_device", "use_threads"]
 
 
 def available_cores() -> int:
@@ -20,7 +16,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def has_cuda() -> bool:
+def _has_cuda() -> bool:
     """Whether torch finds a GPU. Where no driver is installed, torch is not imported to ask it."""
     if not _has_driver():
         return False
@@ -48,7 +44,7 @@ def pick_device(name: str) -> str:
     """
     if name == "cpu":
         return "cpu"
-    available = ["cpu", *(["cuda"] if has_cuda() else [])]
+    available = ["cpu", *(["cuda"] if _has_cuda() else [])]
     if name not in ("auto", *available):
         raise UsageError(f"--device {name!r}: valid values on this machine are auto, {', '.join(available)}")
     return available[-1] if name == "auto" else name

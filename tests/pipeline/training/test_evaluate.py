@@ -15,6 +15,7 @@ from mmpipe.core.errors import TrainingError, UsageError, WeightsError
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.data.dataset import load_dataset
@@ -25,7 +26,6 @@ from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import train
 
 from ...conftest import Once
-from ..conftest import SerialEngine
 from .conftest import make_store
 
 TINY = make_config(size="small", batch_size=8, epochs=6, faces=8, words=8)

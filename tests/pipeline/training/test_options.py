@@ -97,7 +97,7 @@ def test_a_choice_that_does_not_exist_exits_2_and_lists_the_valid_ones(
 @pytest.fixture
 def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a GPU."""
-    monkeypatch.setattr(hardware, "has_cuda", lambda: False)
+    monkeypatch.setattr(hardware, "_has_cuda", lambda: False)
 
 
 def test_cuda_where_there_is_none_is_refused_before_anything_is_read_or_written(
@@ -155,7 +155,7 @@ def test_models_are_moved_to_the_device_that_is_chosen(
             raise _MovedError
         return module
 
-    monkeypatch.setattr(hardware, "has_cuda", lambda: True)
+    monkeypatch.setattr(hardware, "_has_cuda", lambda: True)
     monkeypatch.setattr(torch.nn.Module, "to", moved)
     config, data = tiny(), load_input(tiny(), labeled)
     for device in ("cuda", "auto"):

@@ -36,7 +36,7 @@ from mmpipe.extractors.weights.checkpoints import find_model, preprocessor_files
 
 __all__ = ["SpeechEncoder", "SpeechEncoderConfig"]
 
-TRAINING_ONLY = {"masked_spec_embed"}
+_TRAINING_ONLY = {"masked_spec_embed"}
 """Tensors that a checkpoint may lack: they replace masked frames in training."""
 
 
@@ -111,7 +111,7 @@ class SpeechEncoder(PerItemExtractor):
                 )
             except Exception as error:  # transformers raises many kinds of errors for a file that does not fit
                 raise WeightsError(f"the speech model in {folder} cannot be loaded: {error}") from error
-        if missing := sorted(name for name in info["missing_keys"] if name not in TRAINING_ONLY):
+        if missing := sorted(name for name in info["missing_keys"] if name not in _TRAINING_ONLY):
             raise WeightsError(
                 f"the speech model in {folder} lacks {len(missing)} of its tensors, first {missing[0]}: "
                 "its weights are of another architecture than its config.json says"

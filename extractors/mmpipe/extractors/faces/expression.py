@@ -20,7 +20,7 @@ from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Pr
 from mmpipe.extractors.faces.ferplus import CROP_SIZE, EXPRESSION_WIDTH, FERPLUS_MEAN, FERPLUS_STD
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
 
-__all__ = ["Expression", "ExpressionConfig"]
+__all__ = ["CALL_SIZE", "Expression", "ExpressionConfig"]
 
 CALL_SIZE = 8
 """Faces in every call of the network; the last one is padded, so that a row does not depend on others. The maps of

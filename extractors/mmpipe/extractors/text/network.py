@@ -25,9 +25,9 @@ from mmpipe.core.errors import WeightsError
 from mmpipe.extractors.text.packing import PACKED, SIZE_STEP, calls, register_packed_attention
 from mmpipe.extractors.weights.checkpoints import quiet
 
-__all__ = ["TOKENS_PER_CALL", "PackedBert"]
+__all__ = ["PackedBert"]
 
-TOKENS_PER_CALL = 2048
+_TOKENS_PER_CALL = 2048
 """Tokens in a call of the network. A core's matrix products reach 95 % of their best rate with BERT-large's weights;
 with 128 tokens, 73 %."""
 
@@ -90,7 +90,7 @@ class PackedBert:
     @property
     def _call_size(self) -> int:
         """Tokens of a full call: a row must fit in."""
-        return -(-max(TOKENS_PER_CALL, self._max_tokens) // SIZE_STEP) * SIZE_STEP
+        return -(-max(_TOKENS_PER_CALL, self._max_tokens) // SIZE_STEP) * SIZE_STEP
 
     @torch.inference_mode()
     def _call(self, rows: list[list[int]]) -> npt.NDArray[np.float32]:

@@ -10,23 +10,23 @@ from typing import Any
 
 import torch
 
-__all__ = ["PACKED", "SIZE_STEP", "calls", "packed_attention", "register_packed_attention"]
+__all__ = ["PACKED", "SIZE_STEP", "calls", "register_packed_attention"]
 
 PACKED = "mmpipe-packed"
-"""The name under which transformers knows `packed_attention`."""
+"""The name under which transformers knows `_packed_attention`."""
 
 SIZE_STEP = 32
 """Calls have a multiple of this many tokens, so that few sizes occur."""
 
 
 def register_packed_attention() -> None:
-    """Let `attn_implementation=PACKED` choose `packed_attention` in any network of transformers."""
+    """Let `attn_implementation=PACKED` choose `_packed_attention` in any network of transformers."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(PACKED, packed_attention)
+    AttentionInterface.register(PACKED, _packed_attention)
 
 
-def packed_attention(
+def _packed_attention(
     module: Any,
     query_1HMD: torch.Tensor,
     key_1HMD: torch.Tensor,

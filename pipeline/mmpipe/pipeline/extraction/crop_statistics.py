@@ -19,7 +19,7 @@ from mmpipe.pipeline.store.feature_store import FeatureStore
 
 __all__ = ["measure_crops", "measured_before", "needs_statistics", "with_statistics"]
 
-SAMPLED_UTTERANCES = 1000
+_SAMPLED_UTTERANCES = 1000
 """Utterances whose crops are measured, drawn with seed 0; all of a smaller store."""
 
 
@@ -68,7 +68,7 @@ def measure_crops(path: Path) -> tuple[float, float]:
     places = np.flatnonzero(np.array(statuses, object) == "ok")
     if not len(places):
         raise StoreError(f"{path} holds no face to measure: set expression.statistics to 'ferplus'")
-    chosen = set(np.random.default_rng(0).permutation(places)[:SAMPLED_UTTERANCES].tolist())
+    chosen = set(np.random.default_rng(0).permutation(places)[:_SAMPLED_UTTERANCES].tolist())
     count, total, squares, first = 0, 0, 0, 0
     for shard in range(store.num_shards):
         crops = store.read_shard(FACES, shard, ["crops"]).column("crops")

@@ -17,9 +17,9 @@ from mmpipe.pipeline.extraction.run import ExtractPlan
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult, prepare_task, run_task
 from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_shard
 
-__all__ = ["SAMPLE_UTTERANCES", "Estimate", "estimate"]
+__all__ = ["Estimate", "estimate"]
 
-SAMPLE_UTTERANCES = 8
+_SAMPLE_UTTERANCES = 8
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def _sample(tasks: Sequence[Task], made: dict[str, pa.Table], folder: Path) -> T
     if needs in made:
         rows = made[needs]
     elif needs:
-        rows = first.rows.slice(0, SAMPLE_UTTERANCES)
+        rows = first.rows.slice(0, _SAMPLE_UTTERANCES)
         upstream = read_table(shard_path(first.store, needs, first.shard)).slice(0, rows.num_rows)
     else:
         everything = pa.concat_tables(task.rows for task in tasks)
-        count = min(SAMPLE_UTTERANCES, everything.num_rows)
+        count = min(_SAMPLE_UTTERANCES, everything.num_rows)
         rows = everything.take(np.linspace(0, everything.num_rows - 1, count).round().astype(int))
     if needs and upstream is not None:
         write_shard(shard_path(folder, needs, 0), upstream.replace_schema_metadata(None), {})

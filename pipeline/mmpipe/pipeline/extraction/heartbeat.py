@@ -19,8 +19,8 @@ from mmpipe.core.files import write_bytes
 
 __all__ = ["OtherRun", "heartbeat"]
 
-BEAT_SECONDS = 10.0
-ALIVE_SECONDS = 60.0
+_BEAT_SECONDS = 10.0
+_ALIVE_SECONDS = 60.0
 """A run of another host counts as alive for so long after its last sign."""
 
 
@@ -69,7 +69,7 @@ def heartbeat(store: Path, part: tuple[int, int]) -> Iterator[list[OtherRun]]:
 
 
 def _beat(path: Path, data: bytes, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_SECONDS):
+    while not ended.wait(_BEAT_SECONDS):
         try:
             path.write_bytes(data)
         except OSError:  # a full disk stops the run where it writes its shards, with a message
@@ -90,7 +90,7 @@ def _others(path: Path, part: tuple[int, int]) -> Iterator[OtherRun]:
             continue  # it ended just now, or is being written
         if gone:
             other.unlink(missing_ok=True)
-        elif age < ALIVE_SECONDS and _overlap(part, theirs):
+        elif age < _ALIVE_SECONDS and _overlap(part, theirs):
             yield OtherRun(str(run["host"]), int(run["pid"]), max(0.0, age))
 
 

@@ -27,7 +27,7 @@ from mmpipe.pipeline.store.provenance import StageProvenance
 
 __all__ = ["MEDIA_COLUMNS", "Due", "find_due", "media_of"]
 
-ROW_COLUMNS = {
+_ROW_COLUMNS = {
     "audio": ("utterance_id", "audio"),
     "frames": ("utterance_id", "video"),
     "crops": ("utterance_id",),
@@ -120,7 +120,7 @@ def _rows_print(rows: pa.Table, spec: StageSpec) -> str:
     Whole columns are hashed: with Python objects, planning would take minutes for a large corpus.
     """
     digest = hashlib.sha256()
-    for name in ROW_COLUMNS[spec.input]:
+    for name in _ROW_COLUMNS[spec.input]:
         digest.update(name.encode())
         _feed(digest, rows.column(name).combine_chunks())
     return digest.hexdigest()

@@ -30,7 +30,7 @@ DEFAULT_STAGES: dict[str, str] = {
 }
 """The stages of the paper and their extractors, in the order of the flow."""
 
-EVERY_NTH_FRAME = 10
+_EVERY_NTH_FRAME = 10
 """The paper's sampling of video (section 4.2)."""
 
 
@@ -72,7 +72,7 @@ class StageSpec:
     @property
     def every(self) -> int:
         """Which frames are sampled: every n-th."""
-        return int(self.options.get("every", EVERY_NTH_FRAME))
+        return int(self.options.get("every", _EVERY_NTH_FRAME))
 
     def build(self) -> Extractor:
         """The extractor with its validated config.

@@ -14,17 +14,17 @@ from mmpipe.core.errors import Rejected
 
 __all__ = ["MAX_PIXELS", "cut_off", "declared_seconds", "decoding", "open_media"]
 
-FORMATS = (
+_FORMATS = (
     "3dostr,aa,aac,ac3,adts,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dv,eac3,flac,flv,gxf,ivf,matroska,webm,mov,mp4,m4a,"
     "3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,ogv,rm,sox,swf,tta,voc,w64,wav,wtv,wv"
 )
 """The containers that are read. Left out are playlists, which would open other files and addresses, and formats that
 find a picture in any text or noise: bare streams without a container among them."""
 
-EXACT_DURATIONS = ("wav", "w64", "avi", "flac", "mov,mp4,m4a,3gp,3g2,mj2")
+_EXACT_DURATIONS = ("wav", "w64", "avi", "flac", "mov,mp4,m4a,3gp,3g2,mj2")
 """Containers whose header tells the length of each stream; of others FFmpeg guesses it from the bit rate."""
 
-UNKNOWN_RIFF_BYTES = 0x7FFF0000
+_UNKNOWN_RIFF_BYTES = 0x7FFF0000
 
 MAX_PIXELS = 1 << 26
 """A larger frame (eight times 4K) is a damaged header, and would take the memory of the machine."""
@@ -54,7 +54,7 @@ def open_media(path: Path) -> Iterator[Any]:
     with decoding(path):
         _check(path)
         # A bare path could be read as an FFmpeg protocol string; a file object cannot.
-        options = {"format_whitelist": FORMATS}
+        options = {"format_whitelist": _FORMATS}
         with path.open("rb") as stream, av.open(stream, metadata_errors="replace", options=options) as container:
             streams = [*container.streams.audio, *container.streams.video]
             if any(stream.codec_context is None for stream in streams):
@@ -85,7 +85,7 @@ def declared_seconds(container: Any, stream: Any, path: Path) -> float | None:
     if container.format.name == "matroska,webm":  # FFmpeg and mkvmerge write it as a tag, HH:MM:SS.fraction
         clock = str(stream.metadata.get("DURATION", "")).split(":")
         return sum(float(part) * 60**power for power, part in enumerate(reversed(clock))) if len(clock) == 3 else None
-    if container.format.name not in EXACT_DURATIONS or stream.duration is None:
+    if container.format.name not in _EXACT_DURATIONS or stream.duration is None:
         return None
     return float(stream.duration * stream.time_base) * _share_lost(path)
 
@@ -98,7 +98,7 @@ def _share_lost(path: Path) -> float:
     with path.open("rb") as stream:
         head = stream.read(8)
     claimed = int.from_bytes(head[4:], "little") + 8
-    if head[:4] != b"RIFF" or claimed > UNKNOWN_RIFF_BYTES:
+    if head[:4] != b"RIFF" or claimed > _UNKNOWN_RIFF_BYTES:
         return 1.0
     return max(1.0, claimed / path.stat().st_size)
 

@@ -16,19 +16,19 @@ from mmpipe.core.errors import Rejected
 from mmpipe.core.files import write_json
 from mmpipe.manifests.io import resolve_media
 
-__all__ = ["MISSING", "MediaHashes", "hash_media"]
+__all__ = ["MediaHashes", "hash_media"]
 
 _CACHE = "media_hashes.json"
 
-MISSING = "missing"
+_MISSING = "missing"
 """Stands for the hash of a file that is not there: when it appears, its shards become due."""
 
-UNREADABLE = "unreadable"
+_UNREADABLE = "unreadable"
 """Stands for the hash of what cannot be read: no permission, no regular file, a disk error."""
 
-NOT_HASHED = "not hashed yet"
+_NOT_HASHED = "not hashed yet"
 
-CHUNK_BYTES = 1 << 22
+_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,24 @@ def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, onl
             path = resolve_media(root, uri)
             status = path.stat()
         except FileNotFoundError:
-            hashes[uri] = MISSING
+            hashes[uri] = _MISSING
             continue
         except (Rejected, OSError):
-            hashes[uri] = UNREADABLE
+            hashes[uri] = _UNREADABLE
             continue
         key = f"{status.st_size}:{status.st_mtime_ns}"
         if not stat.S_ISREG(status.st_mode):
-            hashes[uri] = UNREADABLE  # opening a pipe would wait for ever
+            hashes[uri] = _UNREADABLE  # opening a pipe would wait for ever
         elif known.get(uri, [None])[0] == key:
             hashes[uri] = known[uri][1]
         else:
             due[uri] = (path, key)
-            hashes[uri] = NOT_HASHED
+            hashes[uri] = _NOT_HASHED
     new: dict[str, list[str]] = {}
     if due and not only_known:
         made = _hash_all([path for path, _ in due.values()], threads)
         hashes |= dict(zip(due, made, strict=True))
-        new = {uri: [due[uri][1], hashes[uri]] for uri in due if hashes[uri] != UNREADABLE}
+        new = {uri: [due[uri][1], hashes[uri]] for uri in due if hashes[uri] != _UNREADABLE}
     return MediaHashes(hashes, new)
 
 
@@ -112,8 +112,8 @@ def _hash(stopped: threading.Event, path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:
-            while (chunk := stream.read(CHUNK_BYTES)) and not stopped.is_set():
+            while (chunk := stream.read(_CHUNK_BYTES)) and not stopped.is_set():
                 digest.update(chunk)
     except OSError:
-        return UNREADABLE
+        return _UNREADABLE
     return digest.hexdigest()

@@ -24,7 +24,7 @@ from mmpipe.manifests.schema import MediaSpan, Region
 from mmpipe.pipeline.media.containers import cut_off, declared_seconds, open_media
 from mmpipe.pipeline.media.video import Film
 
-__all__ = ["AudioReader", "VideoReader"]
+__all__ = ["END_TOLERANCE_SECONDS", "VIDEO_END_TOLERANCE_SECONDS", "AudioReader", "VideoReader"]
 
 END_TOLERANCE_SECONDS = 0.25
 """A span may end this much after its audio does: containers round their durations."""
@@ -32,20 +32,20 @@ END_TOLERANCE_SECONDS = 0.25
 VIDEO_END_TOLERANCE_SECONDS = 1.0
 """The same for video: recorders stop a camera some frames before the microphones."""
 
-DECLARED_TOLERANCE = 0.02
+_DECLARED_TOLERANCE = 0.02
 """Share of the duration in a file's header that may be missing at its end, if it is more than 0.25 s."""
 
-LOUDEST = 32767 / 32768
+_LOUDEST = 32767 / 32768
 """Decoders and resamplers overshoot full scale, and openSMILE's 16 bits would wrap around: waveforms are clipped to
-[-1, LOUDEST], the range of 16 bits."""
+[-1, _LOUDEST], the range of 16 bits."""
 
-KEPT_FRAMES = 64
-KEPT_BYTES = 1 << 26
+_KEPT_FRAMES = 64
+_KEPT_BYTES = 1 << 26
 """Sampled frames of one file kept for the next, overlapping utterance: so many, and no more than so large."""
 
 
 def _is_cut_off(declared: float | None, ends: float) -> bool:
-    return declared is not None and declared - ends > max(END_TOLERANCE_SECONDS, DECLARED_TOLERANCE * declared)
+    return declared is not None and declared - ends > max(END_TOLERANCE_SECONDS, _DECLARED_TOLERANCE * declared)
 
 
 class AudioReader:
@@ -94,7 +94,7 @@ class AudioReader:
             raise Rejected("too_short", f"{path.name}: no audio sample lies in the utterance's span")
         if not np.isfinite(cut).all():
             raise Rejected("media_error", f"{path.name}: samples that are no numbers (NaN or infinity)")
-        return Audio(np.clip(cut, -1.0, LOUDEST))
+        return Audio(np.clip(cut, -1.0, _LOUDEST))
 
 
 def _is_seekable(stream: Any) -> bool:
@@ -177,7 +177,7 @@ class VideoReader:
 
     def _keep(self, number: int, image: npt.NDArray[np.uint8]) -> None:
         self._kept[number] = image
-        while len(self._kept) > KEPT_FRAMES or (len(self._kept) > 1 and len(self._kept) * image.nbytes > KEPT_BYTES):
+        while len(self._kept) > _KEPT_FRAMES or (len(self._kept) > 1 and len(self._kept) * image.nbytes > _KEPT_BYTES):
             self._kept.popitem(last=False)
 
     @staticmethod

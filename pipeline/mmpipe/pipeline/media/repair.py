@@ -17,7 +17,7 @@ from mmpipe.core.files import is_local
 
 __all__ = ["Repair"]
 
-TIMEOUT_SECONDS = 3600.0
+_TIMEOUT_SECONDS = 3600.0
 
 
 class Repair:
@@ -79,9 +79,9 @@ class Repair:
         ).global_args("-nostdin", "-protocol_whitelist", "file", "-loglevel", "error")
         arguments = command.compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
         try:
-            run = subprocess.run(arguments, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+            run = subprocess.run(arguments, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
         except subprocess.TimeoutExpired:
-            return Rejected(error.status, f"{error.message} FFmpeg could not repair it in {TIMEOUT_SECONDS:.0f} s.")
+            return Rejected(error.status, f"{error.message} FFmpeg could not repair it in {_TIMEOUT_SECONDS:.0f} s.")
         if run.returncode == 0 and copy.exists() and copy.stat().st_size:
             return copy
         said = run.stderr.decode(errors="replace").replace(str(path), path.name).strip().splitlines()

@@ -19,14 +19,14 @@ from mmpipe.pipeline.media.containers import MAX_PIXELS, declared_seconds, decod
 
 __all__ = ["Film"]
 
-Image = npt.NDArray[np.uint8]
+_Image = npt.NDArray[np.uint8]
 _Numbered = tuple[int, Any]
 
-NEAR_FRAMES = 48
+_NEAR_FRAMES = 48
 """Within so many frames it is shorter to decode on than to seek back to a keyframe."""
 
 
-SPARSE_TIMES = ("mpeg",)
+_SPARSE_TIMES = ("mpeg",)
 """Containers that time some frames only: the others' times are guessed, and differently after a seek."""
 
 
@@ -55,7 +55,7 @@ class Film:
         self._ahead: _Numbered | None = None
         self._is_fresh = True
         self._open()
-        self._can_seek = self._container.format.name not in SPARSE_TIMES
+        self._can_seek = self._container.format.name not in _SPARSE_TIMES
         self.declared_seconds = declared_seconds(self._container, self._stream, path)
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
 
@@ -71,7 +71,7 @@ class Film:
         """Whether the film is known to have ended before a place."""
         return self.end_seconds is not None and place >= round(self.end_seconds * self.rate)
 
-    def shown_at(self, place: int) -> Image | None:
+    def shown_at(self, place: int) -> _Image | None:
         """The frame at a place of the grid as RGB uint8 [H, W, 3], upright; None before the first and after the last.
 
         Raises:
@@ -92,7 +92,7 @@ class Film:
         if self._held is None:
             return False
         newest = (self._ahead or self._held)[0]
-        return self._held[0] <= place and (place <= newest + NEAR_FRAMES or not self._can_seek)
+        return self._held[0] <= place and (place <= newest + _NEAR_FRAMES or not self._can_seek)
 
     def _open(self) -> None:
         self.close()
@@ -132,7 +132,7 @@ class Film:
         self._can_seek = first is not None and first[1].key_frame and first[1].time is not None and first[0] <= place
         return self._can_seek
 
-    def _read_to(self, place: int) -> Image | None:
+    def _read_to(self, place: int) -> _Image | None:
         while self._held is None or self._held[0] < place:
             if self._ahead is None:
                 self._ahead = self._next()
@@ -173,9 +173,9 @@ def _numbered(container: Any, stream: Any, rate: float) -> Iterator[_Numbered]:
             yield round((frame.time - zero) * rate), frame
 
 
-def _upright(frame: Any) -> Image:
+def _upright(frame: Any) -> _Image:
     """The frame as RGB, turned as its rotation flag says; of an interlaced frame the first field, lines filled in."""
-    image: Image = frame.to_ndarray(format="rgb24")
+    image: _Image = frame.to_ndarray(format="rgb24")
     if frame.interlaced_frame and len(image) > 2:
         above = image[0::2][: len(image[1::2])].astype(np.uint16)
         below = np.concatenate([image[2::2], image[-2:-1]])[: len(above)]

@@ -28,6 +28,7 @@ from mmpipe.pipeline.store.provenance import StageProvenance
 __all__ = [
     "FeatureStore",
     "made_with",
+    "open_store",
     "read_table",
     "shard_path",
     "shard_schema",
@@ -123,6 +124,15 @@ def write_store(
         write_parquet(target, manifest, {"corpus": corpus})
     if not ((path / "store.json").is_file() and FeatureStore(path).info == info):
         write_json(path / "store.json", info)
+
+
+def open_store(path: str | Path) -> FeatureStore:
+    """The feature store in a folder, or at a URL such as s3://bucket/folder.
+
+    Raises:
+        StoreError: it is not a feature store, or was written by a newer format.
+    """
+    return FeatureStore(location(path))
 
 
 class FeatureStore:

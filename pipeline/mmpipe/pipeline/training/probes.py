@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.matrix import pooled_features
 from mmpipe.pipeline.training.modalities import MODALITIES
 
 __all__ = ["Probe", "linear_probes"]
@@ -38,26 +39,6 @@ class Probe:
         return asdict(self)
 
 
-def _pooled_features(store: FeatureStore, stage: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """One vector an utterance, and which utterances have one.
-
-    Args:
-        store: the feature store.
-        stage: a stage with a `features` column: vectors, or lists of vectors, which are averaged.
-
-    Returns:
-        features float32 [N, D] in manifest order (zeros where there are none) and usable bool [N].
-    """
-    table = store.read(stage, ["status", "features"])
-    usable = np.array([status == "ok" for status in table.column("status").to_pylist()])
-    rows = [np.asarray(row.as_py(), np.float32) for row in table.column("features") if row.is_valid]
-    pooled = [row.mean(axis=0) if row.ndim == 2 else row for row in rows]
-    features = np.zeros((len(usable), len(pooled[0]) if pooled else 1), np.float32)
-    if pooled:
-        features[usable] = np.stack(pooled)
-    return features, usable
-
-
 def linear_probes(store: FeatureStore) -> dict[str, Probe]:
     """Unweighted average recall of a linear probe on each modality of a labelled store.
 
@@ -75,7 +56,7 @@ def linear_probes(store: FeatureStore) -> dict[str, Probe]:
     if len(set(labels[labels != ""])) < 2 or len(set(groups)) < 2:
         raise TrainingError(f"a probe of {store.path} needs two labels and two sessions or speakers at least")
     return {
-        modality.source: _probe(*_pooled_features(store, modality.stage), labels, groups)
+        modality.source: _probe(*pooled_features(store, modality.stage), labels, groups)
         for modality in MODALITIES.values()
         if modality.stage in store.stages
     }

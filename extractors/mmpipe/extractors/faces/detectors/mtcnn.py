@@ -22,19 +22,19 @@ from mmpipe.extractors.weights.bundled import sha256
 
 __all__ = ["MTCNN", "MTCNNConfig"]
 
-PYRAMID_STEP = 0.709
+_PYRAMID_STEP = 0.709
 """Size of a pyramid level relative to the one before: about half the area."""
 
-FOLLOWED_SCORE = 0.9
+_FOLLOWED_SCORE = 0.9
 """Score that a face needs if its last box is the only proposal; below it, the surroundings are searched."""
 
-NEAR_TIMES, NEAR_SIDE = 2.0, 144
+_NEAR_TIMES, _NEAR_SIDE = 2.0, 144
 """The search around a box: a square of twice its longer side, scaled to 144 pixels, so that the face has 72."""
 
-NEAR_SCALES = tuple(WINDOW / (72 * part) for part in (0.5, 0.7, 1.0, 1.4))
+_NEAR_SCALES = tuple(WINDOW / (72 * part) for part in (0.5, 0.7, 1.0, 1.4))
 """Its pyramid: windows of half to 1.4 times the longer side of the box, as faces hardly grow within 0.4 s."""
 
-LYING_DEGREES, REDUCTION = 40.0, 0.6
+_LYING_DEGREES, _REDUCTION = 40.0, 0.6
 """The last views of a frame without a face: for tilted heads, and for faces between two levels of the pyramid."""
 
 
@@ -101,10 +101,10 @@ class MTCNN(Detector):
         """
         left, top, width, height = box
         last = np.array([[left, top, left + width, top + height]])
-        if faces := self._cascade.judged(image, last, max(FOLLOWED_SCORE, self.config.thresholds[2])):
+        if faces := self._cascade.judged(image, last, max(_FOLLOWED_SCORE, self.config.thresholds[2])):
             return faces
-        view = around(image, box, NEAR_TIMES, NEAR_SIDE)
-        return [view.placed(face) for face in self._cascade.search(view.image, NEAR_SCALES, self.config.thresholds[2])]
+        view = around(image, box, _NEAR_TIMES, _NEAR_SIDE)
+        return [view.placed(face) for face in self._cascade.search(view.image, _NEAR_SCALES, self.config.thresholds[2])]
 
     def _looked_again(self, image: Image) -> list[Detection]:
         found = self._cascade.search(image, _scales(image, self.config), self.config.thresholds[2])
@@ -124,11 +124,11 @@ def _scales(image: Image, config: MTCNNConfig, times: float = 1) -> list[float]:
     scale, scales = WINDOW / (times * max(config.min_face_pixels, config.min_face_fraction * shorter)), []
     while int(shorter * scale) >= WINDOW:
         scales.append(scale)
-        scale *= PYRAMID_STEP
+        scale *= _PYRAMID_STEP
     return scales
 
 
 def _further_views(image: Image) -> Iterator[tuple[View, ...]]:
     """What to search if no face is found in the frame itself, one group after the other."""
     yield tilted(image, TILT_DEGREES), tilted(image, -TILT_DEGREES), evened(image)
-    yield tilted(image, LYING_DEGREES), tilted(image, -LYING_DEGREES), reduced(image, REDUCTION)
+    yield tilted(image, _LYING_DEGREES), tilted(image, -_LYING_DEGREES), reduced(image, _REDUCTION)

@@ -22,7 +22,7 @@ from mmpipe.extractors.faces.detectors.mtcnn_weights import SHA256, WINDOW, load
 
 __all__ = ["Cascade"]
 
-Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 
 _STRIDE = 2
 """Step of the window of the proposal network in pixels of a pyramid level."""
@@ -51,7 +51,7 @@ class Cascade:
         """The faces of an image at the levels of a pyramid, best score first."""
         return self.judged(image, self._propose(image, scales), threshold)
 
-    def judged(self, image: Image, boxes: Floats, threshold: float) -> list[Detection]:
+    def judged(self, image: Image, boxes: _Floats, threshold: float) -> list[Detection]:
         """The faces in the squares around proposed boxes, best score first."""
         if not len(boxes):
             return []
@@ -74,7 +74,7 @@ class Cascade:
         return faces
 
     @torch.inference_mode()
-    def _propose(self, image: Image, scales: Sequence[float]) -> Floats:
+    def _propose(self, image: Image, scales: Sequence[float]) -> _Floats:
         """Boxes that the proposal network classifies as faces."""
         height, width = image.shape[:2]
         pixels = _averaged(image, scales[0] if scales else 1.0)
@@ -122,12 +122,12 @@ def _packed(image: Image) -> npt.NDArray[np.uint32]:
     return cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]
 
 
-def _patches(packed_HW: npt.NDArray[np.uint32], boxes: Floats, side: int) -> npt.NDArray[np.float32]:
+def _patches(packed_HW: npt.NDArray[np.uint32], boxes: _Floats, side: int) -> npt.NDArray[np.float32]:
     """The pixels in the boxes, sampled bilinearly to [N, S, S, 3]; 127.5 beyond the image."""
     height, width = packed_HW.shape
     steps = np.arange(side) / (side - 1)
 
-    def axis(first: Floats, last: Floats, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32], Any]:
+    def axis(first: _Floats, last: _Floats, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32], Any]:
         place = (first[:, None] + steps * (last - first)[:, None]) * ((size - 1) / size)
         before = np.clip(np.floor(place), 0, size - 2).astype(np.intp)
         return before, (place - before).astype(np.float32), (place >= 0) & (place <= size - 1)
@@ -152,7 +152,7 @@ def _patches(packed_HW: npt.NDArray[np.uint32], boxes: Floats, side: int) -> npt
 def _calls(
     network: Callable[[Tensor], tuple[Tensor, ...]],
     packed: npt.NDArray[np.uint32],
-    boxes: Floats,
+    boxes: _Floats,
     side: int,
     multiple: int,
 ) -> list[npt.NDArray[np.float32]]:
@@ -167,7 +167,7 @@ def _calls(
     return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
-def _squares(boxes: Floats) -> Floats:
+def _squares(boxes: _Floats) -> _Floats:
     """Squares around the boxes' centres, as large as their longer sides."""
     size = boxes[:, 2:] - boxes[:, :2]
     side = size.max(axis=1, initial=0, keepdims=True)
@@ -175,27 +175,29 @@ def _squares(boxes: Floats) -> Floats:
     return np.hstack([corner, corner + side])
 
 
-def _moved(boxes: Floats, offsets: npt.NDArray[np.float32]) -> Floats:
+def _moved(boxes: _Floats, offsets: npt.NDArray[np.float32]) -> _Floats:
     """Boxes moved by offsets that are relative to their width and height."""
     size = boxes[:, 2:] - boxes[:, :2] + 1
     return boxes + offsets * np.hstack([size, size])
 
 
-def _placed_landmarks(boxes: Floats, landmarks_N10: npt.NDArray[np.float32]) -> Floats:
+def _placed_landmarks(boxes: _Floats, landmarks_N10: npt.NDArray[np.float32]) -> _Floats:
     """Landmarks [N, 5, 2] in pixels of the image from five x and five y relative to the boxes."""
     size = boxes[:, None, 2:] - boxes[:, None, :2] + 1
     return landmarks_N10.reshape(-1, 2, 5).transpose(0, 2, 1) * size + boxes[:, None, :2] - 1
 
 
 def _survivors(
-    boxes: Floats, scores: npt.NDArray[np.float32], threshold: float, overlap: float, relative_to: str
+    boxes: _Floats, scores: npt.NDArray[np.float32], threshold: float, overlap: float, relative_to: str
 ) -> npt.NDArray[np.intp]:
     """Indices of the boxes above the threshold that are not suppressed by a better box, best first."""
     good = np.flatnonzero(scores > threshold)
     return good[_suppress(boxes[good], scores[good], overlap, relative_to)]
 
 
-def _suppress(boxes: Floats, scores: npt.NDArray[np.float32], overlap: float, relative_to: str) -> npt.NDArray[np.intp]:
+def _suppress(
+    boxes: _Floats, scores: npt.NDArray[np.float32], overlap: float, relative_to: str
+) -> npt.NDArray[np.intp]:
     """Indices of the boxes that no better one overlaps by more than `overlap`, best first.
 
     The overlap is relative to the union or to the smaller box. As in the wheel, a box counts against worse

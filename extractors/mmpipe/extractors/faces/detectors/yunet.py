@@ -24,10 +24,10 @@ from mmpipe.extractors.weights.bundled import sha256
 
 __all__ = ["YuNet", "YuNetConfig"]
 
-SHORTER_SIDE, LONGER_SIDE = 288, 640
+_SHORTER_SIDE, _LONGER_SIDE = 288, 640
 """Working size: the shorter side of a frame, unless the longer one would exceed its bound."""
 
-NEAR_TIMES, NEAR_SIDE = 2.0, 192
+_NEAR_TIMES, _NEAR_SIDE = 2.0, 192
 """The search around a box: a square of twice its longer side, scaled to 192 pixels, so that the face has 96."""
 
 
@@ -83,7 +83,7 @@ class YuNet(Detector):
         try:
             with _without_warnings():
                 self._network: Any = cv2.FaceDetectorYN.create(
-                    str(path), "", (NEAR_SIDE, NEAR_SIDE), config.threshold, config.overlap
+                    str(path), "", (_NEAR_SIDE, _NEAR_SIDE), config.threshold, config.overlap
                 )
         except cv2.error as error:
             raise WeightsError(f"OpenCV {cv2.__version__} cannot read {path}: {error.err}") from error
@@ -94,7 +94,7 @@ class YuNet(Detector):
 
     def detect_near(self, image: Image, box: Box) -> list[Detection]:
         """The faces in a square of twice the box, best score first."""
-        return self._search(around(image, box, NEAR_TIMES, NEAR_SIDE))
+        return self._search(around(image, box, _NEAR_TIMES, _NEAR_SIDE))
 
     def _looked_twice(self, image: Image) -> list[Detection]:
         view = _working(image)
@@ -123,7 +123,7 @@ class YuNet(Detector):
 def _working(image: Image) -> View:
     """The image at its working size."""
     height, width = image.shape[:2]
-    scale = min(SHORTER_SIDE / min(height, width), LONGER_SIDE / max(height, width))
+    scale = min(_SHORTER_SIDE / min(height, width), _LONGER_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     back = np.array([[width / size[0], 0.0, 0.0], [0.0, height / size[1], 0.0]])
