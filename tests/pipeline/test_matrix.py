@@ -45,7 +45,7 @@ def test_columns_have_the_names_that_opensmile_gives(sample_store: Path) -> None
 
 
 def test_a_store_without_labels_or_a_stage_without_features_says_so(tmp_path: Path, sample_store: Path) -> None:
-    with pytest.raises(StoreError, match="no labelled utterance has all of audio .no label 12"):
+    with pytest.raises(StoreError, match=r"no labelled utterance has all of audio .no label 12"):
         feature_matrix(open_store(make_store(tmp_path / "store", rows=12, labeled=False)), "audio")
     with pytest.raises(StoreError, match=r"stage 'faces' .*has no column `features`"):
         feature_matrix(open_store(sample_store), "faces")
