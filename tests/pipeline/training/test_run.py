@@ -83,7 +83,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
         train(tiny(), labeled, tmp_path / "run", unlabeled, report=stop)
     notes: list[str] = []
     train(tiny(), labeled, tmp_path / "run", unlabeled, note=notes.append)
-    assert notes == [f"fold groups-{n}: taken over from an earlier run" for n in (0, 1)]
+    assert notes == [f"fold groups-{n}: reused from an earlier run" for n in (0, 1)]
     assert files_of(tmp_path / "run") == files_of(semi)
 
 

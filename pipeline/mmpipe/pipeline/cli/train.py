@@ -170,7 +170,7 @@ def _show_estimate(runs: Sequence[TrainRun]) -> None:
 
     unfinished = sum(len(run.unfinished) for run in runs)
     if not unfinished:
-        console.print("Every fold is finished: their results are taken over")
+        console.print("Every fold is finished: their results are reused")
         return
     seconds = estimate_seconds(runs)
     text = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

@@ -35,7 +35,7 @@ class Part(StrEnum):
 
 def train_face(
     data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files, image folders or Parquet.")],
-    out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint are beside it.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training part. Default: 8.")] = None,
     start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006

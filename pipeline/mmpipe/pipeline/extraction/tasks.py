@@ -215,7 +215,7 @@ def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Se
 
 
 def _array(values: list[Any], type_: pa.DataType) -> pa.Array:
-    """An Arrow array; matrices [N, W] of list<fixed_size_list[W]> columns are taken over without a Python loop."""
+    """An Arrow array; matrices [N, W] of list<fixed_size_list[W]> columns are used without a Python loop."""
     if not (pa.types.is_list(type_) and pa.types.is_fixed_size_list(type_.value_type)):
         return pa.array(values, type_)
     inner = type_.value_type

@@ -45,7 +45,7 @@ def train_face(
 
     Args:
         data: folder of FERPlus, see `read_ferplus`.
-        out: the safetensors file; `out` with the endings `.checkpoint`, `.csv` and `.json` lie beside it.
+        out: the safetensors file; `out` with the endings `.checkpoint`, `.csv` and `.json` are beside it.
         config: hyper-parameters.
         listener: called every `checkpoint_steps` steps and at the end of an epoch.
         device: `cpu` or `cuda`.

@@ -25,7 +25,7 @@ def taught_by(
         part: the faces.
         strategy: the processes that share the work.
         batch_size: faces a call.
-        device: `cpu` or `cuda`; the answers lie on the CPU.
+        device: `cpu` or `cuda`; the answers are on the CPU.
     """
     teacher = teacher.to(device)
     answers = torch.zeros(len(part.faces), len(FERPLUS_CLASSES))

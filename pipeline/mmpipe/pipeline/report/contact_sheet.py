@@ -100,7 +100,7 @@ def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> _Im
 
     Args:
         store: the store.
-        root: the corpus root: with it, a frame of each utterance stands before its crops, with the box drawn in it.
+        root: the corpus root: with it, a frame of each utterance is before its crops, with the box drawn in it.
         rows: utterances to show.
 
     Returns:

@@ -31,7 +31,7 @@ class Failure:
         status: one of `STATUSES`.
         reason: the message, with numbers and file names taken out.
         count: how many.
-        example: one message as it stands in the store.
+        example: one message as it is in the store.
         utterance_id: the utterance of the example.
     """
 

@@ -67,7 +67,7 @@ def evaluate(
     dataset = load_dataset(source, ensemble.config)
     if dataset.fingerprint == ensemble.fingerprint:
         raise TrainingError(
-            f"{store} is the store that {model} was trained on: its figures on held-out speakers stand in "
+            f"{store} is the store that {model} was trained on: its figures on held-out speakers are in "
             "run.json and predictions.parquet of the run; name another store"
         )
     rows = _rows(source, dataset, split)

@@ -1,4 +1,4 @@
-"""One fold of a run: trained, tested and written down, or taken over from an equal run."""
+"""One fold of a run: trained, tested and written down, or reused from an equal run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmpipe.pipeline.training.results import FoldResult, Prediction
 __all__ = ["FoldJob", "FoldReport"]
 
 FoldReport = Callable[[str, dict[str, float]], None]
-"""Called with the fold's name and the figures of every epoch; for a fold that is taken over, with those of
+"""Called with the fold's name and the figures of every epoch; for a fold that is reused, with those of
 then."""
 
 
@@ -71,7 +71,7 @@ class FoldJob:
         identity, name = self.identity, self.fold.name
         if (saved := self._saved()) is not None:
             if (changed := _changed(saved["identity"], identity)) is None:
-                note(f"fold {name}: taken over from an earlier run")
+                note(f"fold {name}: reused from an earlier run")
                 result = FoldResult.from_json(saved)
                 for row in result.history:
                     report(name, row)

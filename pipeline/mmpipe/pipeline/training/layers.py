@@ -56,7 +56,7 @@ def mlp(widths: Sequence[int]) -> nn.Sequential:
 
 
 class Layout:
-    """Where the unpadded steps of a batch lie, so that padding costs no work outside attention."""
+    """Where the unpadded steps of a batch are, so that padding costs no work outside attention."""
 
     def __init__(self, lengths_B: Tensor, steps: int) -> None:
         mask_BT = _step_mask(lengths_B, steps)

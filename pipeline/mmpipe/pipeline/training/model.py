@@ -4,7 +4,7 @@ Legend: B batch, T steps of a sequence (faces or words), D width of a feature, Z
 
 Where the paper is silent: every sub-layer is followed by dropout, the residual sum and LayerNorm (Vaswani et
 al. 2017); a width that the heads do not divide (342 by 4) is projected to heads of the next whole width (86)
-and back; ReLU stands between linear and between convolutional layers; the decoder is not autoregressive, its
+and back; ReLU is between linear and between convolutional layers; the decoder is not autoregressive, its
 queries are positional encodings, so nothing but the latent and the number of steps reaches a reconstruction.
 """
 

@@ -156,7 +156,7 @@ class RunResult:
         features: by stage, what made the features.
         excluded: utterances left out, by reason.
         unlabeled: the unlabelled side; None of a supervised run.
-        seconds: that it took, folds taken over included.
+        seconds: that it took, reused folds included.
     """
 
     name: str

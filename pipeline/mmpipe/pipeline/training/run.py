@@ -83,11 +83,11 @@ class TrainRun:
         report: FoldReport = lambda fold, row: None,
         note: Callable[[str], None] = lambda text: None,
     ) -> RunResult:
-        """Train every fold and write the run folder. Finished folds of an equal run are taken over.
+        """Train every fold and write the run folder. Finished folds of an equal run are reused.
 
         Args:
             report: called with the figures of every epoch.
-            note: called with a sentence where a fold is taken over, or trained again, and why.
+            note: called with a sentence where a fold is reused, or trained again, and why.
 
         Raises:
             TrainingError: see `fit`.
@@ -168,7 +168,7 @@ def train(
         unlabeled: the unlabelled store; None trains supervised.
         balanced: a list of `balance-unlabeled`; None draws from all usable rows of `unlabeled`.
         report: called with the figures of every epoch.
-        note: called with a sentence where a fold is taken over, or trained again, and why.
+        note: called with a sentence where a fold is reused, or trained again, and why.
         seeds: trainings of each fold, with the seeds `config.seed`, `config.seed` + 1 and so on.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         tensorboard: write event files beside the CSV.

@@ -2,7 +2,7 @@
 
 Legend: N rows, S steps of all rows, T steps of a padded row, D width.
 
-They lie in the store's logs, `logs/arrays/{stage}-{fingerprint}-{rows and shape}/`; where the store cannot be written,
+They are in the store's logs, `logs/arrays/{stage}-{fingerprint}-{rows and shape}/`; where the store cannot be written,
 in a temporary folder of the process. Arrays of features that the store no longer holds are removed.
 """
 
@@ -69,7 +69,7 @@ def load_arrays(
 
 
 def _decode_into(folder: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> Path:
-    """Decode into `folder`, which appears whole or not at all; where it lies then."""
+    """Decode into `folder`, which appears whole or not at all; where it is then."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
