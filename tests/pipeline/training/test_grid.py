@@ -118,7 +118,7 @@ def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(three_fold
     notes: list[str] = []
     run_grid(grid("table-7", three_folds, tmp_path / "again"), note=notes.append)
     assert (
-        sum("taken over" in note for note in notes) == 10
+        sum("reused" in note for note in notes) == 10
     )  # three cells of three folds, and the first fold of the fourth
     assert tables(tmp_path / "again") == tables(tmp_path / "whole")
     page = tables(tmp_path / "whole")["table-7.md"].decode()
@@ -133,7 +133,7 @@ def test_experiments_share_equal_runs_and_draw_nested_parts_of_the_list(one_fold
     notes: list[str] = []
     run_grid(grid("figure-7b", one_fold, tmp_path), note=notes.append)
     run_grid(grid("figure-6", one_fold, tmp_path), note=notes.append)
-    assert sum("taken over" in note for note in notes) == 3  # semi twice, supervised A+V+L once
+    assert sum("reused" in note for note in notes) == 3  # semi twice, supervised A+V+L once
     assert {p.suffix for p in tmp_path.glob("figure-*")} == {".md", ".csv", ".png"}
 
 
