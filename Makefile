@@ -19,7 +19,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not gpu and not corpus"
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not corpus"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -26,8 +26,8 @@ from mmpipe.extractors.contract import Frame
 from mmpipe.extractors.faces.crops import FaceCrops, FaceCropsConfig, decode_crops
 from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
 from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
+from mmpipe.pipeline.face_training.augmentation import normalise, resize
 from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
-from mmpipe.pipeline.face_training.recipe import normalise, resize
 
 HEIGHT, WIDTH, SIDE = 288, 352, 160
 LEFT, TOP = 96, 64

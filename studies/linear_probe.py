@@ -19,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
+from mmpipe.pipeline.face_training.augmentation import normalise, resize
 from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
-from mmpipe.pipeline.face_training.recipe import normalise, resize
 from mmpipe.pipeline.hardware import available_cores
 
 

@@ -13,7 +13,18 @@ from pathlib import Path
 ROOTS = ("core", "manifests", "extractors", "pipeline")
 """Source roots, each with the package `mmpipe.NAME`; a root imports from itself and from those before it."""
 
-ROOMS = ("hardware", "media", "store", "extraction", "training", "balancing", "face_training", "report", "cli")
+ROOMS = (
+    "hardware",
+    "media",
+    "store",
+    "extraction",
+    "training",
+    "balancing",
+    "face_training",
+    "report",
+    "doctor",
+    "cli",
+)
 """Packages and modules of `mmpipe.pipeline`, in the order in which they may import from each other."""
 
 READERS = ("tests", "benchmarks", "studies", "tools", "docs", "examples", "docker")

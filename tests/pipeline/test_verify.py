@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmpipe.manifests.schema import to_table
-from mmpipe.pipeline.cli.inspect import run_verify
+from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
@@ -40,7 +40,7 @@ def test_a_sound_store_passes_and_is_counted(store: Path, capsys: pytest.Capture
     found = verify_store(store)
     files = list(store.rglob("*.parquet"))
     assert (found.files, found.bytes) == (len(files), sum(path.stat().st_size for path in files)) == (5, found.bytes)
-    assert run_verify(store)
+    inspect(store, verify=True)
     assert "Every file is what was written" in capsys.readouterr().out
 
 

@@ -27,25 +27,26 @@ from torch import Tensor, nn
 from mmpipe.core.errors import UsageError
 from mmpipe.extractors.faces.densenet import FerplusDenseNet
 
-__all__ = ["DensePasses"]
+__all__ = ["LOW", "DensePasses"]
 
-PIECE = 8192
+_PIECE = 8192
 """Rows worked on at a time: few enough for a cache, many enough that calls cost little."""
 
-WIDE = 192
+_WIDE = 192
 """Narrower rows are folded to about this many values."""
 
 LOW = torch.bfloat16
+"""The type of maps and of the factors of matrix products."""
 
 
 def _pieces(rows: int) -> Iterator[slice]:
-    return (slice(start, min(start + PIECE, rows)) for start in range(0, rows, PIECE))
+    return (slice(start, min(start + _PIECE, rows)) for start in range(0, rows, _PIECE))
 
 
 def _fold(x_RC: Tensor, *vectors_C: Tensor) -> tuple[Tensor, ...]:
     """Narrow contiguous rows as fewer wide ones, and vectors of their channels repeated: wide loops are fast."""
     rows, channels = x_RC.shape
-    times = math.gcd(rows, max(1, WIDE // channels))
+    times = math.gcd(rows, max(1, _WIDE // channels))
     return (x_RC.view(rows // times, times * channels), *(vector.repeat(times) for vector in vectors_C))
 
 
@@ -256,7 +257,7 @@ class _Block(torch.autograd.Function):
             end = first + number * growth
             middle_RC = torch.empty(rows, weight1.shape[0], dtype=LOW)
             matrix = weight1[:, :, 0, 0].to(LOW).t()
-            active_RC = torch.empty(min(rows, PIECE), end, dtype=LOW)
+            active_RC = torch.empty(min(rows, _PIECE), end, dtype=LOW)
             for piece in _pieces(rows):
                 active = active_RC[: piece.stop - piece.start]
                 kernels.activate(active, maps_RC[piece, :end], scale1, shift1)
@@ -315,7 +316,7 @@ class _Block(torch.autograd.Function):
             matrix = weight1[:, :, 0, 0].to(LOW)
             grad_weight1 = torch.zeros_like(weight1[:, :, 0, 0])
             sums = torch.zeros(2, end)
-            active_RC = torch.empty(min(rows, PIECE), end, dtype=LOW)
+            active_RC = torch.empty(min(rows, _PIECE), end, dtype=LOW)
             for piece in _pieces(rows):
                 active = active_RC[: piece.stop - piece.start]
                 grad_RC = torch.mm(grad_middle_RC[piece], matrix)
@@ -334,7 +335,7 @@ class _Block(torch.autograd.Function):
 
 
 def _values(parameters: Sequence[Tensor], layer: int) -> list[Tensor]:
-    """The six tensors of a layer; as parameters they would be compiled anew for every shape."""
+    """The six tensors of a layer; as parameters they would be compiled again for every shape."""
     return [parameter.detach() for parameter in parameters[6 * layer : 6 * layer + 6]]
 
 

@@ -23,7 +23,7 @@ __all__ = ["average_over_processes", "joined", "processes", "rank"]
 def joined(number: int, follow: Callable[..., None], *arguments: Any) -> Iterator[None]:
     """Have `number - 1` other processes call `follow(*arguments)` while the block runs as the first one.
 
-    A process that dies breaks the others' next average, so none is left behind.
+    A process that dies breaks the others' next average, so all of them end.
 
     Raises:
         RuntimeError: in the block, from `average_over_processes`, when another process died.

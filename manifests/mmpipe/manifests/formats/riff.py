@@ -1,8 +1,12 @@
 """Lengths of WAV and AVI files from their RIFF headers, without a decoder.
 
 Both consist of chunks: a four-letter name, a length and that many bytes (Multimedia Programming Interface 1.0, IBM and
-Microsoft 1991). The header of a WAV gives the bytes a second and
-their number, that of an AVI the number of frames and their rate.
+Microsoft 1991). The header of a WAV gives the bytes a second and their number, that of an AVI the number of frames and
+their rate.
+
+PyAV gives the same lengths, but reads the whole index of an AVI and decodes part of a WAV when it opens them. On one
+core with a warm cache, 700 AVIs of half an hour took PyAV 5.6 s, their headers 0.02 s; 700 such WAVs took PyAV 9.7 s,
+or 0.5 s with least probing, their headers 0.03 s: `python -m benchmarks.manifests --lengths`.
 """
 
 from __future__ import annotations

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from mmpipe.core.errors import UsageError
+import typer
+
 from mmpipe.pipeline.cli.console import console
-from mmpipe.pipeline.store.export import Form, export
-from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.cli.options import names
 
-__all__ = ["run_export"]
+__all__ = ["Format", "export"]
 
 
-def run_export(path: Path, out: Path | None, form: str, stages: Sequence[str]) -> Path:
-    """Export a store and print what was written and how to read it.
+class Format(StrEnum):
+    """What an export can be."""
 
-    Raises:
-        UsageError: the form is unknown, the folder exists, or a stage does not.
-        StoreError: the folder is no feature store, or a stage of it is incomplete.
-    """
-    forms: dict[str, Form] = {"parquet": "parquet", "datasets": "datasets"}
-    if form not in forms:
-        raise UsageError(f"--format {form!r}: valid values are {', '.join(forms)}")
-    target = out or Path("exports") / f"{path.resolve().name}-{form}"
-    done = export(FeatureStore(path), target, forms[form], list(stages) or None)
+    PARQUET = "parquet"
+    DATASETS = "datasets"
+
+
+def export(
+    path: Annotated[Path, typer.Argument(help="A feature store.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to make. Default: exports/STORE-FORMAT.")] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="parquet, or datasets: a Hugging Face folder with crops as images.")
+    ] = Format.PARQUET,
+    stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: all of the store.")] = "",
+) -> None:
+    """Join manifest and stages into one Parquet dataset, or a folder that Hugging Face `datasets` loads."""
+    from mmpipe.pipeline.store.export import export as export_store
+    from mmpipe.pipeline.store.feature_store import FeatureStore
+
+    target = out or Path("exports") / f"{path.resolve().name}-{format_}"
+    done = export_store(FeatureStore(path), target, format_.value, names(stages) or None)
     splits = "".join(f", {split} {rows}" for split, rows in done.splits.items())
     console.print(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
-    read = f'datasets.load_dataset("{done.path}")' if form == "datasets" else f'pandas.read_parquet("{done.path}")'
-    console.print(f"\nRead it with: [bold cyan]{read}[/]", soft_wrap=True)
-    return done.path
+    loader = "datasets.load_dataset" if format_ is Format.DATASETS else "pandas.read_parquet"
+    console.print(f'\nRead it with: [bold cyan]{loader}("{done.path}")[/]', soft_wrap=True)

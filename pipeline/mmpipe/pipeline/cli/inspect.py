@@ -1,45 +1,68 @@
-"""`mmpipe inspect`: print what a store or a manifest holds, or one utterance in full."""
+"""`mmpipe inspect`: print what a store or a manifest holds, check its files, or show one utterance in full."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import cv2
-import numpy as np
+import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.core.files import write_bytes
-from mmpipe.extractors.faces.crops import decode_crops
-from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.cli.console import console, progress, table
-from mmpipe.pipeline.cli.settings import dataset_root, load_settings
-from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.store.summary import ManifestSummary, Summary, UtteranceView, inspect_store, inspect_utterance
+from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
+from mmpipe.pipeline.cli.options import Config, Root, Sample, located
 
-__all__ = ["corpus_roots", "cut_clip", "run_inspect", "run_verify", "write_contact_sheet", "write_face_strip"]
+if TYPE_CHECKING:
+    from mmpipe.manifests.schema import Utterance
+    from mmpipe.pipeline.store.manifest_summary import ManifestSummary
+    from mmpipe.pipeline.store.summary import Summary
+    from mmpipe.pipeline.store.utterance_view import UtteranceView
 
-SHOWN_VALUES = 12
+__all__ = ["inspect"]
+
+_SHOWN_VALUES = 12
 """Labels, speakers or reasons that a line or table shows before it says how many more there are."""
 
 
-def run_inspect(path: Path, utterance: str | None, strip: Path | None) -> None:
-    """Print the summary of a store or manifest, or one utterance in full."""
+def inspect(
+    path: Annotated[Path, typer.Argument(parser=located, metavar="PATH", help="A feature store, or a manifest.")],
+    utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
+    strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
+    faces: Annotated[
+        Path | None, typer.Option(help="Save a contact sheet as this PNG: crops, boxes on frames, missing ones marked.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash every file again; exit with 1 if one changed.")
+    ] = False,
+    root: Root = None,
+    sample: Sample = False,
+    config: Config = None,
+) -> None:
+    """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
+    one_mode({"--utterance": utterance, "--faces": faces, "--verify": verify})
     if utterance is None:
+        refuse_ignored("without --utterance", {"--strip": strip, "--clip": clip})
+    if clip is None and faces is None:
+        refuse_ignored("without --clip or --faces", {"--root": root, "--sample": sample, "--config": config})
+    if verify:
+        _verify(path)
+    elif faces is not None:
+        _write_sheet(path, faces, root, sample=sample, config=config)
+    elif utterance is not None:
+        _show_utterance(path, utterance, strip)
+        if clip is not None:
+            _cut_clip(path, utterance, clip, root, sample=sample, config=config)
+    else:
+        from mmpipe.pipeline.store.summary import inspect_store
+
         _print_summary(inspect_store(path))
-        return
-    view = inspect_utterance(path, utterance)
-    _print_utterance(view)
-    if strip is not None:
-        write_face_strip(view, strip)
-        console.print(f"Face strip: {strip}", markup=False)
 
 
-def run_verify(path: Path) -> bool:
-    """Re-hash a store and print what is wrong with it; whether nothing is."""
+def _verify(path: Path) -> None:
+    """Hash a store's files again and print what is wrong; exit with 1 if anything is."""
+    from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.store.verify import verify_store
 
     store = FeatureStore(path)
@@ -52,10 +75,52 @@ def run_verify(path: Path) -> bool:
     for file, problem in found.damaged.items():
         console.print(f"damaged: {file}: {problem}", markup=False, style="red")
     if found.damaged:
-        console.print("Remove the damaged files, then run the same `mmpipe extract` again: it makes them anew.")
-    else:
-        console.print("Every file is what was written.")
-    return not found.damaged
+        console.print("Remove the damaged files, then run the same `mmpipe extract` again: it makes new ones.")
+        raise typer.Exit(1)
+    console.print("Every file is what was written.")
+
+
+def _write_sheet(path: Path, out: Path, root: Path | None, *, sample: bool, config: Path | None) -> None:
+    """Save a contact sheet, with frames where the corpus root is known, and print how many faces were found."""
+    from mmpipe.pipeline.cli.settings import dataset_root, load_settings
+    from mmpipe.pipeline.report.contact_sheet import write_contact_sheet
+    from mmpipe.pipeline.store.feature_store import FeatureStore
+
+    store, settings = FeatureStore(path), load_settings(config)
+    try:
+        folder: Path | None = dataset_root(store.corpus, root, settings, sample=sample)
+    except UsageError as error:
+        folder = None
+        console.print(f"Without frames: {error}", markup=False)
+    counts = write_contact_sheet(store, folder, out)
+    share = counts.without_face / counts.utterances if counts.utterances else 0.0
+    console.print(
+        f"{counts.without_face} of {counts.utterances} utterances without a face ({share:.1%}); in the others it was "
+        f"found in {counts.detected} of {counts.frames} sampled frames"
+    )
+    console.print(f"Contact sheet: {out}", markup=False)
+
+
+def _show_utterance(path: Path, utterance: str, strip: Path | None) -> None:
+    from mmpipe.pipeline.report.face_strip import write_face_strip
+    from mmpipe.pipeline.store.utterance_view import inspect_utterance
+
+    view = inspect_utterance(path, utterance)
+    _print_utterance(view)
+    if strip is not None:
+        write_face_strip(view, strip)
+        console.print(f"Face strip: {strip}", markup=False)
+
+
+def _cut_clip(path: Path, utterance: str, out: Path, root: Path | None, *, sample: bool, config: Path | None) -> None:
+    from mmpipe.pipeline.cli.settings import dataset_root, load_settings
+    from mmpipe.pipeline.media.cut import write_clip
+    from mmpipe.pipeline.store.feature_store import FeatureStore
+    from mmpipe.pipeline.store.utterance_view import inspect_utterance
+
+    folder = dataset_root(FeatureStore(path).corpus, root, load_settings(config), sample=sample)
+    clip = write_clip(inspect_utterance(path, utterance).utterance, folder, out)
+    console.print(f"Clip: {clip}", markup=False)
 
 
 def _print_summary(summary: Summary) -> None:
@@ -88,10 +153,10 @@ def _print_summary(summary: Summary) -> None:
         table(
             "Without features, by reason",
             ["stage", "status", "utterances", "for example"],
-            ((name, f.status, f.count, f"{f.utterance_id}: {f.example}"[:140]) for name, f in failures[:SHOWN_VALUES]),
+            ((name, f.status, f.count, f"{f.utterance_id}: {f.example}"[:140]) for name, f in failures[:_SHOWN_VALUES]),
         )
-        if len(failures) > SHOWN_VALUES:
-            console.print(f"... and {len(failures) - SHOWN_VALUES} more reasons")
+        if len(failures) > _SHOWN_VALUES:
+            console.print(f"... and {len(failures) - _SHOWN_VALUES} more reasons")
     for stage in summary.stages:
         console.print(f"\n[bold]{stage.name}[/] was made by")
         for name, value in stage.provenance.items():
@@ -111,8 +176,8 @@ def _print_manifest(manifest: ManifestSummary) -> None:
     console.print(f"audio {manifest.with_audio}, video {manifest.with_video}, text {manifest.with_text} utterances")
     for column, counts in manifest.counts.items():
         if counts:
-            shown = ", ".join(f"{value} {n}" for value, n in list(counts.items())[:SHOWN_VALUES])
-            more = f" and {len(counts) - SHOWN_VALUES} more" if len(counts) > SHOWN_VALUES else ""
+            shown = ", ".join(f"{value} {n}" for value, n in list(counts.items())[:_SHOWN_VALUES])
+            more = f" and {len(counts) - _SHOWN_VALUES} more" if len(counts) > _SHOWN_VALUES else ""
             console.print(f"{column}: {shown}{more}", markup=False)
     if manifest.unlabelled:
         console.print(f"unlabelled: {manifest.unlabelled}")
@@ -149,6 +214,8 @@ def _words(utterance: Utterance) -> str:
 
 def _brief(value: Any) -> str:
     """A cell in one line."""
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         shape = "x".join(map(str, value.shape))
         if value.size == 0:
@@ -161,68 +228,3 @@ def _brief(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], bool):
         return f"{sum(value)} of {len(value)}"
     return str(value)
-
-
-def write_face_strip(view: UtteranceView, out: Path) -> None:
-    """Save the crops of an utterance side by side as one PNG, those without a detection darkened.
-
-    Raises:
-        UsageError: `out` exists, or the utterance has no crops.
-    """
-    row = view.stages.get("faces", {})
-    if not row.get("crops"):
-        reason = row.get("error") or "the store has no such row of stage faces"
-        raise UsageError(f"{view.utterance.utterance_id} has no face crops: {reason}")
-    if out.exists():
-        raise UsageError(f"{out} exists: name another file, or remove it")
-    shade = np.where(row["detected"], 1.0, 0.5)[:, None, None]
-    strip = np.concatenate(list((decode_crops(row["crops"]) * shade).astype(np.uint8)), axis=1)
-    write_bytes(out, cv2.imencode(".png", strip)[1].tobytes())
-
-
-def cut_clip(
-    store_path: Path, utterance: str, out: Path, root: Path | None, *, sample: bool, config: Path | None
-) -> None:
-    """Cut an utterance of a store from its corpus's media."""
-    from mmpipe.pipeline.media.cut import write_clip
-
-    folder = dataset_root(FeatureStore(store_path).corpus, root, load_settings(config), sample=sample)
-    clip = write_clip(inspect_utterance(store_path, utterance).utterance, folder, out)
-    console.print(f"Clip: {clip}", markup=False)
-
-
-def corpus_roots(stores: Sequence[Path], *, sample: bool, config: Path | None) -> dict[Path, Path]:
-    """The corpus root of each store, where the environment or mmpipe.toml names it or the samples are asked for."""
-    settings, roots = load_settings(config), {}
-    for store in stores:
-        if (store / "store.json").exists():
-            with suppress(UsageError):
-                roots[store] = dataset_root(FeatureStore(store).corpus, None, settings, sample=sample)
-    return roots
-
-
-def write_contact_sheet(store_path: Path, out: Path, root: Path | None, *, sample: bool, config: Path | None) -> None:
-    """Save a contact sheet of a store's faces and print how many were found.
-
-    Raises:
-        UsageError: `out` exists.
-        StoreError: the stage `faces` is incomplete, or holds no face.
-    """
-    from mmpipe.pipeline.report.contact_sheet import contact_sheet, count_faces
-
-    if out.exists():
-        raise UsageError(f"{out} exists: name another file, or remove it")
-    store = FeatureStore(store_path)
-    counts = count_faces(store)
-    try:
-        folder: Path | None = dataset_root(store.corpus, root, load_settings(config), sample=sample)
-    except UsageError as error:
-        folder = None
-        console.print(f"Without frames: {error}", markup=False)
-    write_bytes(out, cv2.imencode(".png", contact_sheet(store, folder))[1].tobytes())
-    share = counts.without_face / counts.utterances if counts.utterances else 0.0
-    console.print(
-        f"{counts.without_face} of {counts.utterances} utterances without a face ({share:.1%}); in the others it was "
-        f"found in {counts.detected} of {counts.frames} sampled frames"
-    )
-    console.print(f"Contact sheet: {out}", markup=False)

@@ -2,81 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, progress, table
-from mmpipe.pipeline.hardware import available_cores, use_threads
+from mmpipe.pipeline.cli.modes import refuse_ignored
+from mmpipe.pipeline.cli.options import Device
 
 if TYPE_CHECKING:
-    from mmpipe.pipeline.face_training.recipe import FaceTraining
+    from mmpipe.pipeline.face_training.config import FaceTraining
+    from mmpipe.pipeline.face_training.evaluation import FaceScores
+    from mmpipe.pipeline.face_training.loop import FaceProgress
 
-__all__ = ["run_evaluate_face", "run_train_face"]
+__all__ = ["Part", "parse_training", "print_scores", "train_face", "training_progress"]
 
-
-def _config(given: dict[str, Any], assignments: Sequence[str]) -> FaceTraining:
-    from mmpipe.pipeline.cli.settings import parse_assignments
-    from mmpipe.pipeline.face_training.recipe import FaceTraining
-
-    given = given | parse_assignments(f"train-face.{text}" for text in assignments).get("train-face", {})
-    try:
-        return FaceTraining.model_validate(given)
-    except ValidationError as error:
-        problems = "; ".join(f"{d['loc'][0]}: {d['msg']} (got {d['input']!r})" for d in error.errors())
-        raise UsageError(f"{problems}; hyper-parameters: {', '.join(FaceTraining.model_fields)}") from error
+_Training = TypeVar("_Training", bound="FaceTraining")
 
 
-def run_train_face(
-    data: Path, out: Path, given: dict[str, Any], assignments: Sequence[str], *, threads: int | None
+class Part(StrEnum):
+    """The parts of FERPlus."""
+
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
+
+
+def train_face(
+    data: Annotated[Path, typer.Option(help="Folder of FERPlus: CSV files, image folders or Parquet.")],
+    out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint lie beside.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training part. Default: 8.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    seed: Annotated[int | None, typer.Option(help="Decides every random choice. Default: 0.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores.")] = None,
+    evaluate: Annotated[Part | None, typer.Option(help="Train nothing: evaluate on this part.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="With --evaluate. Default: the bundled weights.")] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="With --evaluate: average each face and its mirror image.")
+    ] = False,
 ) -> None:
-    """Train the network; a run that stopped goes on from its checkpoint."""
-    from mmpipe.pipeline.face_training.recipe import train_face
+    """Train the face expression network on FERPlus, or evaluate weights of it."""
+    from mmpipe.pipeline.hardware import available_cores, pick_device, use_threads
 
-    config = _config(given, assignments)
-    use_threads(1 if config.native else threads or available_cores())
-    console.print(f"FERPlus in {data} -> {out}, {config.epochs} epochs; stop it any time, the same command goes on")
-    with progress("step") as bars:
-        bar = bars.add_task("training", total=None)
-        figures = train_face(
-            data,
-            out,
-            config,
-            lambda row: bars.update(
-                bar, completed=row["step"], total=row["steps"], description=f"loss {row['loss']:.3f}"
-            ),
+    given = {"epochs": epochs, "start": start, "seed": seed}
+    if evaluate is not None:
+        refuse_ignored(
+            "with --evaluate", {"--out": out, **{f"--{name}": value for name, value in given.items()}, "--set": set_}
         )
-    _show(figures, f"{out} on the valid part")
+        chosen = pick_device(device.value)
+        use_threads(threads or available_cores())
+        _evaluate(data, evaluate, weights, flip=flip, device=chosen)
+        return
+    refuse_ignored("without --evaluate", {"--weights": weights, "--flip": flip})
+    if out is None:
+        raise UsageError("--out is missing: name the weights file to write, or give --evaluate PART")
+    chosen = pick_device(device.value)
+    use_threads(threads or available_cores())
+    _train(data, out, given, set_, device=chosen)
 
 
-def run_evaluate_face(data: Path, part: str, weights: Path | None, *, flip: bool, threads: int | None) -> None:
-    """Evaluate weights on one part of FERPlus and print accuracy, UAR, macro F1 and the confusion matrix."""
+def _train(data: Path, out: Path, given: Mapping[str, Any], assignments: Sequence[str], *, device: str) -> None:
+    from mmpipe.pipeline.face_training.config import FaceTraining
+    from mmpipe.pipeline.face_training.recipe import train_face as train
+
+    config = parse_training(FaceTraining, given, assignments)
+    console.print(
+        f"FERPlus in {data} -> {out}, {config.epochs} epochs on {device}; stop it any time, the same command goes on"
+    )
+    with training_progress() as listener:
+        scores = train(data, out, config, listener, device=device)
+    print_scores(scores, f"{out} on the valid part")
+
+
+def _evaluate(data: Path, part: Part, weights: Path | None, *, flip: bool, device: str) -> None:
     from mmpipe.extractors.faces.densenet import load_network
     from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
-    from mmpipe.pipeline.face_training.ferplus import PARTS, read_ferplus
-    from mmpipe.pipeline.face_training.recipe import evaluate
+    from mmpipe.pipeline.face_training.evaluation import evaluate
+    from mmpipe.pipeline.face_training.ferplus import read_ferplus
 
-    if part not in PARTS:
-        raise UsageError(f"--evaluate {part!r}: valid parts are {', '.join(PARTS)}")
-    use_threads(threads or available_cores())
     path = weights or bundled(FERPLUS_DENSENET)
-    figures = evaluate(load_network(path), read_ferplus(data, part), flip=flip)
+    scores = evaluate(load_network(path), read_ferplus(data, part.value), flip=flip, device=device)
     console.print(f"{path.name}, SHA-256 {sha256(path)}")
-    _show(figures, f"{part} part{', averaged with the mirror image' if flip else ''}")
+    print_scores(scores, f"{part.value} part{', averaged with the mirror image' if flip else ''}")
 
 
-def _show(figures: dict[str, Any], title: str) -> None:
-    table(
-        title,
-        ["faces", "accuracy", "UAR", "macro F1"],
-        [(figures["faces"], *(f"{figures[name]:.2%}" for name in ("accuracy", "uar", "macro_f1")))],
-    )
-    classes = list(figures["recall"])
+def parse_training(kind: type[_Training], given: Mapping[str, Any], assignments: Sequence[str]) -> _Training:
+    """Hyper-parameters from options and from texts such as `peak_rate=0.1`, which win.
+
+    Args:
+        kind: `FaceTraining` or a subclass of it.
+        given: values by name; None takes the default.
+        assignments: the texts of --set.
+
+    Raises:
+        UsageError: a name is unknown or a value is out of range; the message lists the names.
+    """
+    from pydantic import ValidationError
+
+    from mmpipe.pipeline.cli.settings import parse_assignments
+
+    values = {name: value for name, value in given.items() if value is not None}
+    values |= parse_assignments(f"train-face.{text}" for text in assignments).get("train-face", {})
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{d['loc'][0]}: {d['msg']} (got {d['input']!r})" for d in error.errors())
+        raise UsageError(f"{problems}; hyper-parameters: {', '.join(kind.model_fields)}") from error
+
+
+@contextmanager
+def training_progress() -> Iterator[Callable[[FaceProgress], None]]:
+    """A bar of steps; what it gives is the listener of a training."""
+    with progress("step") as bars:
+        bar = bars.add_task("training", total=None)
+
+        def show(done: FaceProgress) -> None:
+            bars.update(bar, completed=done.step, total=done.steps, description=f"loss {done.loss:.3f}")
+
+        yield show
+
+
+def print_scores(scores: FaceScores, title: str) -> None:
+    """Print accuracy, UAR, macro F1 and the confusion matrix."""
+    figures = (f"{value:.2%}" for value in (scores.accuracy, scores.uar, scores.macro_f1))
+    table(title, ["faces", "accuracy", "UAR", "macro F1"], [(scores.faces, *figures)])
     rows = (
-        (name, f"{figures['recall'][name]:.1%}", *counts)
-        for name, counts in zip(classes, figures["confusion"], strict=True)
+        (name, f"{recall:.1%}", *counts)
+        for (name, recall), counts in zip(scores.recall.items(), scores.confusion, strict=True)
     )
-    table("Confusion (rows are the majority votes)", ["class", "recall", *(c[:9] for c in classes)], rows)
+    columns = ["class", "recall", *(name[:9] for name in scores.recall)]
+    table("Confusion (rows are the majority votes)", columns, rows)

@@ -31,11 +31,11 @@ __all__ = ["PARTS", "FerplusPart", "read_ferplus"]
 PARTS = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 """Part names and the names that FER2013 gives them in its `Usage` column."""
 
-FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
+_FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 """The image folders of the parts."""
 
-VOTES = (*FERPLUS_CLASSES, "unknown", "NF")
-FACE_SIZE = 48
+_VOTES = (*FERPLUS_CLASSES, "unknown", "NF")
+_FACE_SIZE = 48
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_ferplus(folder: Path, part: str) -> FerplusPart:
         faces, votes = _read_parquet(parquet)
     elif votes_csv.is_file() and pixels_csv.is_file():
         faces, votes = _read_csv(votes_csv, pixels_csv, PARTS[part])
-    elif (labels := folder / FOLDERS[part] / "label.csv").is_file():
+    elif (labels := folder / _FOLDERS[part] / "label.csv").is_file():
         faces, votes = _read_images(labels)
     else:
         raise CorpusError(
@@ -94,20 +94,20 @@ def _prepare(faces: npt.NDArray[np.uint8], votes: npt.NDArray[np.int64]) -> Ferp
 
 def _read_parquet(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     table = pd.read_parquet(path)
-    if missing := {"png", *VOTES} - set(table.columns):
-        raise CorpusError(f"{path} lacks the columns {sorted(missing)}; expected png and {', '.join(VOTES)}")
+    if missing := {"png", *_VOTES} - set(table.columns):
+        raise CorpusError(f"{path} lacks the columns {sorted(missing)}; expected png and {', '.join(_VOTES)}")
     images = [cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) for png in table["png"]]
-    return _stack(images, path), table[list(VOTES)].to_numpy(np.int64)
+    return _stack(images, path), table[list(_VOTES)].to_numpy(np.int64)
 
 
 def _read_images(labels: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    table = pd.read_csv(labels, header=None, names=["name", "box", *VOTES])
+    table = pd.read_csv(labels, header=None, names=["name", "box", *_VOTES])
     images = [cv2.imread(str(labels.parent / str(name)), cv2.IMREAD_GRAYSCALE) for name in table["name"]]
-    return _stack(images, labels), table[list(VOTES)].to_numpy(np.int64)
+    return _stack(images, labels), table[list(_VOTES)].to_numpy(np.int64)
 
 
 def _stack(images: list[Any], path: Path) -> npt.NDArray[np.uint8]:
-    faces = np.empty((len(images), FACE_SIZE, FACE_SIZE), np.uint8)
+    faces = np.empty((len(images), _FACE_SIZE, _FACE_SIZE), np.uint8)
     for row, image in enumerate(images):
         if image is None or image.shape != faces.shape[1:]:
             got = None if image is None else image.shape
@@ -123,5 +123,5 @@ def _read_csv(votes_csv: Path, pixels_csv: Path, usage: str) -> tuple[npt.NDArra
             f"{votes_csv} has {len(votes)} rows and {pixels_csv} has {len(pixels)}: they must correspond line by line"
         )
     part = (votes["Usage"] == usage).to_numpy()
-    faces = [np.array(text.split(), np.uint8).reshape(FACE_SIZE, FACE_SIZE) for text in pixels.loc[part, "pixels"]]
-    return np.stack(faces), votes.loc[part, list(VOTES)].to_numpy(np.int64)
+    faces = [np.array(text.split(), np.uint8).reshape(_FACE_SIZE, _FACE_SIZE) for text in pixels.loc[part, "pixels"]]
+    return np.stack(faces), votes.loc[part, list(_VOTES)].to_numpy(np.int64)

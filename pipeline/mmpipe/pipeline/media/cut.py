@@ -33,15 +33,15 @@ def write_clip(utterance: Utterance, root: Path, out: Path) -> Path:
         raise UsageError(f"{out} exists: name another file, or remove it")
     streams = []
     if utterance.video:
-        picture = _input(root, utterance.video).video
+        frames = _input(root, utterance.video).video
         if region := utterance.video.region:
-            picture = picture.crop(
+            frames = frames.crop(
                 f"iw*{region.x}",
                 f"ih*{region.y}",
                 f"trunc(iw*{region.width}/2)*2",
                 f"trunc(ih*{region.height}/2)*2",
             )
-        streams.append(picture)
+        streams.append(frames)
     if utterance.audio:
         streams.append(_input(root, utterance.audio).audio)
     if not streams:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from mmpipe.core.errors import Rejected, StoreError
+from mmpipe.core.errors import Rejected, StoreError, UsageError
+from mmpipe.core.files import write_bytes
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.extractors.faces.ferplus import CROP_SIZE
 from mmpipe.manifests.io import resolve_media
@@ -20,17 +21,28 @@ from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.media.readers import VideoReader
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
-__all__ = ["FaceCounts", "boxed_frame", "contact_sheet", "count_faces", "frame_interval"]
+__all__ = [
+    "FOUND",
+    "MISSING",
+    "FaceCounts",
+    "boxed_frame",
+    "contact_sheet",
+    "count_faces",
+    "frame_interval",
+    "write_contact_sheet",
+]
 
-Image = npt.NDArray[np.uint8]
+_Image = npt.NDArray[np.uint8]
 
-SHOWN_CROPS = 12
+_SHOWN_CROPS = 12
 """Crops of an utterance on the sheet, spread over its length."""
 
-FRAME_HEIGHT, FRAME_WIDTH, CAPTION, GAP = 96, 160, 16, 6
+_FRAME_HEIGHT, _FRAME_WIDTH, _CAPTION, _GAP = 96, 160, 16, 6
 
-FOUND, MISSING, INK, PAPER = (60, 160, 60), (30, 120, 240), (40, 40, 40), (255, 255, 255)
+FOUND, MISSING = (60, 160, 60), (30, 120, 240)
 """Colours in OpenCV's order: green marks a face that was found, orange one whose box is that of another frame."""
+
+_INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -64,8 +76,27 @@ def count_faces(store: FeatureStore) -> FaceCounts:
     return FaceCounts(good + empty, empty, len(found), int(pc.sum(found).as_py() or 0))
 
 
-def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> Image:
-    """A picture of the faces of some utterances, evenly spread over the store.
+def write_contact_sheet(store: FeatureStore, root: Path | None, out: Path) -> FaceCounts:
+    """Save the contact sheet of a store as a new PNG file, and count its faces.
+
+    Args:
+        store: the store.
+        root: the corpus root, for frames; None leaves them out.
+        out: the file.
+
+    Raises:
+        UsageError: `out` exists.
+        StoreError: the stage `faces` is incomplete, or holds no face.
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists: name another file, or remove it")
+    counts = count_faces(store)
+    write_bytes(out, cv2.imencode(".png", contact_sheet(store, root))[1].tobytes())
+    return counts
+
+
+def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> _Image:
+    """An image of the faces of some utterances, evenly spread over the store.
 
     Args:
         store: the store.
@@ -88,13 +119,13 @@ def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> Ima
         utterance = to_utterances(manifest.slice(place, 1))[0]
         frame = None
         if root is not None and utterance.video is not None:
-            frame = boxed_frame(root, utterance.video, row, every, (FRAME_HEIGHT, FRAME_WIDTH))
+            frame = boxed_frame(root, utterance.video, row, every, (_FRAME_HEIGHT, _FRAME_WIDTH))
         lines.append(_line(utterance.utterance_id, row, frame, with_frame=root is not None))
     return np.concatenate(lines)
 
 
 def frame_interval(store: FeatureStore) -> int:
-    """Every how many frames of a film the stage `faces` took one."""
+    """Every how many frames of a video the stage `faces` took one."""
     return int(store.info["stages"][FACES]["config"]["every"])
 
 
@@ -111,7 +142,9 @@ def _rows(store: FeatureStore, places: list[int]) -> list[tuple[int, dict[str, A
     return found
 
 
-def boxed_frame(root: Path, span: MediaSpan, row: dict[str, Any], every: int, largest: tuple[int, int]) -> Image | None:
+def boxed_frame(
+    root: Path, span: MediaSpan, row: dict[str, Any], every: int, largest: tuple[int, int]
+) -> _Image | None:
     """The first frame with a face, its box drawn in it.
 
     Args:
@@ -119,7 +152,7 @@ def boxed_frame(root: Path, span: MediaSpan, row: dict[str, Any], every: int, la
         span: the utterance's video.
         row: `detected`, `box` and `frame_index` of the stage `faces`.
         every: from `frame_interval`.
-        largest: height and width in pixels that the picture fits in.
+        largest: height and width in pixels that the frame fits in.
 
     Returns:
         BGR uint8 [H, W, 3]; None where the media are not readable any more.
@@ -140,28 +173,28 @@ def boxed_frame(root: Path, span: MediaSpan, row: dict[str, Any], every: int, la
     return None
 
 
-def _line(name: str, row: dict[str, Any], frame: Image | None, *, with_frame: bool) -> Image:
+def _line(name: str, row: dict[str, Any], frame: _Image | None, *, with_frame: bool) -> _Image:
     """One utterance: its frame, its crops, its name."""
-    offset = FRAME_WIDTH + GAP if with_frame else 0
-    width = offset + SHOWN_CROPS * (CROP_SIZE + GAP)
-    line = np.full((FRAME_HEIGHT + CAPTION + GAP, width, 3), PAPER, np.uint8)
+    offset = _FRAME_WIDTH + _GAP if with_frame else 0
+    width = offset + _SHOWN_CROPS * (CROP_SIZE + _GAP)
+    line = np.full((_FRAME_HEIGHT + _CAPTION + _GAP, width, 3), _PAPER, np.uint8)
     if frame is not None:
         line[: frame.shape[0], : frame.shape[1]] = frame
     elif with_frame:
-        _write(line, "frame unreadable", (4, FRAME_HEIGHT // 2))
+        _write(line, "frame unreadable", (4, _FRAME_HEIGHT // 2))
     number = len(row["crops"])
-    shown = np.unique(np.linspace(0, number - 1, min(SHOWN_CROPS, number)).round().astype(int)).tolist()
+    shown = np.unique(np.linspace(0, number - 1, min(_SHOWN_CROPS, number)).round().astype(int)).tolist()
     crops = decode_crops([row["crops"][n] for n in shown])
-    top = (FRAME_HEIGHT - CROP_SIZE) // 2
+    top = (_FRAME_HEIGHT - CROP_SIZE) // 2
     for place, (n, crop) in enumerate(zip(shown, crops, strict=True)):
-        left = offset + place * (CROP_SIZE + GAP) + GAP // 2
+        left = offset + place * (CROP_SIZE + _GAP) + _GAP // 2
         line[top : top + CROP_SIZE, left : left + CROP_SIZE] = crop[..., None]
         color = FOUND if row["detected"][n] else MISSING
         cv2.rectangle(line, (left - 2, top - 2), (left + CROP_SIZE + 1, top + CROP_SIZE + 1), color, 2)
-    _write(line, f"{name}: found in {sum(row['detected'])} of {number} frames", (4, FRAME_HEIGHT + CAPTION - 4))
+    _write(line, f"{name}: found in {sum(row['detected'])} of {number} frames", (4, _FRAME_HEIGHT + _CAPTION - 4))
     return line
 
 
-def _write(image: Image, text: str, place: tuple[int, int]) -> None:
+def _write(image: _Image, text: str, place: tuple[int, int]) -> None:
     plain = text.encode("ascii", "replace").decode()  # what OpenCV's fonts hold
-    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, INK, 1, cv2.LINE_AA)
+    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, _INK, 1, cv2.LINE_AA)

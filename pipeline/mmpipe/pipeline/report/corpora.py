@@ -19,23 +19,24 @@ from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.report.contact_sheet import FaceCounts, boxed_frame, count_faces, frame_interval
 from mmpipe.pipeline.report.figures import histogram, png_uri
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
-from mmpipe.pipeline.store.summary import Summary, durations_seconds, inspect_store
+from mmpipe.pipeline.store.manifest_summary import durations_seconds
+from mmpipe.pipeline.store.summary import Summary, inspect_store
 
 __all__ = ["CorpusSection", "FaceStrip", "corpus_section"]
 
-STRIPS = 4
+_STRIPS = 4
 """Face strips shown of a store."""
 
-STRIP_FACES = 16
+_STRIP_FACES = 16
 """Faces of a strip."""
 
-FRAME = (128, 228)
+_FRAME = (128, 228)
 """Height and width that the frame beside a strip fits in."""
 
-STRIP_SHARDS = 8
+_STRIP_SHARDS = 8
 """Shards looked through for utterances to show."""
 
-STRIP_COLUMNS = ["utterance_id", "status", "crops", "detected", "box", "frame_index"]
+_STRIP_COLUMNS = ["utterance_id", "status", "crops", "detected", "box", "frame_index"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
         root: the corpus root; with it, frames are shown beside the faces.
 
     Raises:
-        StoreError: the folder is no feature store, or its manifest or a shard cannot be read.
-        ManifestError: the file is no manifest.
+        StoreError: the folder is not a feature store, or its manifest or a shard cannot be read.
+        ManifestError: the file is not a manifest.
     """
     summary = inspect_store(path)
     store = None if path.is_file() else FeatureStore(path)
@@ -127,10 +128,10 @@ def _strips(store: FeatureStore, manifest: pa.Table, root: Path | None) -> Itera
         return
     seen: set[Any] = set()
     rows = {row["utterance_id"]: row for row in _first_rows(manifest)}
-    for shard in range(min(store.num_shards, STRIP_SHARDS)):
+    for shard in range(min(store.num_shards, _STRIP_SHARDS)):
         if not shard_path(store.path, FACES, shard).exists():
             continue
-        for faces in store.read_shard(FACES, shard, STRIP_COLUMNS).to_pylist():
+        for faces in store.read_shard(FACES, shard, _STRIP_COLUMNS).to_pylist():
             row = rows.get(faces["utterance_id"])
             key = row and (row["label"] or row["speaker"])
             if row is None or faces["status"] != "ok" or key in seen:
@@ -140,20 +141,20 @@ def _strips(store: FeatureStore, manifest: pa.Table, root: Path | None) -> Itera
             if root is not None:
                 one = manifest.filter(pc.equal(manifest.column("utterance_id"), row["utterance_id"]))
                 span = to_utterances(one)[0].video
-                frame = None if span is None else boxed_frame(root, span, faces, frame_interval(store), FRAME)
+                frame = None if span is None else boxed_frame(root, span, faces, frame_interval(store), _FRAME)
             yield _strip(row, faces["crops"], faces["detected"], None if frame is None else png_uri(frame))
-            if len(seen) == STRIPS:
+            if len(seen) == _STRIPS:
                 return
 
 
 def _first_rows(manifest: pa.Table) -> list[dict[str, Any]]:
-    first = manifest.filter(pc.less(manifest.column("shard"), STRIP_SHARDS))
+    first = manifest.filter(pc.less(manifest.column("shard"), _STRIP_SHARDS))
     rows: list[dict[str, Any]] = first.select(["utterance_id", "label", "speaker", "text"]).to_pylist()
     return rows
 
 
 def _strip(row: dict[str, Any], crops: list[bytes], detected: list[bool], frame: str | None) -> FaceStrip:
-    shown = decode_crops(crops[:STRIP_FACES])
+    shown = decode_crops(crops[:_STRIP_FACES])
     return FaceStrip(
         row["utterance_id"],
         row["label"],
@@ -161,6 +162,6 @@ def _strip(row: dict[str, Any], crops: list[bytes], detected: list[bool], frame:
         png_uri(np.concatenate(list(shown), axis=1)),
         len(crops),
         sum(detected),
-        [not found for found in detected[:STRIP_FACES]],
+        [not found for found in detected[:_STRIP_FACES]],
         frame,
     )

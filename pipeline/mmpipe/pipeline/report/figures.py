@@ -14,9 +14,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "ORANGE", "curves", "histogram", "png_uri"]
+__all__ = ["curves", "histogram", "png_uri"]
 
-BLUE, ORANGE, GRAY = "#3b82c4", "#d9772b", "#7a8290"
+_BLUE, _ORANGE, _GRAY = "#3b82c4", "#d9772b", "#7a8290"
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mmpipe",
@@ -24,11 +24,11 @@ _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["system-ui", "DejaVu Sans"],
     "font.size": 10,
-    "text.color": GRAY,
-    "axes.labelcolor": GRAY,
-    "axes.edgecolor": GRAY,
-    "xtick.color": GRAY,
-    "ytick.color": GRAY,
+    "text.color": _GRAY,
+    "axes.labelcolor": _GRAY,
+    "axes.edgecolor": _GRAY,
+    "xtick.color": _GRAY,
+    "ytick.color": _GRAY,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -60,10 +60,10 @@ def histogram(values: npt.NDArray[np.float64], label: str, mark: float | None = 
     """A histogram; `mark` draws a dashed line with its value."""
     with mpl.rc_context(_STYLE):
         figure, (axes,) = _figure(1, 4.4, 2.2)
-        axes.hist(values, bins=min(30, max(5, round(len(values) ** 0.5))), color=BLUE)
+        axes.hist(values, bins=min(30, max(5, round(len(values) ** 0.5))), color=_BLUE)
         axes.set(xlabel=label, ylabel="utterances")
         if mark is not None:
-            axes.axvline(mark, color=ORANGE, linestyle="--", linewidth=1.5)
+            axes.axvline(mark, color=_ORANGE, linestyle="--", linewidth=1.5)
             axes.annotate(
                 f"80 %: {mark:.1f} s",
                 (mark, 0.96),
@@ -71,7 +71,7 @@ def histogram(values: npt.NDArray[np.float64], label: str, mark: float | None = 
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="top",
-                color=ORANGE,
+                color=_ORANGE,
             )
         return _svg(figure)
 
@@ -87,7 +87,7 @@ def curves(history: Mapping[str, Sequence[float]], panels: Sequence[tuple[str, S
         figure, axes = _figure(len(panels), 3.1 * len(panels), 2.3)
         epochs = np.arange(1, 1 + max(len(values) for values in history.values()))
         for axis, (title, lines) in zip(axes, panels, strict=True):
-            for (column, name), color in zip(lines, (BLUE, ORANGE, GRAY, "#4d9f6b", "#9467bd"), strict=False):
+            for (column, name), color in zip(lines, (_BLUE, _ORANGE, _GRAY, "#4d9f6b", "#9467bd"), strict=False):
                 axis.plot(epochs, history[column], color=color, label=name, linewidth=1.6)
             axis.set(title=title, xlabel="epoch")
             _integer_ticks(axis)

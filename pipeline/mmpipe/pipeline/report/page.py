@@ -43,7 +43,7 @@ def build_report(
 
     Raises:
         StoreError: a store or the balanced list cannot be read.
-        ManifestError: a file among the stores is no manifest.
+        ManifestError: a file among the stores is not a manifest.
         UsageError: a run folder holds no finished run, or the probes cannot be read.
     """
     trained = [run_section(run) for run in runs]

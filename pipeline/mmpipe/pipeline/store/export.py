@@ -23,14 +23,14 @@ from mmpipe.core.files import write_bytes
 from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
-__all__ = ["Exported", "Form", "export", "joined_shard"]
+__all__ = ["Exported", "Form", "export"]
 
 Form = Literal["parquet", "datasets"]
 
-IMAGES = "faces_crops"
+_IMAGES = "faces_crops"
 """The column whose PNG files become images of a `datasets` folder."""
 
-UNSPLIT = "train"
+_UNSPLIT = "train"
 """The split of rows whose corpus has none: what `datasets` itself calls a dataset without splits."""
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -56,7 +56,7 @@ class Exported:
     splits: dict[str, int]
 
 
-def joined_shard(store: FeatureStore, shard: int, stages: Sequence[str]) -> pa.Table:
+def _joined_shard(store: FeatureStore, shard: int, stages: Sequence[str]) -> pa.Table:
     """One shard's rows of the manifest beside those of its stages.
 
     Raises:
@@ -70,7 +70,7 @@ def joined_shard(store: FeatureStore, shard: int, stages: Sequence[str]) -> pa.T
         if table.column("utterance_id").to_pylist() != rows.column("utterance_id").to_pylist():
             raise StoreError(
                 f"{store.path}: shard {shard} of stage {stage!r} does not hold the manifest's rows in their order: "
-                "`mmpipe extract` again makes it anew"
+                "`mmpipe extract` again makes a new one"
             )
         for field in table.schema:
             if field.name != "utterance_id":
@@ -115,7 +115,7 @@ def _tables(store: FeatureStore, stages: Sequence[str]) -> Iterator[tuple[int, p
     """Number, rows and footer of every joined shard; the footer names the fingerprints of what was joined."""
     for shard in range(store.num_shards):
         prints = {stage: store.footer(stage, shard)["fingerprint"] for stage in stages}
-        yield shard, joined_shard(store, shard, stages), {"corpus": store.corpus, "fingerprints": prints}
+        yield shard, _joined_shard(store, shard, stages), {"corpus": store.corpus, "fingerprints": prints}
 
 
 def _plain(table: pa.Table) -> tuple[str, ...]:
@@ -145,11 +145,11 @@ def _write_datasets(store: FeatureStore, part: Path, out: Path, stages: Sequence
     rows, files, columns, splits = 0, 0, tuple[str, ...](), dict[str, int]()
     for shard, table, _ in _tables(store, stages):
         features = datasets.Features.from_arrow_schema(table.schema.remove_metadata())
-        if IMAGES in table.column_names:
-            features[IMAGES] = datasets.List(datasets.Image())
+        if _IMAGES in table.column_names:
+            features[_IMAGES] = datasets.List(datasets.Image())
             table = _with_images(table)
         table = table.cast(features.arrow_schema)
-        names = pc.fill_null(table.column("split"), UNSPLIT)
+        names = pc.fill_null(table.column("split"), _UNSPLIT)
         for split in sorted(set(names.to_pylist())):
             path = part / "data" / f"{split}-{shard:05d}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,13 +164,13 @@ def _write_datasets(store: FeatureStore, part: Path, out: Path, stages: Sequence
 
 def _with_images(table: pa.Table) -> pa.Table:
     """The table with its crops as `datasets` stores images: structs of bytes and no path."""
-    crops = table.column(IMAGES).combine_chunks()
+    crops = table.column(_IMAGES).combine_chunks()
     files = crops.flatten()
     images = pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(_IMAGE))
     lengths = pc.fill_null(pc.list_value_length(crops), 0)
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())])
     lists = pa.ListArray.from_arrays(offsets, images, type=pa.list_(_IMAGE), mask=crops.is_null())
-    return table.set_column(table.column_names.index(IMAGES), pa.field(IMAGES, pa.list_(_IMAGE)), lists)
+    return table.set_column(table.column_names.index(_IMAGES), pa.field(_IMAGES, pa.list_(_IMAGE)), lists)
 
 
 def _card(store: FeatureStore, stages: Sequence[str], splits: dict[str, int]) -> str:

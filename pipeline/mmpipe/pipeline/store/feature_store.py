@@ -26,7 +26,6 @@ from mmpipe.core.parquet import fingerprint, read_metadata, read_parquet, write_
 from mmpipe.pipeline.store.provenance import StageProvenance
 
 __all__ = [
-    "STORE_FORMAT",
     "FeatureStore",
     "made_with",
     "read_table",
@@ -36,7 +35,7 @@ __all__ = [
     "write_store",
 ]
 
-STORE_FORMAT = "mmpipe-store/1"
+_STORE_FORMAT = "mmpipe-store/1"
 
 
 def shard_path(store: Path, stage: str, shard: int) -> Path:
@@ -113,7 +112,7 @@ def write_store(
     """
     shards = 1 + max(manifest.column("shard").to_pylist(), default=-1)
     info = {
-        "format": STORE_FORMAT,
+        "format": _STORE_FORMAT,
         "mmpipe": version,
         "corpus": corpus,
         "manifest": {"rows": manifest.num_rows, "shards": shards},
@@ -145,8 +144,10 @@ class FeatureStore:
                 f"{self.path} is not a feature store: store.json cannot be read ({error}); "
                 "write one with `mmpipe extract --dataset NAME --out FOLDER`"
             ) from error
-        if self.info.get("format") != STORE_FORMAT:
-            raise StoreError(f"{self.path} has format {self.info.get('format')!r}; this version reads {STORE_FORMAT!r}")
+        if self.info.get("format") != _STORE_FORMAT:
+            raise StoreError(
+                f"{self.path} has format {self.info.get('format')!r}; this version reads {_STORE_FORMAT!r}"
+            )
         self.corpus: str = self.info["corpus"]
         self.num_shards: int = self.info["manifest"]["shards"]
         self._manifest: pa.Table | None = None

@@ -1,4 +1,4 @@
-"""What a feature store or a manifest holds: counts, statuses, failures by reason, provenance, or one utterance in full.
+"""What a feature store holds: counts, statuses, failures by reason, provenance.
 
 Everything is read from the files that are there, so a store whose extraction still runs, or was killed, can be looked
 at.
@@ -6,65 +6,21 @@ at.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.core.errors import StoreError
 from mmpipe.manifests.io import read_manifest
-from mmpipe.manifests.schema import MANIFEST_SCHEMA, Utterance, to_utterances
 from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
+from mmpipe.pipeline.store.manifest_summary import ManifestSummary, summarise_manifest
 
-__all__ = [
-    "Failure",
-    "ManifestSummary",
-    "StageSummary",
-    "Summary",
-    "UtteranceView",
-    "durations_seconds",
-    "inspect_store",
-    "inspect_utterance",
-    "summarise_manifest",
-]
-
-PERCENTILE = 80
-"""The paper cuts AMI to the length that 80 per cent of the labelled utterances do not exceed (section 4.2)."""
-
-
-@dataclass(frozen=True)
-class ManifestSummary:
-    """Counts of a manifest.
-
-    Attributes:
-        rows: utterances.
-        counts: by column (`label`, `split`, `session`, `speaker`) and value, the most frequent first; without nulls.
-        unlabelled: utterances without a label.
-        with_audio: utterances with a span of audio.
-        with_video: utterances with a span of video.
-        with_text: utterances with a transcript.
-        hours: sum of the durations that are known.
-        median_seconds: median duration; None where no duration is known.
-        percentile_seconds: the duration that 80 per cent of the utterances do not exceed; None where none is known.
-    """
-
-    rows: int
-    counts: dict[str, dict[str, int]]
-    unlabelled: int
-    with_audio: int
-    with_video: int
-    with_text: int
-    hours: float
-    median_seconds: float | None
-    percentile_seconds: float | None
+__all__ = ["Failure", "StageSummary", "Summary", "inspect_store"]
 
 
 @dataclass(frozen=True)
@@ -127,62 +83,12 @@ class Summary:
     stages: tuple[StageSummary, ...]
 
 
-@dataclass(frozen=True)
-class UtteranceView:
-    """One utterance in full.
-
-    Attributes:
-        utterance: its row of the manifest.
-        stages: by stage, what its row holds: `status`, `error`, `fingerprint` and the columns (arrays as NumPy arrays).
-    """
-
-    utterance: Utterance
-    stages: dict[str, dict[str, Any]]
-
-
-def durations_seconds(manifest: pa.Table) -> pa.ChunkedArray:
-    """Length of each utterance's audio span, else of its video span, in seconds; null where no end is known.
-
-    A clip that is a file of its own has no end in the manifest: there the length that the corpus gives counts
-    (annotation `duration_seconds`, as MELD has it).
-    """
-    lengths = []
-    for column in ("audio", "video"):
-        spans = manifest.column(column)
-        lengths.append(pc.subtract(pc.struct_field(spans, "end_seconds"), pc.struct_field(spans, "start_seconds")))
-    told = pc.extract_regex(manifest.column("annotations"), r'"duration_seconds": (?P<seconds>\d+(?:\.\d+)?)[,}]')
-    return pc.coalesce(*lengths, pc.struct_field(told, "seconds").cast(pa.float64()))
-
-
-def summarise_manifest(manifest: pa.Table) -> ManifestSummary:
-    """Count a manifest's rows by their attributes."""
-    counts = {}
-    for name in ("label", "split", "session", "speaker"):
-        values = manifest.column(name).drop_null().value_counts().to_pylist()
-        counts[name] = {v["values"]: v["counts"] for v in sorted(values, key=lambda v: (-v["counts"], v["values"]))}
-    durations = durations_seconds(manifest).drop_null()
-    median = percentile = None
-    if len(durations):
-        median, percentile = pc.quantile(durations, [0.5, PERCENTILE / 100]).to_pylist()
-    return ManifestSummary(
-        rows=manifest.num_rows,
-        counts=counts,
-        unlabelled=manifest.column("label").null_count,
-        with_audio=manifest.num_rows - manifest.column("audio").null_count,
-        with_video=manifest.num_rows - manifest.column("video").null_count,
-        with_text=pc.sum(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(manifest.column("text"))), 0)).as_py() or 0,
-        hours=(pc.sum(durations).as_py() or 0.0) / 3600,
-        median_seconds=median,
-        percentile_seconds=percentile,
-    )
-
-
 def inspect_store(path: Path) -> Summary:
     """Summarise a feature store, or a manifest file.
 
     Raises:
-        StoreError: the folder is no feature store.
-        ManifestError: the file is no manifest.
+        StoreError: the folder is not a feature store.
+        ManifestError: the file is not a manifest.
     """
     if path.is_file():
         manifest = read_manifest(path)
@@ -252,51 +158,3 @@ def _rates(logs: Path) -> dict[str, float]:
             except (ValueError, KeyError, TypeError):
                 continue  # a run that was killed may leave half a line
     return {stage: rows[stage] / seconds[stage] for stage in rows if rows[stage] and seconds[stage] > 0}
-
-
-def inspect_utterance(path: Path, utterance_id: str) -> UtteranceView:
-    """One utterance of a store, or of a manifest file, with all that is known of it.
-
-    Raises:
-        UsageError: there is no such utterance; the message names the nearest ids.
-        StoreError: the folder is no feature store.
-        ManifestError: the file is no manifest.
-    """
-    store = None if path.is_file() else FeatureStore(path)
-    manifest = read_manifest(path) if store is None else store.manifest()
-    ids = manifest.column("utterance_id")
-    row = pc.index(ids, utterance_id).as_py()
-    if row < 0:
-        raise UsageError(f"{path} has no utterance {utterance_id!r}{_nearest(utterance_id, ids.to_pylist())}")
-    utterance = to_utterances(manifest.slice(row, 1).select(MANIFEST_SCHEMA.names))[0]
-    return UtteranceView(utterance, {} if store is None else dict(_stage_rows(store, utterance)))
-
-
-def _nearest(wanted: str, ids: list[str]) -> str:
-    near = [name for name in ids if wanted in name][:3] or difflib.get_close_matches(wanted, ids[:50_000], 3, 0.3)
-    return f"; the nearest ids: {', '.join(near)}" if near else ""
-
-
-def _stage_rows(store: FeatureStore, utterance: Utterance) -> Iterator[tuple[str, dict[str, Any]]]:
-    for stage in store.info["stages"]:
-        if not shard_path(store.path, stage, utterance.shard or 0).exists():
-            continue
-        table = store.read_shard(stage, utterance.shard or 0)
-        row = pc.index(table.column("utterance_id"), utterance.utterance_id).as_py()
-        if row < 0:
-            raise StoreError(
-                f"{shard_path(store.path, stage, utterance.shard or 0)} lacks {utterance.utterance_id!r}: "
-                "run `mmpipe extract` again to redo it"
-            )
-        values = {name: _value(table.column(name)[row]) for name in table.column_names if name != "utterance_id"}
-        yield stage, values | {"fingerprint": store.footer(stage, utterance.shard or 0)["fingerprint"]}
-
-
-def _value(scalar: pa.Scalar) -> Any:
-    """A cell; vectors and matrices of numbers as NumPy arrays."""
-    value = scalar.as_py()
-    inner = scalar.type
-    while pa.types.is_list(inner) or pa.types.is_fixed_size_list(inner):
-        inner = inner.value_type
-    is_array = isinstance(value, list) and pa.types.is_floating(inner)
-    return np.asarray(value, inner.to_pandas_dtype()) if is_array else value

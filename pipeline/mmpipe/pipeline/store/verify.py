@@ -31,14 +31,14 @@ class Verification:
 
 
 def verify_store(path: Path, on_file: Callable[[], None] = lambda: None) -> Verification:
-    """Hash manifest.parquet and every shard anew; compare footers with themselves and rows with the manifest.
+    """Hash manifest.parquet and every shard again; compare footers with themselves and rows with the manifest.
 
     Args:
         path: the store's folder.
         on_file: called after each file, for progress.
 
     Raises:
-        StoreError: the folder is no feature store.
+        StoreError: the folder is not a feature store.
     """
     store, found = FeatureStore(path), Verification()
     manifest = path / "manifest.parquet"
