@@ -173,12 +173,6 @@ def test_models_are_moved_to_the_device_that_is_chosen(
     assert set(score_baselines(config, data, names=("majority",), device="cuda")) == {"majority"}
 
 
-@pytest.mark.gpu
-def test_a_model_trained_on_the_cpu_says_nearly_the_same_on_a_gpu(stores: tuple[Path, Path, Path, Path]) -> None:
-    _, _, other, run = stores
-    assert evaluate(run, other, device="cuda").scores.ua == pytest.approx(evaluate(run, other).scores.ua, abs=0.05)
-
-
 def test_stores_and_lists_that_are_not_given_are_those_that_the_commands_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
