@@ -117,9 +117,7 @@ def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(three_fold
     assert not tables(tmp_path / "again")
     notes: list[str] = []
     run_grid(grid("table-7", three_folds, tmp_path / "again"), note=notes.append)
-    assert (
-        sum("reused" in note for note in notes) == 10
-    )  # three cells of three folds, and the first fold of the fourth
+    assert sum("reused" in note for note in notes) == 10  # three cells of three folds, and the first fold of the fourth
     assert tables(tmp_path / "again") == tables(tmp_path / "whole")
     page = tables(tmp_path / "whole")["table-7.md"].decode()
     assert "| semi-supervised | ✓ | ✓ |" in page and "| 75.6 |" in page and "| 74.5 |" in page

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, next_command, progress, table
+from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def show_balancing(
 ) -> BalanceResult:
     """Balance, show progress and the counts before and after. The arguments are those of `balance`."""
     from mmpipe.pipeline.balancing.pseudo_labels import balance
+    from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
 
     console.print(f"A classifier trained on {labeled} labels {unlabeled} -> {out}")

@@ -1,4 +1,4 @@
-"""What commands print: one console, tables of one look, progress bars with rate and time left."""
+"""What commands print: one console, and tables of one look."""
 
 from __future__ import annotations
 
@@ -7,49 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
 
-__all__ = ["console", "next_command", "progress", "table"]
+__all__ = ["console", "next_command", "table"]
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 """Standard output; a log file or pipe gets wide lines, so that no table is cut."""
-
-
-class _Rate(ProgressColumn):
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if not speed else f"{speed:.1f} {self._unit}/s", style="dim")
-
-
-def progress(unit: str = "utt") -> Progress:
-    """Bars with counts, rate and time left; on a pipe only the final state is printed."""
-    return Progress(
-        SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description:<12}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        _Rate(unit),
-        TimeElapsedColumn(),
-        TextColumn("[dim]left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

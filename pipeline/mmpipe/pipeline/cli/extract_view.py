@@ -9,7 +9,8 @@ from rich.progress import TaskID
 
 from mmpipe.core.statuses import CATEGORIES, Category
 from mmpipe.manifests.contract import Problem
-from mmpipe.pipeline.cli.console import console, progress, table
+from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.progress import progress
 from mmpipe.pipeline.extraction.corpus import ExtractListener
 from mmpipe.pipeline.extraction.estimate import Estimate
 from mmpipe.pipeline.extraction.heartbeat import OtherRun

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, progress, table
+from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
 from mmpipe.pipeline.cli.options import Config, Root, Sample, located
 
@@ -62,6 +62,7 @@ def inspect(
 
 def _verify(path: Path) -> None:
     """Hash a store's files again and print what is wrong; exit with 1 if anything is."""
+    from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.store.verify import verify_store
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, next_command, progress, table
+from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.options import Config, Root, Sample
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def _show_check(reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, 
     """Read the headers of all media, print what is odd and write it beside the manifest."""
     from mmpipe.manifests.counts import count_problems
     from mmpipe.pipeline.cli.extract_view import show_problems
+    from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.media.corpus_check import check_media
     from mmpipe.pipeline.media.header_checks import write_problems
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, next_command, progress, table
+from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def _run(
 
 def show_training(request: TrainRequest) -> None:
     """Train a run; show the estimate, progress and the figures."""
+    from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.training.run import plan_run
 
@@ -192,6 +193,7 @@ def _experiment(
     device: str,
 ) -> None:
     """The grid of a table or figure of the paper."""
+    from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.cli.settings import training_config
     from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -236,6 +238,7 @@ def _baselines(
     device: str,
 ) -> None:
     """The baselines on the folds of a run."""
+    from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.cli.settings import training_config
     from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.training.baselines import BASELINES, score_baselines, write_baselines

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, progress, table
+from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.cli.modes import refuse_ignored
 from mmpipe.pipeline.cli.options import Device
 
@@ -120,6 +120,8 @@ def parse_training(kind: type[_Training], given: Mapping[str, Any], assignments:
 @contextmanager
 def training_progress() -> Iterator[Callable[[FaceProgress], None]]:
     """A bar of steps; what it gives is the listener of a training."""
+    from mmpipe.pipeline.cli.progress import progress
+
     with progress("step") as bars:
         bar = bars.add_task("training", total=None)
 

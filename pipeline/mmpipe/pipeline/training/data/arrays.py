@@ -59,39 +59,38 @@ def load_arrays(
     stage = modality.stage
     made, rows = store.fingerprint([stage])[:16], fingerprint([selection.ids, selection.speakers, steps])[:16]
     folder = store.path / "logs" / "arrays" / f"{stage}-{made}-{rows}"
-    if not folder.is_dir():
-        folder = _decode_into(folder, store, modality, selection, steps)
-        for other in folder.parent.glob(f"{stage}-*"):
-            if not other.name.startswith(f"{stage}-{made}"):
-                shutil.rmtree(other, ignore_errors=True)
-    features: _Array = np.load(folder / "features.npy", mmap_mode="r")
-    return features, np.load(folder / "keep.npy")
+    if folder.is_dir() or _decode_into(folder, store, modality, selection, steps):
+        return _mapped(folder)
+    with tempfile.TemporaryDirectory(prefix="mmpipe-arrays-") as scratch:
+        _decode(Path(scratch), store, modality, selection, steps)
+        return _mapped(Path(scratch))  # the mapping lasts after its file has lost its name
 
 
-def _decode_into(folder: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> Path:
-    """Decode into `folder`, which appears whole or not at all; where it is then."""
+def _mapped(folder: Path) -> tuple[_Array, npt.NDArray[np.bool_]]:
+    return np.load(folder / "features.npy", mmap_mode="r"), np.load(folder / "keep.npy")
+
+
+def _decode_into(folder: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> bool:
+    """Decode into `folder`, which appears whole or not at all; False where the store cannot be written.
+
+    Arrays of features that the store no longer holds are removed.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     except OSError:
-        part = _scratch()
-        _decode(part, store, modality, selection, steps)
-        return part
+        return False
     try:
         _decode(part, store, modality, selection, steps)
         if not folder.is_dir():
             part.replace(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return folder
-
-
-_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
-
-
-def _scratch() -> Path:
-    _SCRATCH.append(tempfile.TemporaryDirectory(prefix="mmpipe-arrays-"))
-    return Path(_SCRATCH[-1].name)
+    made = folder.name.rpartition("-")[0]
+    for other in folder.parent.glob(f"{modality.stage}-*"):
+        if not other.name.startswith(made):
+            shutil.rmtree(other, ignore_errors=True)
+    return True
 
 
 def _decode(part: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> None:
