@@ -91,9 +91,11 @@ def test_a_folder_that_is_no_store_is_said_with_the_remedy(tmp_path: Path) -> No
 
 
 def test_a_store_of_another_format_is_refused(store: Path) -> None:
-    text = (store / "store.json").read_text().replace("mmpipe-store/1", "mmpipe-store/2")
+    text = (store / "store.json").read_text().replace("mmpipe-store/2", "mmpipe-store/9")
     (store / "store.json").write_text(text)
-    with pytest.raises(StoreError, match="mmpipe-store/2"):
+    with pytest.raises(
+        StoreError, match="'mmpipe-store/9'; this version of mmpipe reads mmpipe-store/1 and mmpipe-store/2"
+    ):
         FeatureStore(store)
 
 

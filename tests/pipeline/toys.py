@@ -120,3 +120,19 @@ class Flaky(Counting):
             if not Path(item[1]).exists():
                 raise RuntimeError(f"{item[1]} is missing")
         return super().extract_one(item)
+
+
+class Vectors(Counting):
+    """A vector of two values and a list of such vectors; of three for the word `wide`."""
+
+    def columns(self) -> list[pa.Field]:
+        """A vector, and one vector a word."""
+        vector = pa.list_(pa.float32(), 2)
+        return [pa.field("features", vector, metadata={"unit": "words"}), pa.field("each", pa.list_(vector))]
+
+    def extract_one(self, item: Any) -> Row:
+        """As many values as the words ask for."""
+        return {
+            "features": [float(len(item))] * (3 if "wide" in item else 2),
+            "each": [[1.0] * (4 if "wider" in item else 2) for _ in item],
+        }

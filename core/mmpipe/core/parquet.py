@@ -19,6 +19,7 @@ __all__ = [
     "fingerprint",
     "read_metadata",
     "read_parquet",
+    "read_schema",
     "write_parquet",
 ]
 
@@ -107,6 +108,20 @@ def read_metadata(path: Path) -> dict[str, Any]:
             with path.open("rb") as stream:
                 metadata = pq.read_metadata(stream).metadata or {}
     return dict(json.loads(metadata.get(_METADATA_KEY, b"{}")))
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet file, from its footer alone.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: it is not a Parquet file.
+    """
+    with _one_kind_of_damage():
+        if is_local(path):
+            return pq.read_schema(path)
+        with path.open("rb") as stream:
+            return pq.read_schema(stream)
 
 
 @contextmanager

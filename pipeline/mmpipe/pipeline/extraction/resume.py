@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import canonical_json
-from mmpipe.core.parquet import fingerprint, read_metadata
+from mmpipe.core.parquet import fingerprint, read_metadata, read_schema
 from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
 from mmpipe.pipeline.store.feature_store import read_table, shard_path
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.vectors import is_stored_form
 
 __all__ = ["MEDIA_COLUMNS", "Due", "find_due", "media_of"]
 
@@ -161,14 +162,15 @@ def _made(store: Path, spec: StageSpec, shard: int) -> str:
 
 def _why(store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any], print_: str) -> str | None:
     """Why a shard is due, in words; None if it is up to date."""
+    path = shard_path(store, spec.name, shard)
     try:
-        old = read_metadata(shard_path(store, spec.name, shard))
+        old, schema = read_metadata(path), read_schema(path)
     except FileNotFoundError:
         return "not made yet"
     except (OSError, pa.ArrowInvalid):
         return "the file is damaged"
     if old.get("fingerprint") == print_:
-        return None
+        return None if is_stored_form(schema) else "written in the format of an earlier version"
     before = old.get("provenance", {})
     changed = []
     for key in sorted(provenance.keys() | before.keys()):

@@ -21,6 +21,7 @@ from mmpipe.manifests.schema import Utterance, to_utterances
 from mmpipe.pipeline.extraction.apply import run_stage
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import made_with, read_table, shard_path, shard_schema, write_shard
+from mmpipe.pipeline.store.vectors import misfit
 
 __all__ = [
     "Task",
@@ -202,16 +203,25 @@ def _result(task: Task, table: pa.Table, made: int, seconds: float) -> TaskResul
 
 
 def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Sequence[Row | Rejected]) -> pa.Table:
-    rejected = [answer if isinstance(answer, Rejected) else None for answer in answers]
+    rejected = [_refused(columns, answer) for answer in answers]
     arrays: list[pa.Array] = [
         pa.array([u.utterance_id for u in utterances], pa.string()),
         pa.array([r.status if r else "ok" for r in rejected], pa.string()),
         pa.array([r.message if r else None for r in rejected], pa.string()),
     ]
+    schema = shard_schema(columns)
     for column in columns:
-        values = [None if isinstance(answer, Rejected) else answer[column.name] for answer in answers]
-        arrays.append(_array(values, column.type))
-    return pa.Table.from_arrays(arrays, schema=shard_schema(columns))
+        rows = zip(answers, rejected, strict=True)
+        values = [None if r or isinstance(answer, Rejected) else answer[column.name] for answer, r in rows]
+        arrays.append(_array(values, schema.field(column.name).type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _refused(columns: list[pa.Field], answer: Row | Rejected) -> Rejected | None:
+    """Why there is no row: what the extractor says, or vectors of another width than it declares."""
+    if isinstance(answer, Rejected):
+        return answer
+    return Rejected("extractor_error", problem) if (problem := misfit(answer, columns)) else None
 
 
 def _array(values: list[Any], type_: pa.DataType) -> pa.Array:

@@ -2,12 +2,20 @@
 
     features/ami/
       manifest.parquet         rows in shard order, with their shard number
-      store.json               resolved config, versions and weight hashes of every stage
+      store.json               format, and resolved config, versions and weight hashes of every stage
       {stage}/{shard}.parquet  one row an utterance: utterance_id, status, error, the stage's columns
       logs/                    times, rates, hosts: everything that may differ between two equal runs
 
 Shard k of every stage holds the same utterances in the same order, so joining stages is a zip. The footer of a shard is
 the only authority on what it holds: its fingerprint and the provenance that the fingerprint covers.
+
+Formats (`format` of store.json):
+
+    mmpipe-store/1   vectors as fixed_size_list, which pyarrow before 26 cannot read where a row failed
+    mmpipe-store/2   vectors as list, with the width in the field's metadata under the key `width`
+
+Both are read, and give the same tables. `mmpipe extract` makes the shards with vectors of format 1 again; until it has,
+a store of format 2 may hold some of them. What the features are is not changed by it: fingerprints stay as they were.
 """
 
 from __future__ import annotations
@@ -22,8 +30,9 @@ import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import location, write_json
-from mmpipe.core.parquet import fingerprint, read_metadata, read_parquet, write_parquet
+from mmpipe.core.parquet import fingerprint, read_metadata, read_parquet, read_schema, write_parquet
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.vectors import is_stored_form, stored_field, vectors_as_lists
 
 __all__ = [
     "FeatureStore",
@@ -36,7 +45,10 @@ __all__ = [
     "write_store",
 ]
 
-_STORE_FORMAT = "mmpipe-store/1"
+_STORE_FORMAT = "mmpipe-store/2"
+"""What this version writes."""
+
+_READABLE_FORMATS = ("mmpipe-store/1", _STORE_FORMAT)
 
 
 def shard_path(store: Path, stage: str, shard: int) -> Path:
@@ -50,42 +62,55 @@ def shard_path(store: Path, stage: str, shard: int) -> Path:
 
 
 def shard_schema(columns: Iterable[pa.Field]) -> pa.Schema:
-    """The columns that every shard has, then the stage's own."""
+    """The columns that every shard has, then the stage's own, with vectors of fixed size as lists."""
     return pa.schema(
         [
             pa.field("utterance_id", pa.string(), nullable=False),
             pa.field("status", pa.string(), nullable=False),
             pa.field("error", pa.string()),
-            *columns,
+            *map(stored_field, columns),
         ]
     )
 
 
 def write_shard(path: Path, table: pa.Table, provenance: dict[str, Any]) -> None:
-    """Write one shard whole, with its provenance and the fingerprint of it in the footer."""
+    """Write one shard whole, with its provenance and the fingerprint of it in the footer.
+
+    Vectors of fixed size are written as lists, which every reader of Parquet reads.
+    """
     footer = {"fingerprint": fingerprint(provenance), "provenance": provenance}
     plain = tuple(name for name in table.column_names if name not in ("status", "error", "tokens"))
-    write_parquet(path, table, footer, plain=plain)
+    write_parquet(path, vectors_as_lists(table), footer, plain=plain)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns.
+    """A Parquet file, or some of its columns; vectors are lists, in whatever format the store was written.
 
     Raises:
         StoreError: it is not there or cannot be read.
     """
     try:
-        return read_parquet(path, columns)
+        return vectors_as_lists(read_parquet(path, columns))
     except (OSError, ValueError) as error:
+        why = "" if isinstance(error, OSError) else _of_earlier_format(path)
         raise StoreError(
-            f"{path} cannot be read ({error}): run the same `mmpipe extract` again to make it again"
+            f"{path} cannot be read ({error}{why}): run the same `mmpipe extract` again to make it again"
         ) from error
 
 
-def made_with(path: Path, provenance: dict[str, Any]) -> bool:
-    """Whether the shard at `path` is there and was made with `provenance`."""
+def _of_earlier_format(path: Path) -> str:
     try:
-        return bool(path.exists() and read_metadata(path).get("fingerprint") == fingerprint(provenance))
+        earlier = not is_stored_form(read_schema(path))
+    except (OSError, ValueError):
+        return ""
+    return "; it is in the format of an earlier version, which needs pyarrow 26 or later" if earlier else ""
+
+
+def made_with(path: Path, provenance: dict[str, Any]) -> bool:
+    """Whether the shard at `path` is there, in the present format, and was made with `provenance`."""
+    try:
+        made = path.exists() and read_metadata(path).get("fingerprint") == fingerprint(provenance)
+        return bool(made and is_stored_form(read_schema(path)))
     except (OSError, pa.ArrowInvalid):
         return False
 
@@ -154,9 +179,11 @@ class FeatureStore:
                 f"{self.path} is not a feature store: store.json cannot be read ({error}); "
                 "write one with `mmpipe extract --dataset NAME --out FOLDER`"
             ) from error
-        if self.info.get("format") != _STORE_FORMAT:
+        if self.info.get("format") not in _READABLE_FORMATS:
             raise StoreError(
-                f"{self.path} has format {self.info.get('format')!r}; this version reads {_STORE_FORMAT!r}"
+                f"{self.path} has format {self.info.get('format')!r}; this version of mmpipe reads "
+                f"{' and '.join(_READABLE_FORMATS)}: read it with the version that wrote it, "
+                f"{self.info.get('mmpipe', 'which is not named')}, or a later one"
             )
         self.corpus: str = self.info["corpus"]
         self.num_shards: int = self.info["manifest"]["shards"]

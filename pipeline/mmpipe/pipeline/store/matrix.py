@@ -98,6 +98,11 @@ def pooled_features(store: FeatureStore, stage: str) -> tuple[npt.NDArray[np.flo
     rows = [np.asarray(row.as_py(), np.float32) for row in table.column("features") if row.is_valid]
     pooled = [row.mean(axis=0) if row.ndim == 2 else row for row in rows]
     features = np.zeros((len(usable), len(pooled[0]) if pooled else 1), np.float32)
+    if len(widths := {len(vector) for vector in pooled}) > 1:
+        raise StoreError(
+            f"stage {stage!r} of {store.path} has features of widths {', '.join(map(str, sorted(widths)))}: "
+            "run `mmpipe extract` again to make it uniform"
+        )
     if pooled:
         features[usable] = np.stack(pooled)
     return features, usable

@@ -165,15 +165,30 @@ def _check(
 def _steps(table: pa.Table, modality: Modality) -> tuple[_Array, _Array]:
     """Features of all steps of all rows [S, D], and the number of steps of each row [N]; word pieces by word."""
     column = table.column("features").combine_chunks()
-    lengths = np.ones(len(column), np.int64)
+    if modality.is_sequence != pa.types.is_nested(column.type.value_type):
+        wanted = "a sequence of vectors" if modality.is_sequence else "one vector"
+        raise StoreError(f"stage {modality.stage!r} must hold {wanted} an utterance, not {column.type}")
     if modality.is_sequence:
-        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
-        column = column.flatten()
-    values_SD: _Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+        lengths, column = _lengths(column), column.flatten()
+        width = column.type.list_size
+    else:
+        widths = _lengths(column)
+        lengths, width = (widths > 0).astype(np.int64), max(1, int(widths.max()))
+        if (other := widths[(widths != width) & (widths > 0)]).size:
+            raise StoreError(
+                f"stage {modality.stage!r} has features of width {width} and of {other[0]} in one shard: "
+                "run `mmpipe extract` again to make it uniform"
+            )
+    values_SD: _Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
     if modality.index is not None and len(values_SD):
         index = table.column(modality.index).combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return _pool(values_SD, index, lengths)
     return values_SD, lengths
+
+
+def _lengths(column: pa.ListArray) -> _Array:
+    """The length of each list; 0 for null."""
+    return np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
 
 
 def _pool(pieces_SD: _Array, word_index: _Array, lengths: _Array) -> tuple[_Array, _Array]:
