@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -14,9 +15,10 @@ from typer.testing import CliRunner
 
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.extractors.faces.crops import decode_crops
+from mmpipe.pipeline.cli import export as cli
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.export import Format
-from mmpipe.pipeline.store.export import Form, export
+from mmpipe.pipeline.store.export import Dtype, Form, export
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 STAGES = ("audio", "faces", "expression", "text")
@@ -97,7 +99,7 @@ def test_an_existing_folder_an_unknown_stage_and_an_incomplete_store_are_refused
         export(store, tmp_path / "out")
     shutil.copytree(sample_store, tmp_path / "store")
     (tmp_path / "store" / "text" / "00000.parquet").rename(tmp_path / "store" / "text" / "00001.parquet")
-    with pytest.raises(StoreError, match=r"shard 0 of stage 'text'|text/00000\.parquet cannot be read"):
+    with pytest.raises(StoreError, match=r"incomplete: of 1 shards a stage, these are missing: text 0\. Run the same"):
         export(FeatureStore(tmp_path / "store"), tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store"]
 
@@ -120,3 +122,55 @@ def test_the_command_says_what_it_wrote_and_how_to_read_it(sample_store: Path, t
     assert wrong.exit_code == 2
     assert "'csv' is not one of 'parquet', 'datasets'" in " ".join(wrong.output.replace("│", " ").split())
     assert {form.value for form in Format} == set(get_args(Form))
+    assert {dtype.value for dtype in cli.Dtype} == set(get_args(Dtype))
+
+
+def test_features_are_float32_where_it_is_asked_for_and_their_values_stay(store: FeatureStore, tmp_path: Path) -> None:
+    export(store, tmp_path / "joined", stages=["audio", "text"], dtype="float32")
+    joined = pq.read_table(tmp_path / "joined")
+    assert not any("halffloat" in str(field.type) for field in joined.schema)
+    for stage in ("audio", "text"):
+        assert joined.column(f"{stage}_features").to_pylist() == store.read(stage).column("features").to_pylist()
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_every_file_holds_the_provenance_of_the_shards_that_it_joins(
+    store: FeatureStore, tmp_path: Path, form: Form
+) -> None:
+    export(store, tmp_path / "out", form)
+    for path in (tmp_path / "out").rglob("*.parquet"):
+        footer = json.loads(pq.read_metadata(path).metadata[b"mmpipe"])
+        assert footer["provenance"] == {stage: store.footer(stage, 0)["provenance"] for stage in STAGES}
+        assert "research" in footer["licences"]["extractor is10"]
+        assert "release form" in footer["licences"]["corpus iemocap"]
+
+
+def test_the_card_names_extractors_configs_weights_and_licences(store: FeatureStore, tmp_path: Path) -> None:
+    export(store, tmp_path / "out", "datasets")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for stage in STAGES:
+        made = store.footer(stage, 0)["provenance"]
+        assert f"- extractor: {made['extractor']}" in card
+        assert f"- config: `{json.dumps(made['config'], sort_keys=True)}`" in card
+        assert all(f"{name}: SHA-256 `{sha}`" in card for name, sha in made["weights"].items())
+    assert "extractor densenet-ferplus: The weights of mmpipe were trained on FER2013" in card
+    assert "The columns text, words, faces_crops, text_tokens hold transcripts or faces" in card
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_transcripts_and_faces_can_be_left_out(store: FeatureStore, tmp_path: Path, form: Form) -> None:
+    done = export(store, tmp_path / "out", form, text=False, faces=False)
+    assert not {"text", "words", "text_tokens", "faces_crops"} & set(done.columns)
+    assert {"text_features", "text_word_index", "faces_box", "expression_features"} <= set(done.columns)
+    assert done.personal == ()
+    if form == "datasets":
+        assert "are left out" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_command_warns_of_transcripts_and_faces(sample_store: Path, tmp_path: Path) -> None:
+    out = ["export", str(sample_store), "--out"]
+    said = CliRunner().invoke(app, [*out, str(tmp_path / "a")]).output
+    assert "text, words, faces_crops, text_tokens hold transcripts or faces" in " ".join(said.split())
+    quiet = CliRunner().invoke(app, [*out, str(tmp_path / "b"), "--no-text", "--no-faces", "--dtype", "float32"])
+    assert quiet.exit_code == 0, quiet.output
+    assert "hold transcripts" not in quiet.output

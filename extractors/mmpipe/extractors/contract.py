@@ -96,6 +96,8 @@ class Extractor(ABC):
     """Precisions in which the model of an extractor that runs on the device can compute."""
     revision: ClassVar[int] = 1
     """To be raised when the extractor's own code changes its values; it enters the shard's fingerprint."""
+    licence: ClassVar[str | None] = None
+    """What users of its features should know of the licence of its code and weights, for the card of an export."""
 
     def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: Precision = "float32") -> None:
         self.config = config

@@ -71,6 +71,8 @@ class Corpus(ABC):
     Options: ClassVar[type[CorpusOptions]] = CorpusOptions
     stages: ClassVar[tuple[str, ...]] = ("audio", "faces", "expression", "text")
     """The stages that `mmpipe extract` runs by default."""
+    licence: ClassVar[str | None] = None
+    """What its users should know of its licence, in a sentence for the card of an export."""
 
     def __init__(self, options: CorpusOptions) -> None:
         self.options = options

@@ -55,6 +55,7 @@ class IS10(PerItemExtractor):
 
     input: ClassVar[InputKind] = "audio"
     Config: ClassVar[type[ExtractorConfig]] = FunctionalsConfig
+    licence: ClassVar[str] = "openSMILE: free for research and education; commercial use needs a licence of audEERING."
     libraries: ClassVar[tuple[str, ...]] = ("opensmile",)
     feature_set: ClassVar[str] = "IS10"
     """Name in `opensmile.FeatureSet` of the set that is computed if there is no config file."""

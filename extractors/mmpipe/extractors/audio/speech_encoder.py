@@ -62,6 +62,7 @@ class SpeechEncoder(PerItemExtractor):
 
     input: ClassVar[InputKind] = "audio"
     Config: ClassVar[type[ExtractorConfig]] = SpeechEncoderConfig
+    licence: ClassVar[str] = "That of the model that the config names."
     precisions: ClassVar[tuple[Precision, ...]] = ("float32", "bf16")
     runs_on_device: ClassVar[bool] = True
     config: SpeechEncoderConfig

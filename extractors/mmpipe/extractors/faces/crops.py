@@ -74,6 +74,7 @@ class FaceCrops(Extractor):
     input: ClassVar[InputKind] = "frames"
     revision: ClassVar[int] = 2
     Config: ClassVar[type[ExtractorConfig]] = FaceCropsConfig
+    licence: ClassVar[str] = "Detector: that of its weights (MTCNN of the package mtcnn and YuNet of OpenCV: MIT)."
     config: FaceCropsConfig
 
     def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: Precision = "float32") -> None:

@@ -64,6 +64,7 @@ class Expression(Extractor):
     input: ClassVar[InputKind] = "crops"
     libraries: ClassVar[tuple[str, ...]] = ("mmpipe.extractors.faces.densenet", "torchvision.models")
     Config: ClassVar[type[ExtractorConfig]] = ExpressionConfig
+    licence: ClassVar[str] = "The weights of mmpipe were trained on FER2013, which is for research."
     precisions: ClassVar[tuple[Precision, ...]] = ("float32", "bf16")
     runs_on_device: ClassVar[bool] = True
     revision: ClassVar[int] = 2

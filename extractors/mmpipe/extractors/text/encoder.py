@@ -51,6 +51,7 @@ class Bert(Extractor):
     """
 
     input: ClassVar[InputKind] = "words"
+    licence: ClassVar[str] = "That of the model that the config names."
     libraries: ClassVar[tuple[str, ...]] = (
         "mmpipe.extractors.text.network",
         "transformers.models.bert.modeling_bert",

@@ -40,6 +40,7 @@ class Ami(Corpus):
     name: ClassVar[str] = "ami"
     Options: ClassVar[type[CorpusOptions]] = AmiOptions
     options: AmiOptions
+    licence: ClassVar[str] = "AMI Meeting Corpus: Creative Commons Attribution 4.0."
 
     def prepare(self, root: Path) -> Prepared:
         """One utterance a crop, in the order of drawing.

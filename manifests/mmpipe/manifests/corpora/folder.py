@@ -57,6 +57,7 @@ class Folder(Corpus):
     name: ClassVar[str] = "folder"
     Options: ClassVar[type[CorpusOptions]] = FolderOptions
     options: FolderOptions
+    licence: ClassVar[str] = "Not known to mmpipe: that of the recordings."
 
     def prepare(self, root: Path) -> Prepared:
         """One utterance a clip, cue, crop or row of the table; all but crops in the order of the names or rows.

@@ -81,6 +81,9 @@ class Iemocap(Corpus):
     name: ClassVar[str] = "iemocap"
     Options: ClassVar[type[CorpusOptions]] = IemocapOptions
     options: IemocapOptions
+    licence: ClassVar[str] = (
+        "IEMOCAP: for those who signed the release form of USC; recordings, faces and transcripts may not be shared."
+    )
 
     def prepare(self, root: Path) -> Prepared:
         """One utterance for each turn of EmoEvaluation with a label of the task, by session, dialog and time."""

@@ -56,6 +56,9 @@ class Meld(Corpus):
     name: ClassVar[str] = "meld"
     Options: ClassVar[type[CorpusOptions]] = CorpusOptions
     stages: ClassVar[tuple[str, ...]] = ("audio", "text")
+    licence: ClassVar[str] = (
+        "MELD: annotations under GPL-3.0; clips and dialogue are of a television series, whose owners hold the rights."
+    )
 
     def prepare(self, root: Path) -> Prepared:
         """One utterance for each row of the three tables, in their order."""

@@ -11,7 +11,7 @@ import typer
 from mmpipe.pipeline.cli.console import console
 from mmpipe.pipeline.cli.options import names
 
-__all__ = ["Format", "export"]
+__all__ = ["Dtype", "Format", "export"]
 
 
 class Format(StrEnum):
@@ -21,6 +21,13 @@ class Format(StrEnum):
     DATASETS = "datasets"
 
 
+class Dtype(StrEnum):
+    """What the features of an export can be."""
+
+    STORED = "stored"
+    FLOAT32 = "float32"
+
+
 def export(
     path: Annotated[Path, typer.Argument(help="A feature store.")],
     out: Annotated[Path | None, typer.Option(help="The folder to make. Default: exports/STORE-FORMAT.")] = None,
@@ -28,14 +35,36 @@ def export(
         Format, typer.Option("--format", help="parquet, or datasets: a Hugging Face folder with crops as images.")
     ] = Format.PARQUET,
     stages: Annotated[str, typer.Option(help="Stages, comma-separated. Default: all of the store.")] = "",
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of features: as stored, or float32 also where float16 is stored, as Spark needs.")
+    ] = Dtype.STORED,
+    text: Annotated[
+        bool, typer.Option("--text/--no-text", help="With transcripts, which licences may not allow to share.")
+    ] = True,
+    faces: Annotated[
+        bool, typer.Option("--faces/--no-faces", help="With pictures of faces, which licences may not allow to share.")
+    ] = True,
 ) -> None:
     """Join manifest and stages into one Parquet dataset, or a folder that Hugging Face `datasets` loads."""
     from mmpipe.pipeline.store.export import export as export_store
     from mmpipe.pipeline.store.feature_store import FeatureStore
 
     target = out or Path("exports") / f"{path.resolve().name}-{format_}"
-    done = export_store(FeatureStore(path), target, format_.value, names(stages) or None)
+    done = export_store(
+        FeatureStore(path),
+        target,
+        format_.value,
+        names(stages) or None,
+        dtype=dtype.value,
+        text=text,
+        faces=faces,
+    )
     splits = "".join(f", {split} {rows}" for split, rows in done.splits.items())
     console.print(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
+    if done.personal:
+        console.print(
+            f"[yellow]{', '.join(done.personal)} hold transcripts or faces: the corpus's licence may not allow to "
+            "share them; --no-text and --no-faces leave them out[/]"
+        )
     loader = "datasets.load_dataset" if format_ is Format.DATASETS else "pandas.read_parquet"
     console.print(f'\nRead it with: [bold cyan]{loader}("{done.path}")[/]', soft_wrap=True)

@@ -250,6 +250,14 @@ class FeatureStore:
             counts.update(self.read_shard(stage, shard, ["status"]).column("status").to_pylist())
         return dict(counts.most_common())
 
+    def missing(self, stages: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The numbers of the shards that are not there, by stage; stages that have all of theirs are left out."""
+        absent = {
+            stage: tuple(n for n in range(self.num_shards) if not shard_path(self.path, stage, n).exists())
+            for stage in stages
+        }
+        return {stage: numbers for stage, numbers in absent.items() if numbers}
+
     def fingerprint(self, stages: Sequence[str]) -> str:
         """One hash over the shards of these stages: it changes when any feature of theirs may have changed."""
         prints = {s: [self.footer(s, shard)["fingerprint"] for shard in range(self.num_shards)] for s in stages}
