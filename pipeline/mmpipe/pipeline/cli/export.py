@@ -38,12 +38,10 @@ def export(
     dtype: Annotated[
         Dtype, typer.Option(help="Of features: as stored, or float32 also where float16 is stored, as Spark needs.")
     ] = Dtype.STORED,
-    text: Annotated[
-        bool, typer.Option("--text/--no-text", help="With transcripts, which licences may not allow to share.")
-    ] = True,
-    faces: Annotated[
-        bool, typer.Option("--faces/--no-faces", help="With pictures of faces, which licences may not allow to share.")
-    ] = True,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Leave out transcripts: text, words, word pieces.")
+    ] = False,
+    no_faces: Annotated[bool, typer.Option("--no-faces", help="Leave out pictures of faces.")] = False,
 ) -> None:
     """Join manifest and stages into one Parquet dataset, or a folder that Hugging Face `datasets` loads."""
     from mmpipe.pipeline.store.export import export as export_store
@@ -56,8 +54,8 @@ def export(
         format_.value,
         names(stages) or None,
         dtype=dtype.value,
-        text=text,
-        faces=faces,
+        text=not no_text,
+        faces=not no_faces,
     )
     splits = "".join(f", {split} {rows}" for split, rows in done.splits.items())
     console.print(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
