@@ -138,6 +138,22 @@ def test_every_direct_dependency_is_pinned_within_its_bounds() -> None:
             assert requirement.specifier.contains(version), f"{requirement} but pinned is {version}"
 
 
+def test_the_lowest_versions_are_the_lower_bounds_but_for_torch() -> None:
+    text = (REPOSITORY / "constraints-lowest.txt").read_text("utf-8")
+    lines = [line.partition("==") for line in text.splitlines() if not line.startswith("#")]
+    lowest = {canonicalize_name(name): version for name, _, version in lines}
+    extras = PROJECT["optional-dependencies"]
+    direct = {canonicalize_name(r.name): r for r in map(Requirement, [*PROJECT["dependencies"], *extras["demo"]])}
+    assert direct.keys() <= lowest.keys()
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *extras["export"], *extras["dev"]]):
+        name = canonicalize_name(requirement.name)
+        if name in ("torch", "torchvision"):
+            assert lowest[name] == PINS[name]
+        elif name in lowest:
+            (bound,) = (Version(s.version).release for s in requirement.specifier if s.operator == ">=")
+            assert Version(lowest[name]).release[: len(bound)] == bound, f"{requirement} but tested is {lowest[name]}"
+
+
 def test_constraints_are_plain_versions_without_cuda_and_stand_at_the_root_too() -> None:
     text = (REPOSITORY / "constraints.txt").read_text("utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
