@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpipe.manifests.windows import CropOptions, Recording, draw
+from mmpipe.manifests.windows import Recording, WindowOptions, draw
 
 
 def recording(name: str, words: int, seconds: float = 120.0, seed: int = 0) -> Recording:
@@ -35,7 +35,7 @@ def names(crops: list[Any]) -> list[str]:
 def test_windows_lie_inside_the_media_and_hold_three_words(
     words: int, seconds: float, length: float, seed: int
 ) -> None:
-    crops = draw([recording("a", words, seconds, seed)], CropOptions(crop_seconds=length, num_crops=1000))
+    crops = draw([recording("a", words, seconds, seed)], WindowOptions(crop_seconds=length, num_crops=1000))
     assert len(set(names(crops))) == len(crops)
     for crop in crops:
         assert crop.start_seconds >= 0 and crop.end_seconds <= seconds
@@ -49,26 +49,26 @@ def test_windows_lie_inside_the_media_and_hold_three_words(
 
 def test_a_larger_number_extends_a_smaller_one() -> None:
     sources = [recording(name, n) for name, n in (("a", 300), ("b", 100))]
-    few, many = (names(draw(sources, CropOptions(num_crops=n))) for n in (40, 90))
+    few, many = (names(draw(sources, WindowOptions(num_crops=n))) for n in (40, 90))
     assert many[:40] == few
 
 
 def test_the_order_of_recordings_does_not_matter_but_the_seed_does() -> None:
     sources = [recording(name, n) for name, n in (("a", 300), ("b", 100))]
-    one, turned = (names(draw(part, CropOptions(num_crops=50))) for part in (sources, sources[::-1]))
+    one, turned = (names(draw(part, WindowOptions(num_crops=50))) for part in (sources, sources[::-1]))
     assert one == turned
-    assert one != names(draw(sources, CropOptions(num_crops=50, seed=1)))
+    assert one != names(draw(sources, WindowOptions(num_crops=50, seed=1)))
 
 
 def test_speakers_share_in_proportion_to_their_words_or_evenly() -> None:
     sources = [recording(name, n) for name, n in (("a", 600), ("b", 200))]
-    shares = Counter(name[0] for name in names(draw(sources, CropOptions(num_crops=80))))
+    shares = Counter(name[0] for name in names(draw(sources, WindowOptions(num_crops=80))))
     assert abs(shares["a"] - 60) <= 2
-    even = Counter(name[0] for name in names(draw(sources, CropOptions(num_crops=80, spread="uniform"))))
+    even = Counter(name[0] for name in names(draw(sources, WindowOptions(num_crops=80, spread="uniform"))))
     assert abs(even["a"] - 40) <= 1
 
 
 def test_crops_of_a_recording_overlap_no_more_than_allowed() -> None:
-    crops = draw([recording("a", 400)], CropOptions(num_crops=1000, max_overlap=0.25))
+    crops = draw([recording("a", 400)], WindowOptions(num_crops=1000, max_overlap=0.25))
     starts = sorted(crop.start_seconds for crop in crops)
     assert len(starts) > 5 and min(np.diff(starts)) >= 7.2 * 0.75 - 1e-3
