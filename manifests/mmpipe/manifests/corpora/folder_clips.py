@@ -28,10 +28,19 @@ __all__ = [
     "transcript_beside",
 ]
 
-VIDEO_ENDINGS = (".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".m4v")
-AUDIO_ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus")
+VIDEO_ENDINGS = (
+    *(".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".mpeg", ".m4v", ".ts", ".mts", ".m2ts", ".vob"),
+    *(".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".mxf", ".dv"),
+)
+AUDIO_ENDINGS = (
+    *(".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus", ".oga", ".aac", ".wma", ".sph", ".aiff", ".aif", ".au", ".w64"),
+    *(".caf", ".amr"),
+)
 ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
 """Columns of a table that become columns of the manifest."""
+
+_NO_MEDIA = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".md", ".pdf", ".parquet", ".py", ".sh", ".yaml", ".toml", ".log")
+"""Endings of tables, notes and programs beside the clips, which nobody misses in a manifest."""
 
 _KNOWN = {"file", "utterance_id", "start_seconds", "end_seconds", "duration_seconds", "text", *ATTRIBUTES}
 
@@ -81,8 +90,11 @@ class Listed:
 
     @property
     def has_video(self) -> bool:
-        """Whether the file is a video by its ending."""
-        return self.file is not None and PurePosixPath(self.file).suffix.lower() in VIDEO_ENDINGS
+        """Whether the file may hold video: an extraction sees in its streams whether it does.
+
+        Files with an ending of audio are not searched for video.
+        """
+        return self.file is not None and PurePosixPath(self.file).suffix.lower() not in AUDIO_ENDINGS
 
 
 def find_clips(root: Path, prepared: Prepared) -> list[Clip]:
@@ -138,13 +150,17 @@ def _files(root: Path, prepared: Prepared) -> Iterator[Path]:
     """Media and transcripts below `root`, in the order of their names."""
     wanted = {*AUDIO_ENDINGS, *VIDEO_ENDINGS, *(ending.lower() for ending in TRANSCRIPT_ENDINGS)}
     real_root = root.resolve()
+    skipped: dict[str, list[str]] = {}
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in wanted:
+            if name.startswith("."):
                 continue
             uri = path.relative_to(root).as_posix()
+            if path.suffix.lower() not in wanted:
+                skipped.setdefault(path.suffix.lower(), []).append(uri)
+                continue
             if printable(uri) != uri or (reason := unsafe_uri(uri)):
                 why = "it is not valid printable Unicode" if printable(uri) != uri else f"it reads as {reason}"
                 prepared.problem("unusable_name", uri, f"{why}: rename the file; skipped", lost=1)
@@ -152,6 +168,11 @@ def _files(root: Path, prepared: Prepared) -> Iterator[Path]:
                 prepared.problem("leaves_root", uri, "a link that leaves the root: skipped", lost=1)
             elif path.is_file():
                 yield path
+    for ending, uris in sorted(skipped.items()):
+        if ending not in _NO_MEDIA:
+            what = f"files ending in {ending}" if ending else "files without an ending"
+            message = f"{len(uris)} {what} are skipped: not a known medium or transcript; a table can name them"
+            prepared.problem("file_skipped", printable(uris[0]), printable(message))
 
 
 def table_clips(root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:

@@ -18,7 +18,7 @@ from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.cli.console import console, progress, table
 from mmpipe.pipeline.cli.settings import dataset_root, load_settings
 from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.store.summary import ManifestSummary, Summary, UtteranceView, inspect_store, inspect_utterance
+from mmpipe.pipeline.store.summary import Failure, ManifestSummary, Summary, UtteranceView, inspect_store, inspect_utterance
 
 __all__ = ["corpus_roots", "cut_clip", "run_inspect", "run_verify", "write_contact_sheet", "write_face_strip"]
 
@@ -83,15 +83,8 @@ def _print_summary(summary: Summary) -> None:
             for stage in summary.stages
         ),
     )
-    failures = [(stage.name, failure) for stage in summary.stages for failure in stage.failures]
-    if failures:
-        table(
-            "Without features, by reason",
-            ["stage", "status", "utterances", "for example"],
-            ((name, f.status, f.count, f"{f.utterance_id}: {f.example}"[:140]) for name, f in failures[:SHOWN_VALUES]),
-        )
-        if len(failures) > SHOWN_VALUES:
-            console.print(f"... and {len(failures) - SHOWN_VALUES} more reasons")
+    _print_reasons("Without features, by reason", [(s.name, reason) for s in summary.stages for reason in s.failures])
+    _print_reasons("With features and a warning", [(s.name, reason) for s in summary.stages for reason in s.warnings])
     for stage in summary.stages:
         console.print(f"\n[bold]{stage.name}[/] was made by")
         for name, value in stage.provenance.items():
@@ -100,6 +93,17 @@ def _print_summary(summary: Summary) -> None:
             console.print(f"  [yellow]{stage.configs} different configurations[/]: run `mmpipe extract` again")
         for file in stage.damaged:
             console.print(f"  [yellow]{file} is damaged[/]: run `mmpipe extract` again to redo it")
+
+
+def _print_reasons(title: str, reasons: Sequence[tuple[str, Failure]]) -> None:
+    if reasons:
+        table(
+            title,
+            ["stage", "status", "utterances", "for example"],
+            ((name, r.status, r.count, f"{r.utterance_id}: {r.example}"[:140]) for name, r in reasons[:SHOWN_VALUES]),
+        )
+        if len(reasons) > SHOWN_VALUES:
+            console.print(f"... and {len(reasons) - SHOWN_VALUES} more reasons")
 
 
 def _print_manifest(manifest: ManifestSummary) -> None:

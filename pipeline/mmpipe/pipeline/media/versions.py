@@ -6,7 +6,7 @@ import importlib.metadata
 
 __all__ = ["MEDIA_REVISION", "media_versions", "repair_versions"]
 
-MEDIA_REVISION = 2
+MEDIA_REVISION = 3
 """Raised whenever the readers of media change the samples or frames of a span."""
 
 

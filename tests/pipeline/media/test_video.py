@@ -16,10 +16,10 @@ import pytest
 from mmpipe.core.errors import Rejected
 from mmpipe.manifests.schema import MediaSpan
 from mmpipe.pipeline.media.readers import AudioReader, VideoReader
-from mmpipe.pipeline.media.video import Film
+from mmpipe.pipeline.media.video import VideoFile
 
-from .broken import film, scrambled
-from .conftest import tone, write_video, write_wav
+from ..broken import film, scrambled
+from ..conftest import tone, write_video, write_wav
 
 
 def ffmpeg(*arguments: object) -> None:
@@ -55,7 +55,7 @@ def levels(path: Path, every: int, span: MediaSpan) -> dict[int, int]:
 def test_where_the_rate_varies_a_place_shows_the_last_frame_that_has_come_up(tmp_path: Path) -> None:
     times = [0, 4, 8, 60, 100, 104, 108, 112, 116, 120, 196]  # hundredths of a second, with two long pauses
     path = write_frames(tmp_path / "a.mkv", [gray(10 * n) for n in range(len(times))], times)
-    rate = Film(path).rate
+    rate = VideoFile(path).rate
     shown = levels(path, 1, MediaSpan("a.mkv"))
     for place, level in shown.items():
         came_up = [n for n, time in enumerate(times) if round(time / 100 * rate) <= place]

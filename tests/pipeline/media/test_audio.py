@@ -12,7 +12,7 @@ from mmpipe.core.errors import Rejected
 from mmpipe.manifests.schema import MediaSpan, Region
 from mmpipe.pipeline.media.readers import AudioReader, VideoReader
 
-from .conftest import tone, write_video, write_wav
+from ..conftest import tone, write_video, write_wav
 
 
 def status_of(path: Path, span: MediaSpan) -> str:

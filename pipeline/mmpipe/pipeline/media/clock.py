@@ -1,0 +1,187 @@
+"""One clock a media file: an open file, its chosen streams, and packets whose timestamps run on.
+
+The zero is the earliest start of the chosen streams. Where a container's timestamps can jump (a stream that was
+restarted, joined recordings), they are joined as FFmpeg's tool does: when a packet's decoding time lies more than
+0.1 s before the time at which its predecessor ends, or more than ten seconds after it while no other stream has gone
+on, the file's clock is shifted so that the packet follows its predecessor. MP4 and AVI cannot jump: their index gives
+each sample a duration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import av
+
+from mmpipe.pipeline.media.containers import open_media
+from mmpipe.pipeline.media.notes import Note
+from mmpipe.pipeline.media.streams import Kind, Streams, choose_streams
+
+__all__ = ["COUNTED", "MediaFile", "Scan", "clock_zero", "scan_video", "start_seconds"]
+
+JUMP_AHEAD_SECONDS = 10.0
+"""As FFmpeg's `-dts_delta_threshold`."""
+
+JUMP_BACK_SECONDS = 0.1
+
+COUNTED = ("aac", "ac3", "adts", "aiff", "amr", "au", "avi", "caf", "eac3", "flac", "mp3", "nistsphere", "w64", "wav")
+"""Containers without timestamps, or with a constant rate: a packet's time is its place."""
+
+
+class MediaFile:
+    """An open media file.
+
+    Args:
+        path: the file.
+        kind: the stream that is wanted of it.
+
+    Attributes:
+        path: the file.
+        container: the open container.
+        streams: the chosen streams.
+        stream: the chosen stream of the kind.
+        zero: time of the file's clock zero in the container's own time, in seconds.
+        can_jump: whether timestamps may jump.
+        notes: what was odd with the packets read until now.
+        last_end: end of the last packet of any stream read from the start, in seconds of the file's clock.
+        jumped_seconds: sum of the jumps met until now.
+
+    Raises:
+        Rejected: the file is missing, damaged, or has no such stream.
+    """
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        self._opened = ExitStack()
+        self.path = path
+        self.notes: list[Note] = []
+        self.last_end = self.jumped_seconds = 0.0
+        self.container = self._opened.enter_context(open_media(path))
+        try:
+            self.streams = choose_streams(self.container, path)
+            self.stream = self.streams.require(kind)
+        except BaseException:
+            self._opened.close()
+            raise
+        self.zero = clock_zero(self.streams)
+        self.can_jump = _can_jump(self.container, self.streams)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._opened.close()
+
+    def packets(self) -> Iterator[Any]:
+        """The packets of the wanted stream from the file's start, with joined timestamps."""
+        if not self.can_jump:
+            yield from self.container.demux(self.stream)
+            return
+        joiner = _Joiner(self)
+        for packet in self.container.demux():
+            joiner.join(packet)
+            if packet.stream is self.stream or packet.stream.index == self.stream.index:
+                yield packet
+
+
+def start_seconds(stream: Any) -> float | None:
+    """Where a stream starts by its file's header, in the container's own time; None where it is unknown."""
+    return None if stream.start_time is None else float(stream.start_time * stream.time_base)
+
+
+def clock_zero(streams: Streams) -> float:
+    """The zero of a file's clock in the container's own time: the earliest start of the chosen streams."""
+    starts = (start_seconds(stream) for stream in (streams.audio, streams.video) if stream is not None)
+    return min((start for start in starts if start is not None), default=0.0)
+
+
+def _can_jump(container: Any, streams: Streams) -> bool:
+    """Whether a container's timestamps may jump; those of an MP4 in fragments may, those with one index may not."""
+    if container.format.name == "mov,mp4,m4a,3gp,3g2,mj2":
+        return any(stream.frames == 0 for stream in (streams.audio, streams.video) if stream is not None)
+    return container.format.name not in COUNTED
+
+
+class _Joiner:
+    """Joins the timestamps of a file's packets, in the order of the file, after FFmpeg's tool."""
+
+    def __init__(self, file: MediaFile) -> None:
+        self._file = file
+        self._chosen = {stream.index for stream in (file.streams.audio, file.streams.video) if stream is not None}
+        self._shift = 0.0
+        self._ends: dict[int, float] = {}
+        """Where the next packet of a stream should start."""
+        self._newest: dict[int, float] = {}
+
+    def join(self, packet: Any) -> None:
+        """Shift the packet's timestamps where the file's clock has jumped."""
+        if packet.dts is not None and packet.stream.index in self._chosen:
+            self._follow(packet)
+        if self._shift and packet.pts is not None:
+            packet.pts += round(self._shift / packet.time_base)
+        if self._shift and packet.dts is not None:
+            packet.dts += round(self._shift / packet.time_base)
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._file.zero
+            self._file.last_end = max(self._file.last_end, end)
+
+    def _follow(self, packet: Any) -> None:
+        index = packet.stream.index
+        time = float(packet.dts * packet.time_base) + self._shift
+        if jump := self._jump(index, time):
+            self._shift -= jump
+            self._file.jumped_seconds += jump
+            time -= jump
+            message = (
+                f"the timestamps jump by {jump:+.2f} s at {time - self._file.zero:.2f} s; what follows is joined there"
+            )
+            self._file.notes.append(Note("clock_jump", self._file.path.name, message))
+        self._ends[index] = time + float((packet.duration or 0) * packet.time_base)
+        self._newest[index] = time
+
+    def _jump(self, index: int, time: float) -> float:
+        others = [newest for other, newest in self._newest.items() if other != index]
+        if index not in self._ends:
+            distance = min((time - newest for newest in others), key=abs, default=0.0)
+            return distance if abs(distance) > JUMP_AHEAD_SECONDS else 0.0
+        ahead = time - self._ends[index]
+        if ahead < -JUMP_BACK_SECONDS:
+            return ahead
+        gone_on = any(time - newest <= JUMP_AHEAD_SECONDS for newest in others)
+        return ahead if ahead > JUMP_AHEAD_SECONDS and not gone_on else 0.0
+
+
+class Scan:
+    """What the packets of a video say before one of them is decoded.
+
+    Attributes:
+        times: presentation times of the video's packets in seconds of the container's time, sorted; those that have one.
+        share_timed: share of the packets that have a time.
+        notes: jumps that were joined.
+        last_end: end of the last packet of any stream, on the clock of the file.
+        jumped_seconds: sum of the jumps that were joined.
+    """
+
+    def __init__(self, path: Path) -> None:
+        packets: list[float | None] = []
+        with MediaFile(path, "video") as file:
+            try:
+                for packet in file.packets():
+                    if packet.size:
+                        packets.append(None if packet.pts is None else float(packet.pts * packet.time_base))
+            except av.FFmpegError:
+                pass  # damage costs the spans that need what is damaged, when they are read
+            self.notes, self.last_end, self.jumped_seconds = file.notes, file.last_end, file.jumped_seconds
+        self.times = sorted(time for time in packets if time is not None)
+        self.share_timed = len(self.times) / max(1, len(packets))
+
+
+def scan_video(file: MediaFile) -> Scan | None:
+    """Scan the packets of an open file's video; None for containers that cannot jump."""
+    return Scan(file.path) if file.can_jump else None
