@@ -100,10 +100,11 @@ class Repair:
 
 def _stream_names(path: Path) -> list[str]:
     """The streams that readers would choose, as FFmpeg's tool names them; the first of each kind in an unreadable file."""
+    names = []
     try:
         with open_media(path) as container:
             streams = choose_streams(container, path)
+            names = [str(stream.index) for stream in (streams.video, streams.audio) if stream is not None]
     except Rejected:
-        return ["v:0?", "a:0?"]
-    names = [str(stream.index) for stream in (streams.video, streams.audio) if stream is not None]
+        pass  # FFmpeg's tool may read what could not be opened here
     return names or ["v:0?", "a:0?"]
