@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ
-from mmpipe.pipeline.media.clock import COUNTED, MediaFile
+from mmpipe.pipeline.media.clock import COUNTED, MediaFile, start_seconds
 from mmpipe.pipeline.media.mixing import channel_weights
 from mmpipe.pipeline.media.notes import Note
 
@@ -173,11 +173,11 @@ def decode_all(file: MediaFile) -> Waveform:
     """The whole audio of a file."""
     waveform, expected = Waveform(), 0.0
     mixer, started = _Mixer(waveform), False
-    has_times = file.container.format.name not in COUNTED or file.container.format.name == "avi"
+    has_times = file.container.format.name not in COUNTED
     for frame in _frames(file):
         start = frame.time - file.zero if frame.time is not None and has_times else None
         if not started:
-            expected = start or 0.0
+            expected = max(0.0, (start_seconds(file.stream) or 0.0) - file.zero) if start is None else start
             waveform.begin(round(expected * SAMPLING_RATE_HZ))
             started = True
         elif start is not None and start - expected > GAP_SECONDS:

@@ -27,6 +27,9 @@ JUMP_AHEAD_SECONDS = 10.0
 
 JUMP_BACK_SECONDS = 0.1
 
+SMALL_SHIFT_SECONDS = 1.0
+"""Shifts of a file's clock by no more than this hold for all its streams at once."""
+
 COUNTED = ("aac", "ac3", "adts", "aiff", "amr", "au", "avi", "caf", "eac3", "flac", "mp3", "nistsphere", "w64", "wav")
 """Containers without timestamps, or with a constant rate: a packet's time is its place."""
 
@@ -81,13 +84,24 @@ class MediaFile:
     def packets(self) -> Iterator[Any]:
         """The packets of the wanted stream from the file's start, with joined timestamps."""
         if not self.can_jump:
-            yield from self.container.demux(self.stream)
+            yield from self.packets_here()
             return
-        joiner = _Joiner(self)
+        joiner, wanted = _Joiner(self), self.stream.index
         for packet in self.container.demux():
             joiner.join(packet)
-            if packet.stream is self.stream or packet.stream.index == self.stream.index:
+            if packet.stream.index == wanted and not _is_repeat(packet):
                 yield packet
+
+    def packets_here(self) -> Iterator[Any]:
+        """The packets of the wanted stream from where the file stands, with the container's own timestamps."""
+        for packet in self.container.demux(self.stream):
+            if not _is_repeat(packet):
+                yield packet
+
+
+def _is_repeat(packet: Any) -> bool:
+    """Whether a packet only says that the last frame stays; the empty packet that ends a stream has no time."""
+    return bool(packet.size == 0 and packet.dts is not None)
 
 
 def start_seconds(stream: Any) -> float | None:
@@ -109,41 +123,53 @@ def _can_jump(container: Any, streams: Streams) -> bool:
 
 
 class _Joiner:
-    """Joins the timestamps of a file's packets, in the order of the file, after FFmpeg's tool."""
+    """Joins the timestamps of a file's packets, in the order of the file, after FFmpeg's tool.
+
+    Packets of two streams are interleaved, so one stream may jump some packets before the other. A stream follows the
+    newest shift of the file's clock as soon as that fits its packets better than its own; a small shift at once.
+    """
 
     def __init__(self, file: MediaFile) -> None:
         self._file = file
         self._chosen = {stream.index for stream in (file.streams.audio, file.streams.video) if stream is not None}
-        self._shift = 0.0
+        self._newest_shift = 0.0
+        self._shifts: dict[int, float] = {}
         self._ends: dict[int, float] = {}
         """Where the next packet of a stream should start."""
         self._newest: dict[int, float] = {}
 
     def join(self, packet: Any) -> None:
         """Shift the packet's timestamps where the file's clock has jumped."""
-        if packet.dts is not None and packet.stream.index in self._chosen:
-            self._follow(packet)
-        if self._shift and packet.pts is not None:
-            packet.pts += round(self._shift / packet.time_base)
-        if self._shift and packet.dts is not None:
-            packet.dts += round(self._shift / packet.time_base)
+        index = packet.stream.index
+        if packet.dts is not None and index in self._chosen:
+            self._follow(index, packet)
+        shift = self._shifts.get(index, self._newest_shift)
+        if shift and packet.pts is not None:
+            packet.pts += round(shift / packet.time_base)
+        if shift and packet.dts is not None:
+            packet.dts += round(shift / packet.time_base)
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._file.zero
             self._file.last_end = max(self._file.last_end, end)
 
-    def _follow(self, packet: Any) -> None:
-        index = packet.stream.index
-        time = float(packet.dts * packet.time_base) + self._shift
-        if jump := self._jump(index, time):
-            self._shift -= jump
+    def _follow(self, index: int, packet: Any) -> None:
+        raw = float(packet.dts * packet.time_base)
+        shift = self._shifts.get(index, self._newest_shift)
+        if abs(shift - self._newest_shift) <= SMALL_SHIFT_SECONDS:
+            shift = self._newest_shift
+        else:
+            expected = self._ends[index]
+            shift = min(shift, self._newest_shift, key=lambda one: abs(raw + one - expected))
+        if jump := self._jump(index, raw + shift):
+            shift -= jump
+            self._newest_shift = shift
             self._file.jumped_seconds += jump
-            time -= jump
-            message = (
-                f"the timestamps jump by {jump:+.2f} s at {time - self._file.zero:.2f} s; what follows is joined there"
-            )
+            where = raw + shift - self._file.zero
+            message = f"the timestamps jump by {jump:+.2f} s at {where:.2f} s; what follows is joined there"
             self._file.notes.append(Note("clock_jump", self._file.path.name, message))
-        self._ends[index] = time + float((packet.duration or 0) * packet.time_base)
-        self._newest[index] = time
+        self._shifts[index] = shift
+        self._newest[index] = raw + shift
+        self._ends[index] = raw + shift + float((packet.duration or 0) * packet.time_base)
 
     def _jump(self, index: int, time: float) -> float:
         others = [newest for other, newest in self._newest.items() if other != index]

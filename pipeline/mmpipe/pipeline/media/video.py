@@ -125,7 +125,7 @@ class VideoFile:
             file = self._file
             if self._frames is not None or not self._is_fresh or file is None:
                 file = self._open()
-            self._frames, self._is_fresh = self._numbered(file, file.packets()), False
+            self._frames, self._is_fresh = self._numbered(file.packets()), False
         return self._read_to(place)
 
     def _reaches(self, place: int) -> bool:
@@ -150,7 +150,7 @@ class VideoFile:
         """How much later than its place a decoder gives out a frame: AVI tells when frames are decoded, not shown."""
         try:
             with decoding(self.path):
-                first = next(self._decoded(file, file.packets()), None)
+                first = next(_decoded(file.packets()), None)
         except Rejected:
             first = None
         self._is_fresh = False
@@ -173,7 +173,7 @@ class VideoFile:
         try:
             with decoding(self.path):
                 file.container.seek(offset, stream=file.stream, backward=True)
-            self._frames = self._numbered(file, file.container.demux(file.stream))
+            self._frames = self._numbered(file.packets_here())
             self._ahead = self._next()
         except Rejected:
             return False
@@ -221,14 +221,10 @@ class VideoFile:
             self._frames = None  # a decoder that failed is not asked again
             raise
 
-    def _decoded(self, file: MediaFile, packets: Iterator[Any]) -> Iterator[Any]:
-        for packet in packets:
-            yield from packet.decode()
-
-    def _numbered(self, file: MediaFile, packets: Iterator[Any]) -> Iterator[_Numbered]:
+    def _numbered(self, packets: Iterator[Any]) -> Iterator[_Numbered]:
         """Decoded frames with their place, from where the file stands; frames without times are counted."""
         has_times, before = True, -1
-        for count, frame in enumerate(self._decoded(file, packets)):
+        for count, frame in enumerate(_decoded(packets)):
             has_times = has_times and (count > 0 or frame.time is not None)
             if not has_times:
                 yield count, frame
@@ -240,6 +236,11 @@ class VideoFile:
                 yield before, frame
             elif frame.time is not None:
                 yield round((frame.time - self._start) * self.rate), frame
+
+
+def _decoded(packets: Iterator[Any]) -> Iterator[Any]:
+    for packet in packets:
+        yield from packet.decode()
 
 
 def _start(file: MediaFile, scan: Scan | None) -> float:
