@@ -27,6 +27,9 @@ _WHOLE = ("asf", "flv", "live_flv", "matroska,webm")
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
+_MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+"""Sampling rates of MPEG 1, 2 and 2.5, by the version's bits."""
+
 UNKNOWN_RIFF_BYTES = 0x7FFF0000
 """Writers that cannot go back leave a size of all ones, or nearly."""
 
@@ -78,14 +81,13 @@ def declared_end(container: Any, stream: Any, path: Path, zero: float) -> Declar
     if name in _WHOLE:
         whole = container.duration
         return Declared(whole / 1_000_000, True) if whole and whole > 0 else None
+    if name == "mp3":  # FFmpeg guesses a length where bytes follow that the frame count does not cover
+        counted = _counted_seconds(path)
+        return None if counted is None else Declared(counted)
     length = None if stream.duration is None else float(stream.duration * stream.time_base)
-    if not length or length < 0:
+    if not length or length < 0 or name not in _EXACT:
         return None
     start = start_seconds(stream) or 0.0
-    if name == "mp3":
-        return Declared(start + length - zero) if _has_frame_count(path) else None
-    if name not in _EXACT:
-        return None
     share = riff_share_lost(path)
     return None if share is None else Declared(start + length * share - zero)
 
@@ -130,25 +132,34 @@ def riff_share_lost(path: Path) -> float | None:
     return max(1.0, claimed / size)
 
 
-def _has_frame_count(path: Path) -> bool:
-    """Whether the first frame of an MP3 holds a Xing, Info or VBRI header with the number of frames."""
+def _counted_seconds(path: Path) -> float | None:
+    """The length of an MP3 by the number of frames in its Xing or Info header; None without one."""
+    frame = _first_frame(path)
+    tag = next((place for place in (frame.find(b"Xing"), frame.find(b"Info")) if place >= 0), None)
+    if tag is None or len(frame) < tag + 12 or not frame[tag + 7] & 1 or frame[0] != 0xFF:
+        return None
+    version, rate_index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
+    if version not in _MP3_RATES or rate_index == 3:
+        return None
+    frames = int.from_bytes(frame[tag + 8 : tag + 12], "big")
+    return frames * (1152 if version == 3 else 576) / _MP3_RATES[version][rate_index]
+
+
+def _first_frame(path: Path) -> bytes:
+    """An MP3 from its first frame on, after its ID3 tag."""
     with path.open("rb") as stream:
         head = stream.read(10)
+        start = 0
         if head[:3] == b"ID3" and len(head) == 10:  # a size of four times seven bits
-            length = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-            stream.seek(10 + length)
-        else:
-            stream.seek(0)
-        frame = stream.read(2048)
-    for tag in (b"Xing", b"Info"):
-        place = frame.find(tag)
-        if 0 <= place < len(frame) - 8:
-            return bool(frame[place + 7] & 1)
-    return b"VBRI" in frame
+            start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        stream.seek(start)
+        data = stream.read(4096)
+    place = next((n for n in range(len(data) - 1) if data[n] == 0xFF and data[n + 1] & 0xE0 == 0xE0), len(data))
+    return data[place:]
 
 
 def bytes_missing(path: Path) -> int:
-    """How many bytes a Matroska file or an MP3 with a Xing header lacks by its own count; 0 where it does not tell."""
+    """How many bytes a Matroska file lacks by its own count; 0 for others, and where it does not tell."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(4096)
@@ -158,10 +169,6 @@ def bytes_missing(path: Path) -> int:
             return 0
         length, width = _vint(head[place + 4 : place + 12])
         return 0 if length is None else max(0, place + 4 + width + length - size)
-    for tag in (b"Xing", b"Info"):
-        place = head.find(tag)
-        if 0 <= place < len(head) - 16 and head[place + 7] & 3 == 3:
-            return max(0, int.from_bytes(head[place + 12 : place + 16], "big") - size)
     return 0
 
 
