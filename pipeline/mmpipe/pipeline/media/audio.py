@@ -27,6 +27,11 @@ Samples = npt.NDArray[np.float32]
 GAP_SECONDS = 0.02
 """Frames further apart than this, or overlapping by more, are placed by their times."""
 
+MIXED_SAMPLES = 1 << 17
+"""Samples of all channels that are mixed at once."""
+
+POWER_SAMPLES = SAMPLING_RATE_HZ // 10
+
 RESYNCHRONISING = ("aac", "mp3")
 """Bare streams of frames, in which a reader goes on at the next frame after junk."""
 
@@ -50,8 +55,8 @@ class Waveform:
         self._parts: list[Samples] = []
         self._start = 0
         self._skip = 0
-        self._chunks = array("q"), array("d"), array("d")
-        """Of each converted frame with several channels: its start, the power of the mix, and that of its channels."""
+        self._powers = array("d")
+        """Of each tenth of a second with several channels: its start, the energy of the mix, and that of a channel."""
 
     def begin(self, place: int) -> None:
         """Start a run of samples at a place, or at the end of the last one if that is later."""
@@ -63,11 +68,14 @@ class Waveform:
         """Drop the next samples: they are there already."""
         self._skip += samples
 
-    def add(self, samples: Samples, power: tuple[float, float] | None = None) -> None:
-        """Append samples to the run, with the power of the mix and of the channels."""
-        if power is not None:
-            for column, value in zip(self._chunks, (self.ends, *power), strict=True):
-                column.append(value)  # type: ignore[arg-type]
+    def add(self, samples: Samples, packed: Samples | None = None) -> None:
+        """Append samples to the run; `packed` [T, C] has the channels of which they are the mix."""
+        if packed is not None:
+            for start in range(0, len(samples), POWER_SAMPLES):
+                mix, channels = samples[start : start + POWER_SAMPLES], packed[start : start + POWER_SAMPLES].reshape(-1)
+                self._powers.append(self.ends + start - self._skip)
+                self._powers.append(float(np.dot(mix, mix)))
+                self._powers.append(float(np.dot(channels, channels)) / packed.shape[1])
         dropped = min(self._skip, len(samples))
         self._skip -= dropped
         if dropped < len(samples):
@@ -96,13 +104,13 @@ class Waveform:
 
     def loss_decibels(self, first: int, last: int | None) -> float | None:
         """How far the mix lies below its channels in [first, last); None for one channel or silence."""
-        if not self._chunks[0]:
+        if not self._powers:
             return None
-        starts = np.frombuffer(self._chunks[0], np.int64)
+        starts, mixes, channels = np.frombuffer(self._powers).reshape(-1, 3).T
         begin = max(0, int(np.searchsorted(starts, first, "right")) - 1)
         end = len(starts) if last is None else int(np.searchsorted(starts, last))
-        mix, channels = (sum(column[begin:end]) for column in self._chunks[1:])
-        return None if channels <= 0 else float(10 * np.log10(channels / max(mix, 1e-12 * channels)))
+        mix, channel = float(mixes[begin:end].sum()), float(channels[begin:end].sum())
+        return None if channel <= 0 else float(10 * np.log10(channel / max(mix, 1e-12 * channel)))
 
 
 class _Mixer:
@@ -110,39 +118,62 @@ class _Mixer:
 
     def __init__(self, waveform: Waveform) -> None:
         self._waveform = waveform
-        self._form: tuple[object, ...] | None = None
         self._resampler: Any = None
-        self._weights: Samples | None = None
+        self._layout: Any = None
+        self._rate = 0
+        self._pending: list[Samples] = []
+        self._count = 0
 
     def add(self, frame: Any) -> None:
         """Append one decoded frame."""
-        form = (frame.sample_rate, frame.format.name, frame.layout.name, frame.layout.nb_channels)
-        if form != self._form:
-            self.flush()
-            # Packed, since planar frames of more than eight channels cannot be taken over as an array.
-            self._resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=SAMPLING_RATE_HZ)
-            self._form, self._weights = form, channel_weights(frame.layout)
-        for converted in self._resampler.resample(frame):
-            self._append(converted)
+        if self._resampler is None or frame.sample_rate != self._rate or frame.layout != self._layout:
+            self._rebuild(frame)
+        try:
+            converted = self._resampler.resample(frame)
+        except ValueError:  # another sample format
+            self._rebuild(frame)
+            converted = self._resampler.resample(frame)
+        self._take(converted)
 
     def flush(self) -> None:
         """Append what the resampler holds back."""
         if self._resampler is not None:
-            for converted in self._resampler.resample(None):
-                self._append(converted)
-        self._resampler = self._form = None
+            self._take(self._resampler.resample(None))
+            self.mix()
+        self._resampler = None
 
-    def _append(self, frame: Any) -> None:
-        count = frame.layout.nb_channels
-        samples: Samples = frame.to_ndarray().reshape(-1, count)
-        if count == 1:
-            self._waveform.add(np.ascontiguousarray(samples[:, 0]))
+    def mix(self) -> None:
+        """Mix the channels of what was converted until now."""
+        if not self._pending:
             return
-        mix = samples.mean(axis=1) if self._weights is None else samples @ self._weights
-        flat = samples.reshape(-1)
-        self._waveform.add(
-            np.asarray(mix, np.float32), (float(np.dot(mix, mix)), float(np.dot(flat, flat)) / count)
-        )
+        channels = self._layout.nb_channels
+        packed = np.concatenate(self._pending, axis=1).reshape(-1, channels)
+        self._pending, self._count = [], 0
+        if channels == 1:
+            self._waveform.add(packed[:, 0])
+            return
+        weights = channel_weights(self._layout)
+        if weights is None:
+            mixed = packed[:, 0].copy()
+            for number in range(1, channels):
+                mixed += packed[:, number]
+            mixed /= np.float32(channels)
+        else:
+            mixed = packed @ weights
+        self._waveform.add(mixed, packed)
+
+    def _rebuild(self, frame: Any) -> None:
+        self.flush()
+        # Packed, since planar frames of more than eight channels cannot be taken over as an array.
+        self._resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=SAMPLING_RATE_HZ)
+        self._layout, self._rate = frame.layout, frame.sample_rate
+
+    def _take(self, converted: list[Any]) -> None:
+        for frame in converted:
+            self._pending.append(frame.to_ndarray())
+            self._count += frame.samples
+        if self._count >= MIXED_SAMPLES:
+            self.mix()
 
 
 def is_seekable_pcm(file: MediaFile) -> bool:
@@ -159,12 +190,16 @@ def decode_pcm(file: MediaFile, first: int, last: int | None) -> Waveform:
         file.container.seek(int(first / SAMPLING_RATE_HZ / stream.time_base), stream=stream)
     waveform = Waveform()
     mixer = _Mixer(waveform)
-    for count, frame in enumerate(file.container.decode(stream)):
-        if count == 0:
-            waveform.begin(round((frame.time or 0.0) * SAMPLING_RATE_HZ))
+    offset = got = 0
+    for frame in file.container.decode(stream):
+        if not got:
+            offset = round((frame.time or 0.0) * SAMPLING_RATE_HZ)
+            waveform.begin(offset)
         mixer.add(frame)
-        if last is not None and waveform.ends >= last:
+        got += frame.samples
+        if last is not None and offset + got >= last:
             break
+    mixer.mix()
     waveform.finish()
     return waveform
 

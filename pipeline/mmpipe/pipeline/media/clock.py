@@ -88,8 +88,9 @@ class MediaFile:
             return
         joiner, wanted = _Joiner(self), self.stream.index
         for packet in self.container.demux():
-            joiner.join(packet)
-            if packet.stream.index == wanted and not _is_repeat(packet):
+            index = packet.stream_index
+            joiner.join(packet, index)
+            if index == wanted and not _is_repeat(packet):
                 yield packet
 
     def packets_here(self) -> Iterator[Any]:
@@ -132,34 +133,40 @@ class _Joiner:
     def __init__(self, file: MediaFile) -> None:
         self._file = file
         self._chosen = {stream.index for stream in (file.streams.audio, file.streams.video) if stream is not None}
+        self._bases = {
+            stream.index: float(stream.time_base) for stream in file.container.streams if stream.time_base is not None
+        }
         self._newest_shift = 0.0
         self._shifts: dict[int, float] = {}
         self._ends: dict[int, float] = {}
         """Where the next packet of a stream should start."""
         self._newest: dict[int, float] = {}
 
-    def join(self, packet: Any) -> None:
+    def join(self, packet: Any, index: int) -> None:
         """Shift the packet's timestamps where the file's clock has jumped."""
-        index = packet.stream.index
-        if packet.dts is not None and index in self._chosen:
-            self._follow(index, packet)
+        dts, pts, base = packet.dts, packet.pts, self._bases.get(index)
+        if base is None:
+            return
+        length = (packet.duration or 0) * base
+        if dts is not None and index in self._chosen:
+            self._follow(index, dts * base, length)
         shift = self._shifts.get(index, self._newest_shift)
-        if shift and packet.pts is not None:
-            packet.pts += round(shift / packet.time_base)
-        if shift and packet.dts is not None:
-            packet.dts += round(shift / packet.time_base)
-        if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._file.zero
-            self._file.last_end = max(self._file.last_end, end)
+        if shift:
+            if dts is not None:
+                packet.dts = dts + round(shift / base)
+            if pts is not None:
+                packet.pts = pts = pts + round(shift / base)
+        if pts is not None and pts * base + length - self._file.zero > self._file.last_end:
+            self._file.last_end = pts * base + length - self._file.zero
 
-    def _follow(self, index: int, packet: Any) -> None:
-        raw = float(packet.dts * packet.time_base)
+    def _follow(self, index: int, raw: float, length: float) -> None:
         shift = self._shifts.get(index, self._newest_shift)
-        if abs(shift - self._newest_shift) <= SMALL_SHIFT_SECONDS:
-            shift = self._newest_shift
-        else:
-            expected = self._ends[index]
-            shift = min(shift, self._newest_shift, key=lambda one: abs(raw + one - expected))
+        if shift != self._newest_shift:
+            if abs(shift - self._newest_shift) <= SMALL_SHIFT_SECONDS:
+                shift = self._newest_shift
+            else:
+                expected = self._ends[index]
+                shift = min(shift, self._newest_shift, key=lambda one: abs(raw + one - expected))
         if jump := self._jump(index, raw + shift):
             shift -= jump
             self._newest_shift = shift
@@ -169,18 +176,18 @@ class _Joiner:
             self._file.notes.append(Note("clock_jump", self._file.path.name, message))
         self._shifts[index] = shift
         self._newest[index] = raw + shift
-        self._ends[index] = raw + shift + float((packet.duration or 0) * packet.time_base)
+        self._ends[index] = raw + shift + length
 
     def _jump(self, index: int, time: float) -> float:
+        end = self._ends.get(index)
+        if end is not None and -JUMP_BACK_SECONDS <= time - end <= JUMP_AHEAD_SECONDS:
+            return 0.0
         others = [newest for other, newest in self._newest.items() if other != index]
-        if index not in self._ends:
+        if end is None:
             distance = min((time - newest for newest in others), key=abs, default=0.0)
             return distance if abs(distance) > JUMP_AHEAD_SECONDS else 0.0
-        ahead = time - self._ends[index]
-        if ahead < -JUMP_BACK_SECONDS:
-            return ahead
         gone_on = any(time - newest <= JUMP_AHEAD_SECONDS for newest in others)
-        return ahead if ahead > JUMP_AHEAD_SECONDS and not gone_on else 0.0
+        return 0.0 if time > end and gone_on else time - end
 
 
 class Scan:
@@ -197,10 +204,11 @@ class Scan:
     def __init__(self, path: Path) -> None:
         packets: list[float | None] = []
         with MediaFile(path, "video") as file:
+            base = float(file.stream.time_base)
             try:
                 for packet in file.packets():
                     if packet.size:
-                        packets.append(None if packet.pts is None else float(packet.pts * packet.time_base))
+                        packets.append(None if packet.pts is None else packet.pts * base)
             except av.FFmpegError:
                 pass  # damage costs the spans that need what is damaged, when they are read
             self.notes, self.last_end, self.jumped_seconds = file.notes, file.last_end, file.jumped_seconds

@@ -83,10 +83,17 @@ class VideoFile:
         self._ahead: _Numbered | None = None
         self._is_fresh = True
         file = self._open()
-        with decoding(path):
+        try:
+            self._describe(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def _describe(self, file: MediaFile) -> None:
+        with decoding(self.path):
             scan = scan_video(file)
         self._can_seek = file.container.format.name not in SPARSE_TIMES and not (scan and scan.notes)
-        self.declared: Declared | None = declared_end(file.container, file.stream, path, file.zero)
+        self.declared: Declared | None = declared_end(file.container, file.stream, self.path, file.zero)
         self.file_end_seconds = scan.last_end if scan else None
         self.jumped_seconds = scan.jumped_seconds if scan else 0.0
         times = None if scan is None else scan.times if scan.share_timed > MOSTLY else []
