@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["CATEGORIES", "FAILURES", "STATUSES", "Category", "Status"]
+__all__ = ["CATEGORIES", "FAILURES", "STATUSES", "WARNINGS", "Category", "Status", "Warned"]
 
 Status = Literal[
     "ok",
@@ -36,6 +36,19 @@ STATUSES: dict[Status, str] = {
 
 FAILURES: tuple[Status, ...] = ("media_missing", "media_error", "extractor_error", "worker_crashed")
 """The statuses of rows that failed (an utterance without a face or a transcript did not fail)."""
+
+Warned = Literal["clock_jump", "junk_skipped", "channels_cancel", "samples_clipped", "size_changes", "header_count"]
+"""What is odd with the media of a row that is `ok`: its column `error` begins with one of these."""
+
+WARNINGS: dict[Warned, str] = {
+    "clock_jump": "the timestamps of the file jump; what follows a jump was joined to what precedes it",
+    "junk_skipped": "damaged bytes within the file were skipped",
+    "channels_cancel": "the mix of the channels is more than 10 dB below the channels",
+    "samples_clipped": "more than 1 % of the samples are beyond full scale and were clipped",
+    "size_changes": "the frames change their size; they were scaled to the size of the stream's header",
+    "header_count": "the header counts more frames than the file's complete index",
+}
+"""Every warning, with its meaning."""
 
 Category = Literal[
     "file_missing",
@@ -78,6 +91,13 @@ Category = Literal[
     "cut_off",
     "odd_audio",
     "odd_video",
+    "several_tracks",
+    "no_decoder",
+    "cover_only",
+    "many_channels",
+    "odd_pixels",
+    "variable_rate",
+    "header_count",
     "speaker_crosses",
 ]
 """The category of a problem of a corpus."""
@@ -124,5 +144,12 @@ CATEGORIES: dict[Category, str] = {
     "odd_audio": "a sampling rate or number of channels that differs from the other files, or a rate below 16 kHz",
     "odd_video": "a frame size or rate that differs from the other files",
     "speaker_crosses": "a speaker is in two splits or more",
+    "several_tracks": "a file has several tracks of one kind; one is read",
+    "no_decoder": "no decoder fits a stream, which an extraction will reject",
+    "cover_only": "the only image of a file named for video is cover art",
+    "many_channels": "a file has more than two channels, which are mixed to one",
+    "odd_pixels": "the pixels of a video are not square; they are made so",
+    "variable_rate": "the frames of a video come at varying intervals",
+    "header_count": "a header counts more frames than the complete index has",
 }
 """Every category of problem and what it means."""

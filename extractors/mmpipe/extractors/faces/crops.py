@@ -9,6 +9,7 @@ utterance without a face in any frame is rejected.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,11 +30,14 @@ from mmpipe.extractors.faces.ferplus import CROP_SIZE
 
 __all__ = ["FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
 
-_CACHED_FRAMES = 4096
+CACHED_FRAMES = 4096
 """Frames whose faces are cached for overlapping utterances of the same video. Only searches of the whole frame are
 cached, since what is found near a box depends on the utterance."""
 
-_LOST_FRAMES = 5
+KEPT_BEFORE_FACE = 64
+"""Frames before the first face that are kept as lossless gray PNG; where there are more, all are read again."""
+
+LOST_FRAMES = 5
 """Frames in a row without the followed face after which the tracker starts again with the largest one."""
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
@@ -68,7 +72,9 @@ class FaceCropsConfig(ExtractorConfig):
 class FaceCrops(Extractor):
     """Frames to N crops with their boxes, N being the number of frames.
 
-    One frame is held at a time; those before the first face are kept as lossless gray PNG.
+    One frame is held at a time. A few frames before the first face are kept as lossless gray PNG; many are read again,
+    so an hour without a face takes no memory. For that an item must be an iterable that starts again each time; of an
+    iterator, which cannot, all frames before the first face are kept.
     """
 
     input: ClassVar[InputKind] = "frames"
@@ -132,33 +138,32 @@ class FaceCrops(Extractor):
     def _extract_one(self, frames: Iterable[Frame]) -> Row:
         tracker = _Tracker(self.config.choose)
         seen: list[tuple[int, float]] = []
-        faces: list[tuple[Box, float]] = []
+        scores: list[float] = []
+        boxes: list[Box] = []
         crops: list[bytes] = []
-        waiting: list[bytes] = []
+        waiting = _Waiting(frames)
         for frame in frames:
             seen.append((frame.index, frame.time_seconds))
             score = self._follow(tracker, frame)
             if tracker.box is None:
-                waiting.append(_png(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+                waiting.add(frame)
                 continue
-            for image in waiting:
-                crops.append(self._crop(_decoded(image), tracker.box))
-                faces.append((tracker.box, 0.0))
-            waiting.clear()
+            boxes.append(tracker.box)
+            scores.append(score)
             crops.append(self._crop(frame.image, tracker.box))
-            faces.append((tracker.box, score))
         if not seen:
             raise Rejected("too_short", "the utterance's video span holds no sampled frame")
         if not crops:
             raise Rejected("no_face", f"{self.config.detector} found no face in any of {len(seen)} sampled frames")
-        scores = np.array([score for _, score in faces], np.float32)
+        crops = [*(self._crop(image, boxes[0]) for image in waiting.images()), *crops]
+        found = np.array([0.0] * waiting.count + scores, np.float32)
         return {
             "crops": crops,
             "frame_index": np.array([index for index, _ in seen], np.int64),
             "time_seconds": np.array([seconds for _, seconds in seen], np.float64),
-            "detected": scores > 0,
-            "box": np.array([box for box, _ in faces], np.float32),
-            "score": scores,
+            "detected": found > 0,
+            "box": np.array([boxes[0]] * waiting.count + boxes, np.float32),
+            "score": found,
         }
 
     def _crop(self, image: npt.NDArray[np.uint8], box: Box) -> bytes:
@@ -181,9 +186,35 @@ class FaceCrops(Extractor):
         if frame.source not in self._cache:
             (self._cache[frame.source],) = self._detector.detect([frame.image])
         self._cache.move_to_end(frame.source)
-        if len(self._cache) > _CACHED_FRAMES:
+        if len(self._cache) > CACHED_FRAMES:
             self._cache.popitem(last=False)
         return self._cache[frame.source]
+
+
+class _Waiting:
+    """The frames before the first face, which get its box once it is found."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self.count = 0
+        self._frames = frames
+        self._is_iterator = iter(frames) is frames
+        self._kept: list[bytes] = []
+
+    def add(self, frame: Frame) -> None:
+        """Count one more frame."""
+        self.count += 1
+        if self._is_iterator or self.count <= KEPT_BEFORE_FACE:
+            self._kept.append(_png(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+        else:
+            self._kept.clear()
+
+    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames in order, gray or RGB: a crop of either is the same."""
+        if len(self._kept) == self.count:
+            yield from map(_decoded, self._kept)
+        else:
+            for frame in itertools.islice(self._frames, self.count):
+                yield frame.image
 
 
 class _Tracker:
@@ -205,7 +236,7 @@ class _Tracker:
     @property
     def near(self) -> Box | None:
         """The box to search first; None if any face of the frame may be the one to follow."""
-        return self.box if self._choose == "track" and self._lost < _LOST_FRAMES else None
+        return self.box if self._choose == "track" and self._lost < LOST_FRAMES else None
 
     def lose(self) -> None:
         """Count a frame without the followed face."""
@@ -217,7 +248,7 @@ class _Tracker:
         if self._choose == "central":
             height, width = image.shape[:2]
             return min(detections, key=lambda d: _distance(d.box, (0.0, 0.0, float(width), float(height))))
-        if self._choose == "largest" or self.box is None or self._lost >= _LOST_FRAMES:
+        if self._choose == "largest" or self.box is None or self._lost >= LOST_FRAMES:
             return max(detections, key=lambda d: d.score * d.box[2] * d.box[3])
         box = self.box
         near = [d for d in detections if _same_person(box, d.box)]

@@ -19,12 +19,12 @@ from mmpipe.manifests.io import is_file, lies_inside, unsafe_uri
 __all__ = ["AUDIO_ENDINGS", "VIDEO_ENDINGS", "Clip", "find_clips", "group_files"]
 
 VIDEO_ENDINGS = (
-    *(".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".m4v"),
-    *(".mts", ".m2ts", ".ts", ".wmv", ".3gp", ".3g2", ".mpeg", ".ogv", ".vob", ".mxf", ".asf", ".divx"),
+    *(".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".mpeg", ".m4v", ".ts", ".mts", ".m2ts", ".vob"),
+    *(".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".mxf", ".dv", ".divx"),
 )
 AUDIO_ENDINGS = (
-    *(".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus"),
-    *(".sph", ".au", ".aif", ".aiff", ".aac", ".wma", ".amr", ".oga", ".caf"),
+    *(".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus", ".oga", ".aac", ".wma", ".sph", ".aiff", ".aif", ".au", ".w64"),
+    *(".caf", ".amr"),
 )
 
 
@@ -129,6 +129,9 @@ def _files(root: Path, prepared: Prepared, *, follow_links: bool) -> Iterator[Pa
                 )
                 continue
             uri = path.relative_to(root).as_posix()
+            if path.suffix.lower() not in wanted:
+                skipped.setdefault(path.suffix.lower(), []).append(uri)
+                continue
             if printable(uri) != uri or (reason := unsafe_uri(uri)):
                 why = "it is not valid printable Unicode" if printable(uri) != uri else f"it reads as {reason}"
                 prepared.problem("unusable_name", uri, f"{why}: rename the file; skipped", lost=1)

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from mmpipe.core.errors import Rejected
 from mmpipe.core.statuses import FAILURES
-from mmpipe.extractors.contract import Extractor, Row
+from mmpipe.extractors.contract import Extractor
 from mmpipe.manifests.schema import Utterance, to_utterances
-from mmpipe.pipeline.extraction.apply import run_stage
+from mmpipe.pipeline.extraction.apply import Answer, run_stage
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import made_with, read_table, shard_path, shard_schema, write_shard
 
@@ -159,7 +159,7 @@ def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
 def lost_row(task: Task, place: int, message: str) -> pa.Table:
     """The row of an utterance on which every process dies."""
     rejected = Rejected("worker_crashed", message)
-    return _table(_extractor(task.stage).columns(), to_utterances(task.rows.slice(place, 1)), [rejected])
+    return _table(_extractor(task.stage).columns(), to_utterances(task.rows.slice(place, 1)), [Answer(rejected)])
 
 
 def finish_task(task: Task, places: Sequence[int], tables: Sequence[pa.Table], seconds: float) -> TaskResult:
@@ -201,15 +201,15 @@ def _result(task: Task, table: pa.Table, made: int, seconds: float) -> TaskResul
     )
 
 
-def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Sequence[Row | Rejected]) -> pa.Table:
-    rejected = [answer if isinstance(answer, Rejected) else None for answer in answers]
+def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Sequence[Answer]) -> pa.Table:
+    rows = [answer.row for answer in answers]
     arrays: list[pa.Array] = [
         pa.array([u.utterance_id for u in utterances], pa.string()),
-        pa.array([r.status if r else "ok" for r in rejected], pa.string()),
-        pa.array([r.message if r else None for r in rejected], pa.string()),
+        pa.array([row.status if isinstance(row, Rejected) else "ok" for row in rows], pa.string()),
+        pa.array([a.row.message if isinstance(a.row, Rejected) else a.warning for a in answers], pa.string()),
     ]
     for column in columns:
-        values = [None if isinstance(answer, Rejected) else answer[column.name] for answer in answers]
+        values = [None if isinstance(row, Rejected) else row[column.name] for row in rows]
         arrays.append(_array(values, column.type))
     return pa.Table.from_arrays(arrays, schema=shard_schema(columns))
 

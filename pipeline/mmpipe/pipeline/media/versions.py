@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 
-__all__ = ["media_versions", "repair_versions"]
+__all__ = ["MEDIA_REVISION", "media_versions", "repair_versions"]
 
-_MEDIA_REVISION = 2
+MEDIA_REVISION = 3
 """Raised whenever the readers of media change the samples or frames of a span."""
 
 
 def media_versions() -> dict[str, str]:
     """The versions that decide decoded values."""
-    return {"av": importlib.metadata.version("av"), "mmpipe.media": str(_MEDIA_REVISION)}
+    return {"av": importlib.metadata.version("av"), "mmpipe.media": str(MEDIA_REVISION)}
 
 
 def repair_versions() -> dict[str, str]:
