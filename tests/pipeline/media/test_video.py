@@ -145,9 +145,7 @@ def test_damage_between_two_spans_costs_neither(tmp_path: Path) -> None:
     data = film("mp4", sound=False, frames=100)
     path = tmp_path / "a.mp4"
     path.write_bytes(scrambled(data, len(data) // 2, 60))
-    whole = {
-        frame.index: frame.image for frame in frames_of(_write(tmp_path / "b.mp4", data), 5, MediaSpan("b"))
-    }
+    whole = {frame.index: frame.image for frame in frames_of(_write(tmp_path / "b.mp4", data), 5, MediaSpan("b"))}
     with VideoReader(5) as reader:
         frames = [f for start, end in ((0.0, 0.9), (3.3, 3.9)) for f in reader.frames(path, MediaSpan("a", start, end))]
     for frame in frames:

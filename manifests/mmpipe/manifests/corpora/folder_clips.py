@@ -39,7 +39,10 @@ AUDIO_ENDINGS = (
 ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
 """Columns of a table that become columns of the manifest."""
 
-_NO_MEDIA = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".md", ".pdf", ".parquet", ".py", ".sh", ".yaml", ".toml", ".log")
+_NO_MEDIA = (
+    *(".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet", ".md", ".pdf", ".log"),
+    *(".py", ".sh", ".yaml", ".toml"),
+)
 """Endings of tables, notes and programs beside the clips, which nobody misses in a manifest."""
 
 _KNOWN = {"file", "utterance_id", "start_seconds", "end_seconds", "duration_seconds", "text", *ATTRIBUTES}

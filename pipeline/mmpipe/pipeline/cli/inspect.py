@@ -18,7 +18,14 @@ from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.cli.console import console, progress, table
 from mmpipe.pipeline.cli.settings import dataset_root, load_settings
 from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.store.summary import Failure, ManifestSummary, Summary, UtteranceView, inspect_store, inspect_utterance
+from mmpipe.pipeline.store.summary import (
+    Failure,
+    ManifestSummary,
+    Summary,
+    UtteranceView,
+    inspect_store,
+    inspect_utterance,
+)
 
 __all__ = ["corpus_roots", "cut_clip", "run_inspect", "run_verify", "write_contact_sheet", "write_face_strip"]
 

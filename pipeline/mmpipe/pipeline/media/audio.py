@@ -72,7 +72,8 @@ class Waveform:
         """Append samples to the run; `packed` [T, C] has the channels of which they are the mix."""
         if packed is not None:
             for start in range(0, len(samples), POWER_SAMPLES):
-                mix, channels = samples[start : start + POWER_SAMPLES], packed[start : start + POWER_SAMPLES].reshape(-1)
+                mix = samples[start : start + POWER_SAMPLES]
+                channels = packed[start : start + POWER_SAMPLES].reshape(-1)
                 self._powers.append(self.ends + start - self._skip)
                 self._powers.append(float(np.dot(mix, mix)))
                 self._powers.append(float(np.dot(channels, channels)) / packed.shape[1])

@@ -10,7 +10,7 @@ each sample a duration.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -194,7 +194,7 @@ class Scan:
     """What the packets of a video say before one of them is decoded.
 
     Attributes:
-        times: presentation times of the video's packets in seconds of the container's time, sorted; those that have one.
+        times: presentation times of the video's packets, of those that have one, in the container's time, sorted.
         share_timed: share of the packets that have a time.
         notes: jumps that were joined.
         last_end: end of the last packet of any stream, on the clock of the file.
@@ -205,12 +205,8 @@ class Scan:
         packets: list[float | None] = []
         with MediaFile(path, "video") as file:
             base = float(file.stream.time_base)
-            try:
-                for packet in file.packets():
-                    if packet.size:
-                        packets.append(None if packet.pts is None else packet.pts * base)
-            except av.FFmpegError:
-                pass  # damage costs the spans that need what is damaged, when they are read
+            with suppress(av.FFmpegError):  # damage costs the spans that need what is damaged, when they are read
+                packets.extend(None if p.pts is None else p.pts * base for p in file.packets() if p.size)
             self.notes, self.last_end, self.jumped_seconds = file.notes, file.last_end, file.jumped_seconds
         self.times = sorted(time for time in packets if time is not None)
         self.share_timed = len(self.times) / max(1, len(packets))

@@ -98,7 +98,7 @@ def _tagged_end(stream: Any) -> float | None:
     if len(clock) != 3:
         return None
     try:
-        return sum(float(part) * 60**power for power, part in enumerate(reversed(clock)))
+        return float(sum(float(part) * 60.0**power for power, part in enumerate(reversed(clock))))
     except ValueError:
         return None
 

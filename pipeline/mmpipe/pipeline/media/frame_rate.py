@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -35,8 +36,8 @@ def frame_rate(stream: Any, times: Sequence[float] | None) -> float:
 
 
 def median_rate(times: Sequence[float]) -> float | None:
-    """One divided by the median interval, or by the mean of those near it: containers round their times; None for few."""
-    intervals = [after - before for before, after in zip(times, times[1:], strict=False) if after > before]
+    """One divided by the mean of the intervals near the median, since containers round their times; None for few."""
+    intervals = [after - before for before, after in itertools.pairwise(times) if after > before]
     if len(intervals) < FEWEST_TIMES:
         return None
     median = statistics.median(intervals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -153,10 +154,12 @@ def _video_oddities(container: Any, video: Any, path: Path) -> Iterator[Oddity]:
     if container.format.name == "avi" and there and told > there * COUNT_TOLERANCE and riff_share_lost(path) is None:
         yield Oddity("video", "header_count", f"the header counts {told} frames, the complete index {there}")
     times = index_times(video) if told else []
-    intervals = sorted(after - before for before, after in zip(times, times[1:], strict=False))
+    intervals = sorted(after - before for before, after in itertools.pairwise(times))
     if len(intervals) >= FEWEST_TIMES:
         usual = intervals[len(intervals) // 2]
         steady = sum(abs(interval - usual) <= usual / 4 for interval in intervals) / len(intervals)
         if steady < STEADY_SHARE or intervals[-1] > 10 * usual:
             longest = f"the longest frame lasts {intervals[-1]:.2f} s"
-            yield Oddity("video", "variable_rate", f"frames come at varying intervals, usually {usual:.3f} s; {longest}")
+            yield Oddity(
+                "video", "variable_rate", f"frames come at varying intervals, usually {usual:.3f} s; {longest}"
+            )

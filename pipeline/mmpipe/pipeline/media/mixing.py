@@ -10,7 +10,7 @@ import numpy.typing as npt
 __all__ = ["channel_weights"]
 
 DOWNMIX = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}
-"""Weights of ITU-R BS.775, as FFmpeg mixes to mono: centre 1, left and right -3 dB, surrounds -6 dB, no bass channel."""
+"""Weights of ITU-R BS.775, as FFmpeg mixes to mono: centre 1, left and right -3 dB, surrounds -6 dB, no bass."""
 
 SURROUND = 0.5
 

@@ -23,7 +23,7 @@ __all__ = ["Kind", "Streams", "attached_pictures", "choose_streams", "usable_str
 Kind = Literal["audio", "video"]
 
 ATTACHED_PICTURE = 0x400 | 0x800
-"""Dispositions of cover art and of chapter thumbnails (AV_DISPOSITION_ATTACHED_PIC, AV_DISPOSITION_TIMED_THUMBNAILS)."""
+"""Dispositions of cover art (AV_DISPOSITION_ATTACHED_PIC) and chapter thumbnails (..._TIMED_THUMBNAILS)."""
 
 DEFAULT = 0x1
 IMPAIRED = 0x80 | 0x100
@@ -62,7 +62,9 @@ class Streams:
         name = self.path.name
         if kind in self.has_undecodable:
             codec = _codec_name(self.path, kind)
-            raise Rejected("media_error", f"{name}: no decoder fits its {kind} ({codec}); convert it, or repair the header")
+            raise Rejected(
+                "media_error", f"{name}: no decoder fits its {kind} ({codec}); convert it, or repair the header"
+            )
         if kind == "audio":
             raise Rejected("no_audio", f"{name}: the file has no audio stream")
         raise Rejected("no_video", f"{name}: the file has no video stream")

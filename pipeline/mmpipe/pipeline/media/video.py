@@ -260,7 +260,8 @@ def _start(file: MediaFile, scan: Scan | None) -> float:
 def _count_notes(file: MediaFile) -> list[Note]:
     """A note where an AVI's header counts more frames than its index has, though the index is whole."""
     told, there = file.stream.frames, len(file.stream.index_entries)
-    if file.container.format.name != "avi" or not there or told <= there * MORE or riff_share_lost(file.path) is not None:
+    is_wrong = file.container.format.name == "avi" and 0 < there * MORE < told
+    if not is_wrong or riff_share_lost(file.path) is not None:
         return []
     message = f"the header counts {told} frames, the complete index {there}: the index is trusted"
     return [Note("header_count", file.path.name, message)]
