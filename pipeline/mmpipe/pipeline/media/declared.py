@@ -13,7 +13,15 @@ from typing import Any
 
 from mmpipe.pipeline.media.clock import start_seconds
 
-__all__ = ["END_TOLERANCE_SECONDS", "Declared", "bytes_missing", "declared_end", "is_cut_off", "riff_share_lost"]
+__all__ = [
+    "END_TOLERANCE_SECONDS",
+    "Declared",
+    "bytes_missing",
+    "counted_beyond_index",
+    "declared_end",
+    "is_cut_off",
+    "riff_share_lost",
+]
 
 END_TOLERANCE_SECONDS = 0.25
 TOLERANCE_SHARE = 0.02
@@ -29,6 +37,9 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 _MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """Sampling rates of MPEG 1, 2 and 2.5, by the version's bits."""
+
+MORE_FRAMES = 1.02
+"""A header that counts more frames than the complete index by this factor is wrong."""
 
 UNKNOWN_RIFF_BYTES = 0x7FFF0000
 """Writers that cannot go back leave a size of all ones, or nearly."""
@@ -130,6 +141,17 @@ def riff_share_lost(path: Path) -> float | None:
     if claimed <= 8 or claimed > UNKNOWN_RIFF_BYTES:
         return 1.0
     return max(1.0, claimed / size)
+
+
+def counted_beyond_index(container: Any, video: Any, path: Path) -> str | None:
+    """What is odd where an AVI's header counts more frames than its complete index reaches; None where nothing is."""
+    entries = video.index_entries
+    if container.format.name != "avi" or not len(entries):
+        return None
+    reached = entries[len(entries) - 1].timestamp + 1
+    if video.frames <= reached * MORE_FRAMES + 1 or riff_share_lost(path) is not None:
+        return None
+    return f"the header counts {video.frames} frames, the complete index {reached}: the index is trusted"
 
 
 def _counted_seconds(path: Path) -> float | None:

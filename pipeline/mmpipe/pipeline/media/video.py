@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mmpipe.core.errors import Rejected
 from mmpipe.pipeline.media.clock import MediaFile, Scan, scan_video, start_seconds
 from mmpipe.pipeline.media.containers import MAX_PIXELS, decoding
-from mmpipe.pipeline.media.declared import Declared, declared_end, riff_share_lost
+from mmpipe.pipeline.media.declared import Declared, counted_beyond_index, declared_end
 from mmpipe.pipeline.media.frame_rate import frame_rate
 from mmpipe.pipeline.media.geometry import Geometry, shown
 from mmpipe.pipeline.media.notes import Note
@@ -34,9 +34,6 @@ SPARSE_TIMES = ("mpeg",)
 
 MOSTLY = 0.9
 """Times of fewer frames than this share do not tell the frame rate."""
-
-MORE = 1.02
-"""A header that counts more frames than the index by this factor is wrong."""
 
 
 class Shown:
@@ -258,10 +255,6 @@ def _start(file: MediaFile, scan: Scan | None) -> float:
 
 
 def _count_notes(file: MediaFile) -> list[Note]:
-    """A note where an AVI's header counts more frames than its index has, though the index is whole."""
-    told, there = file.stream.frames, len(file.stream.index_entries)
-    is_wrong = file.container.format.name == "avi" and 0 < there * MORE < told
-    if not is_wrong or riff_share_lost(file.path) is not None:
-        return []
-    message = f"the header counts {told} frames, the complete index {there}: the index is trusted"
-    return [Note("header_count", file.path.name, message)]
+    """A note where an AVI's header counts more frames than its index reaches, though the index is whole."""
+    excess = counted_beyond_index(file.container, file.stream, file.path)
+    return [] if excess is None else [Note("header_count", file.path.name, excess)]
