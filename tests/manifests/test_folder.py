@@ -312,3 +312,20 @@ def as_textgrid(cues: list[tuple[int, int, str]]) -> str:
         ]
         lines.append(f'            text = "{text}"')
     return "\n".join(lines) + "\n"
+
+
+def test_skipped_files_are_reported_by_their_ending(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.mts", "c.WMV", "d.sph", "e.xyz", "f.xyz", "notes.md"):
+        (tmp_path / name).touch()
+    prepared = prepare(tmp_path)
+    assert [u.utterance_id for u in prepared.utterances] == ["folder/a", "folder/b", "folder/c", "folder/d"]
+    assert [u.video is not None for u in prepared.utterances] == [False, True, True, False]
+    skipped = [problem.message for problem in prepared.problems if problem.category == "skipped_file"]
+    assert any("'.xyz'" in message and "2" in message for message in skipped)
+
+
+def test_in_a_table_the_streams_of_a_file_decide_whether_it_has_video(tmp_path: Path) -> None:
+    (tmp_path / "tape.odd").touch()
+    (tmp_path / "t.csv").write_text("file,text\ntape.odd,one two\n")
+    (row,) = prepare(tmp_path, table="t.csv").utterances
+    assert row.audio is not None and row.video is not None and row.video.uri == "tape.odd"

@@ -7,7 +7,8 @@ neighbours, so model calls have fixed shapes.
 
     input     an item is                                       example
     audio     Audio: waveform float32 [T], 16 kHz mono          IS10 functionals
-    frames    an iterable of Frame (RGB uint8 [H, W, 3])        face crops
+    frames    an iterable of Frame (RGB uint8 [H, W, 3]);       face crops
+              each iteration decodes them again
     crops     uint8 [N, 64, 64] gray face crops                 DenseNet-FERPlus features
     words     a list of N words                                 BERT token embeddings
 """

@@ -68,11 +68,9 @@ def test_floats_in_the_scale_of_integers_are_reported(tmp_path: Path) -> None:
     assert "16-bit integers" in str(notes[0])
 
 
-@pytest.mark.parametrize("claim", [0, 0xFFFFFFFF, 0x7FFFF000, 0x80000000])
+@pytest.mark.parametrize("claim", [0, 0xFFFFFFDA, 0x7FFFF000, 0x80000000])
 def test_sizes_that_were_never_filled_in_do_not_matter(tmp_path: Path, claim: int) -> None:
-    path = write(
-        tmp_path / "a.wav", wav_bytes(speech().tobytes(), claim=claim % 2**32 if claim < 2**32 - 37 else 2**32 - 37)
-    )
+    path = write(tmp_path / "a.wav", wav_bytes(speech().tobytes(), claim=claim))
     np.testing.assert_array_equal(waveform_of(path), speech().astype(np.float32) / 32768)
 
 

@@ -30,14 +30,14 @@ from mmpipe.extractors.faces.ferplus import CROP_SIZE
 
 __all__ = ["FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
 
-CACHED_FRAMES = 4096
+_CACHED_FRAMES = 4096
 """Frames whose faces are cached for overlapping utterances of the same video. Only searches of the whole frame are
 cached, since what is found near a box depends on the utterance."""
 
-KEPT_BEFORE_FACE = 64
+_KEPT_BEFORE_FACE = 64
 """Frames before the first face that are kept as lossless gray PNG; where there are more, all are read again."""
 
-LOST_FRAMES = 5
+_LOST_FRAMES = 5
 """Frames in a row without the followed face after which the tracker starts again with the largest one."""
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
@@ -186,7 +186,7 @@ class FaceCrops(Extractor):
         if frame.source not in self._cache:
             (self._cache[frame.source],) = self._detector.detect([frame.image])
         self._cache.move_to_end(frame.source)
-        if len(self._cache) > CACHED_FRAMES:
+        if len(self._cache) > _CACHED_FRAMES:
             self._cache.popitem(last=False)
         return self._cache[frame.source]
 
@@ -203,7 +203,7 @@ class _Waiting:
     def add(self, frame: Frame) -> None:
         """Count one more frame."""
         self.count += 1
-        if self._is_iterator or self.count <= KEPT_BEFORE_FACE:
+        if self._is_iterator or self.count <= _KEPT_BEFORE_FACE:
             self._kept.append(_png(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
         else:
             self._kept.clear()
@@ -236,7 +236,7 @@ class _Tracker:
     @property
     def near(self) -> Box | None:
         """The box to search first; None if any face of the frame may be the one to follow."""
-        return self.box if self._choose == "track" and self._lost < LOST_FRAMES else None
+        return self.box if self._choose == "track" and self._lost < _LOST_FRAMES else None
 
     def lose(self) -> None:
         """Count a frame without the followed face."""
@@ -248,7 +248,7 @@ class _Tracker:
         if self._choose == "central":
             height, width = image.shape[:2]
             return min(detections, key=lambda d: _distance(d.box, (0.0, 0.0, float(width), float(height))))
-        if self._choose == "largest" or self.box is None or self._lost >= LOST_FRAMES:
+        if self._choose == "largest" or self.box is None or self._lost >= _LOST_FRAMES:
             return max(detections, key=lambda d: d.score * d.box[2] * d.box[3])
         box = self.box
         near = [d for d in detections if _same_person(box, d.box)]

@@ -13,7 +13,7 @@ from mmpipe.manifests.corpora.folder_names import NamePattern, parse_label_map
 
 __all__ = ["Attributes"]
 
-Source = Literal["none", "folder"]
+_Source = Literal["none", "folder"]
 
 
 class Attributes:
@@ -29,7 +29,7 @@ class Attributes:
         UsageError: pattern or label map cannot be read.
     """
 
-    def __init__(self, label: Source, speaker: Source, pattern: str | None, label_map: str) -> None:
+    def __init__(self, label: _Source, speaker: _Source, pattern: str | None, label_map: str) -> None:
         self._folder = [name for name, source in (("label", label), ("speaker", speaker)) if source == "folder"]
         self._pattern = NamePattern(pattern) if pattern else None
         self._label_map = parse_label_map(label_map)

@@ -16,7 +16,12 @@ from mmpipe.manifests.formats.tables import TABLE_ENDINGS
 from mmpipe.manifests.formats.transcripts import TRANSCRIPT_ENDINGS
 from mmpipe.manifests.io import is_file, lies_inside, unsafe_uri
 
-__all__ = ["AUDIO_ENDINGS", "VIDEO_ENDINGS", "Clip", "find_clips", "group_files"]
+__all__ = [
+    "AUDIO_ENDINGS",
+    "VIDEO_ENDINGS",
+    "Clip",
+    "find_clips",
+]
 
 VIDEO_ENDINGS = (
     *(".mp4", ".mkv", ".avi", ".mov", ".flv", ".webm", ".mpg", ".mpeg", ".m4v", ".ts", ".mts", ".m2ts", ".vob"),
@@ -67,7 +72,9 @@ def find_clips(root: Path, prepared: Prepared, *, follow_links: bool = False) ->
             media.append(path.relative_to(root).as_posix())
         else:
             beside.append(path)
-    clips = [Clip(name, audio, video, transcripts.beside(audio)) for name, audio, video in group_files(media, prepared)]
+    clips = [
+        Clip(name, audio, video, transcripts.beside(audio)) for name, audio, video in _group_files(media, prepared)
+    ]
     unused = [path for path in beside if path not in transcripts.given]
     if unused:
         shown = unused[0].relative_to(root).as_posix()
@@ -76,7 +83,7 @@ def find_clips(root: Path, prepared: Prepared, *, follow_links: bool = False) ->
     return clips
 
 
-def group_files(uris: Iterable[str], prepared: Prepared) -> list[tuple[str, str, str | None]]:
+def _group_files(uris: Iterable[str], prepared: Prepared) -> list[tuple[str, str, str | None]]:
     """Name, audio file and video file of each clip, by name.
 
     An audio file and a video file of one name are one clip. Other files of one name are clips of their own, each with
@@ -129,9 +136,6 @@ def _files(root: Path, prepared: Prepared, *, follow_links: bool) -> Iterator[Pa
                 )
                 continue
             uri = path.relative_to(root).as_posix()
-            if path.suffix.lower() not in wanted:
-                skipped.setdefault(path.suffix.lower(), []).append(uri)
-                continue
             if printable(uri) != uri or (reason := unsafe_uri(uri)):
                 why = "it is not valid printable Unicode" if printable(uri) != uri else f"it reads as {reason}"
                 prepared.problem("unusable_name", uri, f"{why}: rename the file; skipped", lost=1)

@@ -11,7 +11,7 @@ from mmpipe.manifests.schema import Word
 
 __all__ = ["Cue", "TimedWord", "Transcript", "on_clock", "words_by_cue"]
 
-DECIMALS = 4
+_DECIMALS = 4
 """Times of words on an utterance's own clock are on a grid of 0.1 ms."""
 
 
@@ -96,8 +96,8 @@ def on_clock(words: Sequence[TimedWord], start: float, end: float) -> tuple[Word
     return tuple(
         Word(
             word.text,
-            round(max(word.start_seconds, start) - start, DECIMALS) if start else word.start_seconds,
-            round(min(word.end_seconds, end) - start, DECIMALS) if start else min(word.end_seconds, end),
+            round(max(word.start_seconds, start) - start, _DECIMALS) if start else word.start_seconds,
+            round(min(word.end_seconds, end) - start, _DECIMALS) if start else min(word.end_seconds, end),
         )
         for word in ordered
     )

@@ -28,7 +28,9 @@ from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.spoken import Cue, TimedWord, Transcript
 from mmpipe.manifests.formats.textgrid import Interval, TextGridError, parse_textgrid
 
-__all__ = ["is_mark", "read_tiers", "tier_kind"]
+__all__ = [
+    "read_tiers",
+]
 
 _BARE = frozenset(["sp", "sil", "spn", "nsn", "pau", "ssil", "usb", "h#", "epi"])
 _WHOLE = re.compile(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|\+\+.*\+\+|![A-Za-z]+", re.ASCII)
@@ -54,11 +56,11 @@ _KINDS = {
 _OTHER_NAME = re.compile(rf"(?:.+?[\s_.:/|-]+)?(?:{_OTHER})", re.IGNORECASE)
 
 
-def is_mark(text: str) -> bool:
+def _is_mark(text: str) -> bool:
     """Whether the text of an interval is an aligner's mark and not a word.
 
     Example:
-        >>> [text for text in ("sp", "<eps>", "{LG}", "[noise]", "...", "so", "(uh)", "A") if not is_mark(text)]
+        >>> [text for text in ("sp", "<eps>", "{LG}", "[noise]", "...", "so", "(uh)", "A") if not _is_mark(text)]
         ['so', '(uh)', 'A']
     """
     if text[0].isalpha() and len(text) > 4:
@@ -66,11 +68,11 @@ def is_mark(text: str) -> bool:
     return text.casefold() in _BARE or _WHOLE.fullmatch(text) is not None or not any(c.isalnum() for c in text)
 
 
-def tier_kind(name: str) -> tuple[str, str | None]:
+def _tier_kind(name: str) -> tuple[str, str | None]:
     """Kind of a tier (`words`, `sounds`, `speech`, `annotation`, `named`) and the speaker that its name holds.
 
     Example:
-        >>> tier_kind("Ann - words"), tier_kind("speaker1_words"), tier_kind("utterances"), tier_kind("Bob")
+        >>> _tier_kind("Ann - words"), _tier_kind("speaker1_words"), _tier_kind("utterances"), _tier_kind("Bob")
         (('words', 'Ann'), ('words', 'speaker1'), ('speech', None), ('named', 'Bob'))
     """
     for kind, pattern in _KINDS.items():
@@ -97,7 +99,7 @@ def read_tiers(where: str, text: str, prepared: Prepared, tier: str | None) -> T
         names = ", ".join(tiers)[:200]
         prepared.problem("no_transcript", where, f"there is no interval tier {tier!r}; tiers: {names}")
         return Transcript("")
-    kinds = {name: tier_kind(name) for name in tiers}
+    kinds = {name: _tier_kind(name) for name in tiers}
     if tier is None:
         speakers = _cue_tiers(where, kinds, prepared)
     else:
@@ -165,7 +167,7 @@ def _intervals(where: str, intervals: Sequence[Interval], prepared: Prepared) ->
     """Text and times where something is said; intervals with wrong times are reported and have no length."""
     for interval in intervals:
         spoken = clean(interval.text)
-        if not spoken or is_mark(spoken):
+        if not spoken or _is_mark(spoken):
             continue
         if "<" in spoken or "{" in spoken:
             spoken = clean(_INSIDE.sub(" ", spoken))

@@ -20,22 +20,22 @@ from mmpipe.pipeline.media.clock import COUNTED, MediaFile, start_seconds
 from mmpipe.pipeline.media.mixing import channel_weights
 from mmpipe.pipeline.media.notes import Note
 
-__all__ = ["Waveform", "decode_all", "decode_pcm", "is_seekable_pcm"]
+__all__ = ["Samples", "Waveform", "decode_all", "decode_pcm", "is_seekable_pcm"]
 
 Samples = npt.NDArray[np.float32]
 
-GAP_SECONDS = 0.02
+_GAP_SECONDS = 0.02
 """Frames further apart than this, or overlapping by more, are placed by their times."""
 
-MIXED_SAMPLES = 1 << 17
+_MIXED_SAMPLES = 1 << 17
 """Samples of all channels that are mixed at once."""
 
-POWER_SAMPLES = SAMPLING_RATE_HZ // 10
+_POWER_SAMPLES = SAMPLING_RATE_HZ // 10
 
-RESYNCHRONISING = ("aac", "mp3")
+_RESYNCHRONISING = ("aac", "mp3")
 """Bare streams of frames, in which a reader goes on at the next frame after junk."""
 
-JUNK_PACKETS, JUNK_SHARE = 20, 0.02
+_JUNK_PACKETS, _JUNK_SHARE = 20, 0.02
 """More damaged packets than this, whichever is more, are damage, not isolated junk."""
 
 _RAW = ("aiff", "au", "caf", "nistsphere", "w64", "wav")
@@ -71,11 +71,9 @@ class Waveform:
     def add(self, samples: Samples, packed: Samples | None = None) -> None:
         """Append samples to the run; `packed` [T, C] has the channels of which they are the mix."""
         if packed is not None:
-            for start in range(0, len(samples), POWER_SAMPLES):
-                mix, channels = (
-                    samples[start : start + POWER_SAMPLES],
-                    packed[start : start + POWER_SAMPLES].reshape(-1),
-                )
+            for start in range(0, len(samples), _POWER_SAMPLES):
+                mix = samples[start : start + _POWER_SAMPLES]
+                channels = packed[start : start + _POWER_SAMPLES].reshape(-1)
                 self._powers.append(self.ends + start - self._skip)
                 self._powers.append(float(np.dot(mix, mix)))
                 self._powers.append(float(np.dot(channels, channels)) / packed.shape[1])
@@ -175,7 +173,7 @@ class _Mixer:
         for frame in converted:
             self._pending.append(frame.to_ndarray())
             self._count += frame.samples
-        if self._count >= MIXED_SAMPLES:
+        if self._count >= _MIXED_SAMPLES:
             self.mix()
 
 
@@ -218,11 +216,11 @@ def decode_all(file: MediaFile) -> Waveform:
             expected = max(0.0, (start_seconds(file.stream) or 0.0) - file.zero) if start is None else start
             waveform.begin(round(expected * SAMPLING_RATE_HZ))
             started = True
-        elif start is not None and start - expected > GAP_SECONDS:
+        elif start is not None and start - expected > _GAP_SECONDS:
             mixer.flush()
             waveform.begin(round(start * SAMPLING_RATE_HZ))
             expected = start
-        elif start is not None and expected - start > GAP_SECONDS:
+        elif start is not None and expected - start > _GAP_SECONDS:
             waveform.skip(round((expected - start) * SAMPLING_RATE_HZ))
             expected = start
         mixer.add(frame)
@@ -234,7 +232,7 @@ def decode_all(file: MediaFile) -> Waveform:
 
 def _frames(file: MediaFile) -> Any:
     """Decoded frames in order; isolated junk of a bare stream is skipped and noted."""
-    resumes = file.container.format.name in RESYNCHRONISING
+    resumes = file.container.format.name in _RESYNCHRONISING
     packets, junk, reached = 0, 0, 0.0
     first_junk: float | None = None
     for packet in file.packets():
@@ -244,7 +242,7 @@ def _frames(file: MediaFile) -> Any:
         except av.InvalidDataError:
             junk += 1
             first_junk = reached if first_junk is None else first_junk
-            if not resumes or junk > max(JUNK_PACKETS, JUNK_SHARE * packets):
+            if not resumes or junk > max(_JUNK_PACKETS, _JUNK_SHARE * packets):
                 raise
             continue
         for frame in frames:

@@ -10,7 +10,7 @@ each sample a duration.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,12 +22,12 @@ from mmpipe.pipeline.media.streams import Kind, Streams, choose_streams
 
 __all__ = ["COUNTED", "MediaFile", "Scan", "clock_zero", "scan_video", "start_seconds"]
 
-JUMP_AHEAD_SECONDS = 10.0
+_JUMP_AHEAD_SECONDS = 10.0
 """As FFmpeg's `-dts_delta_threshold`."""
 
-JUMP_BACK_SECONDS = 0.1
+_JUMP_BACK_SECONDS = 0.1
 
-SMALL_SHIFT_SECONDS = 1.0
+_SMALL_SHIFT_SECONDS = 1.0
 """Shifts of a file's clock by no more than this hold for all its streams at once."""
 
 COUNTED = ("aac", "ac3", "adts", "aiff", "amr", "au", "avi", "caf", "eac3", "flac", "mp3", "nistsphere", "w64", "wav")
@@ -162,7 +162,7 @@ class _Joiner:
     def _follow(self, index: int, raw: float, length: float) -> None:
         shift = self._shifts.get(index, self._newest_shift)
         if shift != self._newest_shift:
-            if abs(shift - self._newest_shift) <= SMALL_SHIFT_SECONDS:
+            if abs(shift - self._newest_shift) <= _SMALL_SHIFT_SECONDS:
                 shift = self._newest_shift
             else:
                 expected = self._ends[index]
@@ -180,13 +180,13 @@ class _Joiner:
 
     def _jump(self, index: int, time: float) -> float:
         end = self._ends.get(index)
-        if end is not None and -JUMP_BACK_SECONDS <= time - end <= JUMP_AHEAD_SECONDS:
+        if end is not None and -JUMP_BACK_SECONDS <= time - end <= _JUMP_AHEAD_SECONDS:
             return 0.0
         others = [newest for other, newest in self._newest.items() if other != index]
         if end is None:
             distance = min((time - newest for newest in others), key=abs, default=0.0)
-            return distance if abs(distance) > JUMP_AHEAD_SECONDS else 0.0
-        gone_on = any(time - newest <= JUMP_AHEAD_SECONDS for newest in others)
+            return distance if abs(distance) > _JUMP_AHEAD_SECONDS else 0.0
+        gone_on = any(time - newest <= _JUMP_AHEAD_SECONDS for newest in others)
         return 0.0 if time > end and gone_on else time - end
 
 
@@ -194,7 +194,7 @@ class Scan:
     """What the packets of a video say before one of them is decoded.
 
     Attributes:
-        times: presentation times of the video's packets in seconds of the container's time, sorted; those that have one.
+        times: presentation times of the video's packets, of those that have one, in the container's time, sorted.
         share_timed: share of the packets that have a time.
         notes: jumps that were joined.
         last_end: end of the last packet of any stream, on the clock of the file.
@@ -205,12 +205,8 @@ class Scan:
         packets: list[float | None] = []
         with MediaFile(path, "video") as file:
             base = float(file.stream.time_base)
-            try:
-                for packet in file.packets():
-                    if packet.size:
-                        packets.append(None if packet.pts is None else packet.pts * base)
-            except av.FFmpegError:
-                pass  # damage costs the spans that need what is damaged, when they are read
+            with suppress(av.FFmpegError):  # damage costs the spans that need what is damaged, when they are read
+                packets.extend(None if p.pts is None else p.pts * base for p in file.packets() if p.size)
             self.notes, self.last_end, self.jumped_seconds = file.notes, file.last_end, file.jumped_seconds
         self.times = sorted(time for time in packets if time is not None)
         self.share_timed = len(self.times) / max(1, len(packets))

@@ -14,7 +14,7 @@ from mmpipe.core.errors import Rejected
 
 __all__ = ["MAX_PIXELS", "cut_off", "decoding", "open_media"]
 
-FORMATS = (
+_FORMATS = (
     "3dostr,aa,aac,ac3,adts,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dv,eac3,flac,flv,gxf,ivf,live_flv,matroska,webm,mov,"
     "mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,ogv,rm,sox,swf,tta,voc,w64,wav,wtv,wv"
 )
@@ -49,7 +49,7 @@ def open_media(path: Path) -> Iterator[Any]:
     with decoding(path):
         _check(path)
         # A bare path could be read as an FFmpeg protocol string; a file object cannot.
-        options = {"format_whitelist": FORMATS}
+        options = {"format_whitelist": _FORMATS}
         with path.open("rb") as stream, av.open(stream, metadata_errors="replace", options=options) as container:
             if not any(stream.type in ("audio", "video") for stream in container.streams):
                 raise Rejected("media_error", f"{path.name}: holds neither audio nor video; is the file complete?")

@@ -13,10 +13,17 @@ from typing import Any
 
 from mmpipe.pipeline.media.clock import start_seconds
 
-__all__ = ["END_TOLERANCE_SECONDS", "Declared", "bytes_missing", "declared_end", "is_cut_off", "riff_share_lost"]
+__all__ = [
+    "END_TOLERANCE_SECONDS",
+    "Declared",
+    "bytes_missing",
+    "counted_beyond_index",
+    "declared_end",
+    "is_cut_off",
+]
 
 END_TOLERANCE_SECONDS = 0.25
-TOLERANCE_SHARE = 0.02
+_TOLERANCE_SHARE = 0.02
 """A file may lack so much of its end, whichever is more: containers round their durations."""
 
 _EXACT = ("aiff", "au", "avi", "flac", "mov,mp4,m4a,3gp,3g2,mj2", "nistsphere", "w64", "wav")
@@ -30,7 +37,10 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """Sampling rates of MPEG 1, 2 and 2.5, by the version's bits."""
 
-UNKNOWN_RIFF_BYTES = 0x7FFF0000
+_MORE_FRAMES = 1.02
+"""A header that counts more frames than the complete index by this factor is wrong."""
+
+_UNKNOWN_RIFF_BYTES = 0x7FFF0000
 """Writers that cannot go back leave a size of all ones, or nearly."""
 
 
@@ -63,7 +73,7 @@ class Declared:
 
 def is_cut_off(declared: float, ends: float) -> bool:
     """Whether what ends at `ends` is cut off, by the end that its header declares."""
-    return declared - ends > max(END_TOLERANCE_SECONDS, TOLERANCE_SHARE * declared)
+    return declared - ends > max(END_TOLERANCE_SECONDS, _TOLERANCE_SHARE * declared)
 
 
 def declared_end(container: Any, stream: Any, path: Path, zero: float) -> Declared | None:
@@ -88,7 +98,7 @@ def declared_end(container: Any, stream: Any, path: Path, zero: float) -> Declar
     if not length or length < 0 or name not in _EXACT:
         return None
     start = start_seconds(stream) or 0.0
-    share = riff_share_lost(path)
+    share = _riff_share_lost(path)
     return None if share is None else Declared(start + length * share - zero)
 
 
@@ -98,12 +108,12 @@ def _tagged_end(stream: Any) -> float | None:
     if len(clock) != 3:
         return None
     try:
-        return sum(float(part) * 60**power for power, part in enumerate(reversed(clock)))
+        return float(sum(float(part) * 60.0**power for power, part in enumerate(reversed(clock))))
     except ValueError:
         return None
 
 
-def riff_share_lost(path: Path) -> float | None:
+def _riff_share_lost(path: Path) -> float | None:
     """How many times longer a RIFF file (WAV, AVI) claims to be than it is; 1 for other files.
 
     None where the chunk of its data, or an index after it, is whole: then every sample is there, whatever the header's
@@ -122,14 +132,25 @@ def riff_share_lost(path: Path) -> float | None:
             name, length = chunk[:4], int.from_bytes(chunk[4:], "little")
             end = place + 8 + length
             if name in wanted:
-                if length == 0 or length > UNKNOWN_RIFF_BYTES:
+                if length == 0 or length > _UNKNOWN_RIFF_BYTES:
                     return 1.0 if name == b"data" else None  # a size that was never filled in
                 return None if end <= size else (end - place - 8) / max(1, size - place - 8)
             place = end + length % 2
     claimed = int.from_bytes(head[4:8], "little") + 8
-    if claimed <= 8 or claimed > UNKNOWN_RIFF_BYTES:
+    if claimed <= 8 or claimed > _UNKNOWN_RIFF_BYTES:
         return 1.0
     return max(1.0, claimed / size)
+
+
+def counted_beyond_index(container: Any, video: Any, path: Path) -> str | None:
+    """What is odd where an AVI's header counts more frames than its complete index reaches; None where nothing is."""
+    entries = video.index_entries
+    if container.format.name != "avi" or not len(entries):
+        return None
+    reached = entries[len(entries) - 1].timestamp + 1
+    if video.frames <= reached * _MORE_FRAMES + 1 or _riff_share_lost(path) is not None:
+        return None
+    return f"the header counts {video.frames} frames, the complete index {reached}: the index is trusted"
 
 
 def _counted_seconds(path: Path) -> float | None:

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Geometry", "shown"]
+__all__ = ["Geometry", "Image", "shown"]
 
 Image = npt.NDArray[np.uint8]
 
-WIDEST_PIXEL = 10
+_WIDEST_PIXEL = 10
 """A pixel more than so many times wider than high, or higher than wide, is a damaged header and counts as square."""
+
+_ROUNDED_PIXELS = 2
+"""A border no wider than this is not left black."""
 
 
 class Geometry:
@@ -38,7 +41,7 @@ class Geometry:
 
     def __init__(self, width: int, height: int, pixel: Fraction | None) -> None:
         self.coded = width, height
-        is_sound = pixel is not None and Fraction(1, WIDEST_PIXEL) <= pixel <= WIDEST_PIXEL
+        is_sound = pixel is not None and Fraction(1, _WIDEST_PIXEL) <= pixel <= _WIDEST_PIXEL
         self.width = max(1, round(width * pixel)) if is_sound and pixel is not None else width
         self.height = height
 
@@ -60,17 +63,15 @@ def _fitted(image: Image, geometry: Geometry) -> Image:
     import cv2
 
     height, width = image.shape[:2]
+    full = geometry.width, geometry.height
     wide = width * geometry.width / geometry.coded[0]  # pixels of one stream have one shape
-    scale = min(geometry.width / wide, geometry.height / height)
-    size = max(1, round(wide * scale)), max(1, round(height * scale))
-    size = tuple(
-        full if abs(full - part) <= 2 else part
-        for full, part in zip((geometry.width, geometry.height), size, strict=True)
-    )
+    scale = min(full[0] / wide, full[1] / height)
+    fitted = max(1, round(wide * scale)), max(1, round(height * scale))
+    size = tuple(whole if whole - part <= _ROUNDED_PIXELS else part for whole, part in zip(full, fitted, strict=True))
     shrinks = size[0] * size[1] < width * height
     scaled: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    if size == (geometry.width, geometry.height):
-        return scaled  # type: ignore[no-any-return]
+    if size == full:
+        return np.asarray(scaled, np.uint8)
     whole = np.zeros((geometry.height, geometry.width, 3), np.uint8)
     top, left = (geometry.height - size[1]) // 2, (geometry.width - size[0]) // 2
     whole[top : top + size[1], left : left + size[0]] = scaled

@@ -24,12 +24,12 @@ from mmpipe.pipeline.media.readers import END_TOLERANCE_SECONDS, VIDEO_END_TOLER
 
 __all__ = ["check_headers", "media_uses", "read_headers", "write_problems"]
 
-LENGTH_TOLERANCE_SECONDS = 1.0
+_LENGTH_TOLERANCE_SECONDS = 1.0
 """A clip may differ so much from the length that its corpus gives: cuts lie on frames and on keyframes."""
 
 
 @dataclass(slots=True)
-class Use:
+class _Use:
     """What a manifest wants of one file.
 
     Attributes:
@@ -43,9 +43,9 @@ class Use:
     lengths: list[tuple[float, str]] = field(default_factory=list)
 
 
-def media_uses(utterances: Iterable[Utterance]) -> dict[str, Use]:
+def media_uses(utterances: Iterable[Utterance]) -> dict[str, _Use]:
     """What is wanted of each media file, in the order of the manifest."""
-    uses: dict[str, Use] = defaultdict(Use)
+    uses: dict[str, _Use] = defaultdict(_Use)
     for row in utterances:
         for kind, span in (("audio", row.audio), ("video", row.video)):
             if span is not None:
@@ -68,7 +68,7 @@ def _told_seconds(row: Utterance) -> float | None:
     return None
 
 
-def check_headers(headers: Sequence[MediaHeader], uses: dict[str, Use]) -> Iterator[Problem]:
+def check_headers(headers: Sequence[MediaHeader], uses: dict[str, _Use]) -> Iterator[Problem]:
     """What is missing or odd, file by file."""
     usual_audio = _most_common(header.audio for header in headers if "audio" in uses[header.uri].kinds)
     usual_video = _most_common(header.video for header in headers if "video" in uses[header.uri].kinds)
@@ -86,7 +86,7 @@ def _most_common(values: Iterable[Any]) -> tuple[Any, int, int]:
 
 
 def _check_header(
-    header: MediaHeader, use: Use, usual_audio: tuple[Any, int, int], usual_video: tuple[Any, int, int]
+    header: MediaHeader, use: _Use, usual_audio: tuple[Any, int, int], usual_video: tuple[Any, int, int]
 ) -> Iterator[tuple[Category, str]]:
     if header.error is not None:
         yield "media_missing" if header.missing else "media_unreadable", header.error
@@ -116,7 +116,7 @@ def _check_header(
     yield from _check_form(header, use, usual_audio, usual_video)
 
 
-def _check_spans(kind: str, seconds: float, tolerance: float, use: Use) -> Iterator[tuple[Category, str]]:
+def _check_spans(kind: str, seconds: float, tolerance: float, use: _Use) -> Iterator[tuple[Category, str]]:
     late = [(end, name) for end, name in use.ends[kind] if end > seconds + tolerance]
     if late:
         end, name = max(late)
@@ -124,14 +124,14 @@ def _check_spans(kind: str, seconds: float, tolerance: float, use: Use) -> Itera
         yield "span_outside", message
 
 
-def _check_lengths(seconds: float, use: Use) -> Iterator[tuple[Category, str]]:
+def _check_lengths(seconds: float, use: _Use) -> Iterator[tuple[Category, str]]:
     for told, name in use.lengths:
-        if abs(told - seconds) > LENGTH_TOLERANCE_SECONDS:
+        if abs(told - seconds) > _LENGTH_TOLERANCE_SECONDS:
             yield "length_differs", f"{seconds:.2f} s long, {name} lasts {told:.2f} s by the corpus's own times"
 
 
 def _check_form(
-    header: MediaHeader, use: Use, usual_audio: tuple[Any, int, int], usual_video: tuple[Any, int, int]
+    header: MediaHeader, use: _Use, usual_audio: tuple[Any, int, int], usual_video: tuple[Any, int, int]
 ) -> Iterator[tuple[Category, str]]:
     if header.audio and "audio" in use.kinds:
         (rate, channels), (usual, number, files) = header.audio, usual_audio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,16 +16,13 @@ from mmpipe.manifests.io import resolve_media
 from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.media.clock import clock_zero, start_seconds
 from mmpipe.pipeline.media.containers import open_media
-from mmpipe.pipeline.media.declared import bytes_missing, declared_end, is_cut_off, riff_share_lost
+from mmpipe.pipeline.media.declared import bytes_missing, counted_beyond_index, declared_end, is_cut_off
 from mmpipe.pipeline.media.frame_rate import FEWEST_TIMES, index_times
 from mmpipe.pipeline.media.streams import Kind, Streams, attached_pictures, choose_streams, usable_streams
 
 __all__ = ["MediaHeader", "Oddity", "read_headers"]
 
-COUNT_TOLERANCE = 1.02
-"""A header that counts more frames than the complete index by this factor is wrong."""
-
-STEADY_SHARE = 0.9
+_STEADY_SHARE = 0.9
 """Where fewer frame intervals than this share are alike, the frame rate varies."""
 
 
@@ -149,15 +147,14 @@ def _video_oddities(container: Any, video: Any, path: Path) -> Iterator[Oddity]:
     pixel = video.sample_aspect_ratio
     if pixel and pixel != 1:
         yield Oddity("video", "odd_pixels", f"pixels of {pixel.numerator}:{pixel.denominator} are made square")
-    told, there = video.frames, len(video.index_entries)
-    if container.format.name == "avi" and there and told > there * COUNT_TOLERANCE and riff_share_lost(path) is None:
-        yield Oddity("video", "header_count", f"the header counts {told} frames, the complete index {there}")
-    times = index_times(video) if told else []
-    intervals = sorted(after - before for before, after in zip(times, times[1:], strict=False))
+    if (excess := counted_beyond_index(container, video, path)) is not None:
+        yield Oddity("video", "header_count", excess)
+    times = index_times(video) if video.frames else []
+    intervals = sorted(after - before for before, after in itertools.pairwise(times))
     if len(intervals) >= FEWEST_TIMES:
         usual = intervals[len(intervals) // 2]
         steady = sum(abs(interval - usual) <= usual / 4 for interval in intervals) / len(intervals)
-        if steady < STEADY_SHARE or intervals[-1] > 10 * usual:
+        if steady < _STEADY_SHARE or intervals[-1] > 10 * usual:
             longest = f"the longest frame lasts {intervals[-1]:.2f} s"
             yield Oddity(
                 "video", "variable_rate", f"frames come at varying intervals, usually {usual:.3f} s; {longest}"

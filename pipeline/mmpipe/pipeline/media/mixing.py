@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 __all__ = ["channel_weights"]
 
-DOWNMIX = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}
-"""Weights of ITU-R BS.775, as FFmpeg mixes to mono: centre 1, left and right -3 dB, surrounds -6 dB, no bass channel."""
+_DOWNMIX = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0}
+"""Weights of ITU-R BS.775, as FFmpeg mixes to mono: centre 1, left and right -3 dB, surrounds -6 dB, no bass."""
 
-SURROUND = 0.5
+_SURROUND = 0.5
 
 
 def channel_weights(layout: Any) -> npt.NDArray[np.float32] | None:
@@ -24,5 +24,5 @@ def channel_weights(layout: Any) -> npt.NDArray[np.float32] | None:
     names = [channel.name for channel in layout.channels]
     if not {"FL", "FR", "FC"} <= set(names):
         return None
-    weights = np.array([DOWNMIX.get(name, SURROUND) for name in names])
+    weights = np.array([_DOWNMIX.get(name, _SURROUND) for name in names])
     return np.asarray(weights / weights.sum(), np.float32)

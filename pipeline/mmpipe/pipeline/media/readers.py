@@ -31,21 +31,21 @@ __all__ = ["END_TOLERANCE_SECONDS", "VIDEO_END_TOLERANCE_SECONDS", "AudioReader"
 VIDEO_END_TOLERANCE_SECONDS = 1.0
 """A span may end this much after its video does: recorders stop a camera some frames before the microphones."""
 
-LOUDEST = 32767 / 32768
+_LOUDEST = 32767 / 32768
 """Decoders and resamplers overshoot full scale, and openSMILE's 16 bits would wrap around: waveforms are clipped to
-[-1, LOUDEST], the range of 16 bits."""
+[-1, _LOUDEST], the range of 16 bits."""
 
-CLIPPED_SHARE = 0.01
+_CLIPPED_SHARE = 0.01
 """A note is made where more samples than this share lie beyond full scale."""
 
-INTEGERS = 100.0
+_INTEGERS = 100.0
 """Samples beyond this are not floats of a loud recording."""
 
-LOST_DECIBELS = 10.0
+_LOST_DECIBELS = 10.0
 """A note is made where the mix of the channels lies so far below them: they cancel each other."""
 
-KEPT_FRAMES = 64
-KEPT_BYTES = 1 << 26
+_KEPT_FRAMES = 64
+_KEPT_BYTES = 1 << 26
 """Sampled frames of one file kept for the next, overlapping utterance: so many, and no more than so large."""
 
 _MOST_SAMPLES = 48 * 3600 * SAMPLING_RATE_HZ
@@ -117,14 +117,14 @@ class AudioReader:
         if not np.isfinite([low, high]).all():
             raise Rejected("media_error", f"{path.name}: samples that are not numbers (NaN or infinity)")
         loss = waveform.loss_decibels(first, last)
-        if loss is not None and loss > LOST_DECIBELS:
+        if loss is not None and loss > _LOST_DECIBELS:
             message = f"the mix of the channels is {loss:.0f} dB below them: do they cancel each other?"
             notes.append(Note("channels_cancel", path.name, message))
-        if max(high, -low) > 1 and (share := np.count_nonzero(np.abs(cut) > 1) / len(cut)) > CLIPPED_SHARE:
+        if max(high, -low) > 1 and (share := np.count_nonzero(np.abs(cut) > 1) / len(cut)) > _CLIPPED_SHARE:
             message = f"{share:.1%} of the samples are beyond full scale and were clipped"
-            remedy = ": are they in the scale of 16-bit integers?" if max(high, -low) > INTEGERS else ""
+            remedy = ": are they in the scale of 16-bit integers?" if max(high, -low) > _INTEGERS else ""
             notes.append(Note("samples_clipped", path.name, message + remedy))
-        return Audio(np.clip(cut, -1.0, LOUDEST))
+        return Audio(np.clip(cut, -1.0, _LOUDEST))
 
 
 class VideoReader:
@@ -187,7 +187,7 @@ class VideoReader:
     def _keep(self, number: int, shown: Shown) -> None:
         self._kept[number] = shown
         size = shown.image.nbytes
-        while len(self._kept) > KEPT_FRAMES or (len(self._kept) > 1 and len(self._kept) * size > KEPT_BYTES):
+        while len(self._kept) > _KEPT_FRAMES or (len(self._kept) > 1 and len(self._kept) * size > _KEPT_BYTES):
             self._kept.popitem(last=False)
 
     @staticmethod

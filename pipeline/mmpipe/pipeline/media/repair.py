@@ -99,7 +99,7 @@ class Repair:
 
 
 def _stream_names(path: Path) -> list[str]:
-    """The streams that readers would choose, as FFmpeg's tool names them; the first of each kind in an unreadable file."""
+    """The streams that readers choose, as FFmpeg's tool names them; of an unreadable file the first of each kind."""
     names = []
     try:
         with open_media(path) as container:

@@ -22,16 +22,16 @@ __all__ = ["Kind", "Streams", "attached_pictures", "choose_streams", "usable_str
 
 Kind = Literal["audio", "video"]
 
-ATTACHED_PICTURE = 0x400 | 0x800
-"""Dispositions of cover art and of chapter thumbnails (AV_DISPOSITION_ATTACHED_PIC, AV_DISPOSITION_TIMED_THUMBNAILS)."""
+_ATTACHED_PICTURE = 0x400 | 0x800
+"""Dispositions of cover art (AV_DISPOSITION_ATTACHED_PIC) and chapter thumbnails (..._TIMED_THUMBNAILS)."""
 
-DEFAULT = 0x1
-IMPAIRED = 0x80 | 0x100
+_DEFAULT = 0x1
+_IMPAIRED = 0x80 | 0x100
 """Dispositions of tracks for people with impaired hearing or sight."""
 
-IMAGE_CODECS = ("png", "mjpeg", "bmp", "gif", "tiff", "webp")
+_IMAGE_CODECS = ("png", "mjpeg", "bmp", "gif", "tiff", "webp")
 
-PROBE_SECONDS = 20.0
+_PROBE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,12 @@ def usable_streams(container: Any, kind: Kind) -> list[Any]:
 
 def attached_pictures(container: Any) -> int:
     """How many attached pictures an open container has."""
-    return sum(bool(int(stream.disposition) & ATTACHED_PICTURE) for stream in container.streams.video)
+    return sum(bool(int(stream.disposition) & _ATTACHED_PICTURE) for stream in container.streams.video)
 
 
 def _of_kind(container: Any, kind: Kind) -> list[Any]:
     streams = container.streams.audio if kind == "audio" else container.streams.video
-    return [stream for stream in streams if not int(stream.disposition) & ATTACHED_PICTURE]
+    return [stream for stream in streams if not int(stream.disposition) & _ATTACHED_PICTURE]
 
 
 def _is_decodable(stream: Any) -> bool:
@@ -114,8 +114,8 @@ def _is_decodable(stream: Any) -> bool:
 
 def _score(stream: Any) -> tuple[bool, int]:
     flags = int(stream.disposition)
-    is_still = stream.type == "video" and stream.codec_context.name in IMAGE_CODECS and stream.frames == 1
-    return not is_still, int(bool(flags & DEFAULT)) + int(not flags & IMPAIRED)
+    is_still = stream.type == "video" and stream.codec_context.name in _IMAGE_CODECS and stream.frames == 1
+    return not is_still, int(bool(flags & _DEFAULT)) + int(not flags & _IMPAIRED)
 
 
 def _codec_name(path: Path, kind: Kind) -> str:
@@ -130,7 +130,9 @@ def _codec_name(path: Path, kind: Kind) -> str:
 
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
     try:
-        run = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_SECONDS, check=False)
+        run = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_PROBE_SECONDS, check=False
+        )
     except (OSError, subprocess.SubprocessError):
         return "of an unknown codec"
     lines = re.findall(rf"Stream #0:\d+.*?: {kind.capitalize()}: ([^,\n]+)", run.stderr.decode(errors="replace"))

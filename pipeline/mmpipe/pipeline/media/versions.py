@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 
-__all__ = ["MEDIA_REVISION", "media_versions", "repair_versions"]
+__all__ = ["media_versions", "repair_versions"]
 
-MEDIA_REVISION = 3
-"""Raised whenever the readers of media change the samples or frames of a span."""
+_MEDIA_REVISION = 3
+"""Raised whenever the readers of media change the samples or frames of a span.
+
+3: one clock for audio and video, gaps and jumps of timestamps, the standard downmix of 5.1, square pixels and mirrors.
+"""
 
 
 def media_versions() -> dict[str, str]:
     """The versions that decide decoded values."""
-    return {"av": importlib.metadata.version("av"), "mmpipe.media": str(MEDIA_REVISION)}
+    return {"av": importlib.metadata.version("av"), "mmpipe.media": str(_MEDIA_REVISION)}
 
 
 def repair_versions() -> dict[str, str]:

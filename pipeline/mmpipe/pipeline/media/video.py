@@ -16,27 +16,24 @@ import numpy.typing as npt
 from mmpipe.core.errors import Rejected
 from mmpipe.pipeline.media.clock import MediaFile, Scan, scan_video, start_seconds
 from mmpipe.pipeline.media.containers import MAX_PIXELS, decoding
-from mmpipe.pipeline.media.declared import Declared, declared_end, riff_share_lost
+from mmpipe.pipeline.media.declared import Declared, counted_beyond_index, declared_end
 from mmpipe.pipeline.media.frame_rate import frame_rate
 from mmpipe.pipeline.media.geometry import Geometry, shown
 from mmpipe.pipeline.media.notes import Note
 
 __all__ = ["Shown", "VideoFile"]
 
-Image = npt.NDArray[np.uint8]
+_Image = npt.NDArray[np.uint8]
 _Numbered = tuple[int, Any]
 
-NEAR_FRAMES = 48
+_NEAR_FRAMES = 48
 """Within so many frames it is shorter to decode on than to seek back to a keyframe."""
 
-SPARSE_TIMES = ("mpeg",)
+_SPARSE_TIMES = ("mpeg",)
 """Containers that time some frames only: the others' times are guessed, and differently after a seek."""
 
-MOSTLY = 0.9
+_MOSTLY = 0.9
 """Times of fewer frames than this share do not tell the frame rate."""
-
-MORE = 1.02
-"""A header that counts more frames than the index by this factor is wrong."""
 
 
 class Shown:
@@ -50,7 +47,7 @@ class Shown:
 
     __slots__ = ("image", "note", "number")
 
-    def __init__(self, image: Image, number: int, note: Note | None) -> None:
+    def __init__(self, image: _Image, number: int, note: Note | None) -> None:
         self.image, self.number, self.note = image, number, note
 
 
@@ -92,11 +89,11 @@ class VideoFile:
     def _describe(self, file: MediaFile) -> None:
         with decoding(self.path):
             scan = scan_video(file)
-        self._can_seek = file.container.format.name not in SPARSE_TIMES and not (scan and scan.notes)
+        self._can_seek = file.container.format.name not in _SPARSE_TIMES and not (scan and scan.notes)
         self.declared: Declared | None = declared_end(file.container, file.stream, self.path, file.zero)
         self.file_end_seconds = scan.last_end if scan else None
         self.jumped_seconds = scan.jumped_seconds if scan else 0.0
-        times = None if scan is None else scan.times if scan.share_timed > MOSTLY else []
+        times = None if scan is None else scan.times if scan.share_timed > _MOSTLY else []
         self.rate = frame_rate(file.stream, times)
         self._start = _start(file, scan)
         self.offset_seconds = self._start - file.zero
@@ -139,7 +136,7 @@ class VideoFile:
         if self._held is None:
             return False
         newest = (self._ahead or self._held)[0]
-        return self._held[0] <= place and (place <= newest + NEAR_FRAMES or not self._can_seek)
+        return self._held[0] <= place and (place <= newest + _NEAR_FRAMES or not self._can_seek)
 
     def _open(self) -> MediaFile:
         self.close()
@@ -258,14 +255,6 @@ def _start(file: MediaFile, scan: Scan | None) -> float:
 
 
 def _count_notes(file: MediaFile) -> list[Note]:
-    """A note where an AVI's header counts more frames than its index has, though the index is whole."""
-    told, there = file.stream.frames, len(file.stream.index_entries)
-    if (
-        file.container.format.name != "avi"
-        or not there
-        or told <= there * MORE
-        or riff_share_lost(file.path) is not None
-    ):
-        return []
-    message = f"the header counts {told} frames, the complete index {there}: the index is trusted"
-    return [Note("header_count", file.path.name, message)]
+    """A note where an AVI's header counts more frames than its index reaches, though the index is whole."""
+    excess = counted_beyond_index(file.container, file.stream, file.path)
+    return [] if excess is None else [Note("header_count", file.path.name, excess)]
