@@ -17,6 +17,7 @@ import numpy.typing as npt
 __all__ = ["Geometry", "Image", "shown"]
 
 Image = npt.NDArray[np.uint8]
+Matrix = tuple[int, int, int, int]
 
 _WIDEST_PIXEL = 10
 """A pixel more than so many times wider than high, or higher than wide, is a damaged header and counts as square."""
@@ -37,6 +38,8 @@ class Geometry:
         coded: width and height of coded frames.
         width: width of a shown frame, before it is turned.
         height: its height.
+        matrices: the display matrix of frames, by the rotation that they tell. A frame and its side data refer to each
+            other, so the side data of every frame would keep frames in memory.
     """
 
     def __init__(self, width: int, height: int, pixel: Fraction | None) -> None:
@@ -44,6 +47,7 @@ class Geometry:
         is_sound = pixel is not None and Fraction(1, _WIDEST_PIXEL) <= pixel <= _WIDEST_PIXEL
         self.width = max(1, round(width * pixel)) if is_sound and pixel is not None else width
         self.height = height
+        self.matrices: dict[int, Matrix | None] = {}
 
 
 def shown(frame: Any, geometry: Geometry) -> Image:
@@ -55,7 +59,7 @@ def shown(frame: Any, geometry: Geometry) -> Image:
         image[1::2] = ((above + below + 1) // 2).astype(np.uint8)
     if (image.shape[1], image.shape[0]) != (geometry.width, geometry.height):
         image = _fitted(image, geometry)
-    return _turned(image, frame)
+    return _turned(image, frame, geometry)
 
 
 def _fitted(image: Image, geometry: Geometry) -> Image:
@@ -78,9 +82,12 @@ def _fitted(image: Image, geometry: Geometry) -> Image:
     return whole
 
 
-def _turned(image: Image, frame: Any) -> Image:
+def _turned(image: Image, frame: Any, geometry: Geometry) -> Image:
     """The image turned and mirrored by the nearest of the eight positions of its display matrix."""
-    matrix = _matrix(frame)
+    turn = frame.rotation
+    if turn not in geometry.matrices:
+        geometry.matrices[turn] = _matrix(frame)
+    matrix = geometry.matrices[turn]
     if matrix is None:
         return image
     a, b, c, d = matrix  # a point (x, y) is shown at (a x + c y, b x + d y)
@@ -96,7 +103,7 @@ def _turned(image: Image, frame: Any) -> Image:
     return np.ascontiguousarray(image)
 
 
-def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
+def _matrix(frame: Any) -> Matrix | None:
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
