@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpipe.manifests.windows import WindowOptions, Recording, draw
+from mmpipe.manifests.windows import Recording, WindowOptions, draw
 
 
 def recording(name: str, words: int, seconds: float = 120.0, seed: int = 0) -> Recording:
