@@ -118,6 +118,14 @@ def test_tiers_that_are_not_read_are_reported(tmp_path: Path) -> None:
     assert read("a.TextGrid", tmp_path, "Ann")[0].text == "smiles"
 
 
+def test_two_tiers_of_one_name_at_one_time_are_two_streams_of_words(tmp_path: Path) -> None:
+    one, two = grid({"words": [(0.0, 1.0, "yes"), (1.0, 2.0, "so")]}), grid({"words": [(0.5, 1.5, "no")]})
+    tier = two[two.index("    item [1]") :].replace("item [1]", "item [2]")
+    (tmp_path / "a.TextGrid").write_text(one.replace("size = 1", "size = 2", 1) + tier)
+    found, _ = read("a.TextGrid", tmp_path)
+    assert {cue.speaker: cue.text for cue in found.cues} == {None: "yes so", "2": "no"}
+
+
 def test_boundaries_that_differ_by_rounding_do_not_cost_a_word() -> None:
     found, _ = read("rounding.TextGrid")
     assert [[word.text for word in words] for words in words_by_cue(found.cues, found.words)] == [["he", "said", "no"]]

@@ -24,8 +24,8 @@ __all__ = ["Speaker", "SpokenWords", "joined_letters", "read_meetings", "read_wo
 NITE_ID = "http://nite.sourceforge.net/}id"
 """The attribute as expat names it."""
 
-_SPELLED = re.compile(r"(?<![^\W_])([^\W\d_])_")
-"""A spoken letter with its underscore."""
+_SPELLED = re.compile(r"(?<![^\W_])([^\W_])_")
+"""A spoken letter or digit with its underscore."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}", re.ASCII)
 

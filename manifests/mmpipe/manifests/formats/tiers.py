@@ -130,7 +130,7 @@ def _cue_tiers(where: str, kinds: Mapping[str, tuple[str, str | None]], prepared
     if speech:
         chosen, skipped = speech, [*named, *others]
     elif len(named) > 1:
-        chosen, skipped = {name: name for name in named}, others
+        chosen, skipped = {name: name or None for name in named}, others
     elif named:
         known = {speaker for kind, speaker in kinds.values() if kind == "words"}
         chosen, skipped = {named[0]: named[0] if named[0] in known else None}, others
