@@ -21,7 +21,7 @@ __all__ = ["Block", "subrip_blocks", "webvtt_blocks"]
 _ARROW = r"\s*(?:-{1,3}>|[–—]>|→)\s*"
 _TIMING = re.compile(rf"{CLOCK}{_ARROW}{CLOCK}(?=\s|$)(?P<rest>.*)", re.ASCII)
 _LIKE_TIMING = re.compile(rf".*-->.*|.*\d{_ARROW}\d.*", re.ASCII)
-_SETTINGS = re.compile(r"(?:[A-Za-z]\w*:\S*\s*)*", re.ASCII)
+_SETTINGS = re.compile(r"(?:[A-Za-z]\w*:\S*(?:\s+|$))*", re.ASCII)
 _NUMBER = re.compile(r"[#]?(-?\d{1,9})[.:]?", re.ASCII)
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"))
 _INVISIBLE |= dict.fromkeys(range(0x2066, 0x206A))

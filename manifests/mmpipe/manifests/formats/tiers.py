@@ -34,6 +34,9 @@ _BARE = frozenset(["sp", "sil", "spn", "nsn", "pau", "ssil", "usb", "h#", "epi"]
 _WHOLE = re.compile(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|\+\+.*\+\+|![A-Za-z]+", re.ASCII)
 _INSIDE = re.compile(r"<[A-Za-z:/]{1,12}>|\{[A-Z]{1,8}\}", re.ASCII)
 
+_LONGEST_NAME = 200
+"""Longer names of tiers are not searched for kinds and speakers."""
+
 _WORDS = r"words?|ort-mau|word\s*alignment"
 _SOUNDS = r"phones?|phonemes?|segments?|segs?|syllables?|sylls?|mau|mas|kan|kas|kan-mau|kas-mau|sampa|ipa"
 _SPEECH = (
@@ -73,6 +76,8 @@ def tier_kind(name: str) -> tuple[str, str | None]:
         >>> tier_kind("Ann - words"), tier_kind("speaker1_words"), tier_kind("utterances"), tier_kind("Bob")
         (('words', 'Ann'), ('words', 'speaker1'), ('speech', None), ('named', 'Bob'))
     """
+    if len(name) > _LONGEST_NAME:
+        return "named", name
     for kind, pattern in _KINDS.items():
         if match := pattern.fullmatch(name):
             return kind, match["before"] or match["after"] or match["within"]
