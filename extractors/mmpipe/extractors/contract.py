@@ -111,6 +111,10 @@ class Extractor(ABC):
             WeightsError: the width follows from a model that cannot be found.
         """
 
+    def is_case_sensitive(self) -> bool:
+        """Whether upper and lower case of a text give different values (extractors of words)."""
+        return False
+
     @abstractmethod
     def weights(self) -> dict[str, str]:
         """Name -> SHA-256 (hex) of every weight file that decides the values; empty where there is none.

@@ -88,7 +88,7 @@ class Ami(Corpus):
         for key in sorted(files.keys() - speakers.keys()):
             where = files[key].relative_to(notes)
             prepared.problem("no_speaker", where, "meetings.xml has no such speaker: the words are left out")
-        _tell_absent(speakers.keys(), files.keys(), prepared)
+        _report_absent(speakers.keys(), files.keys(), prepared)
         for prefix in self.options.exclude:
             if not prefix or not any(meeting.startswith(prefix) for meeting, _ in speakers):
                 raise UsageError(f"exclude {prefix!r}: no meeting of {notes} has a name that begins so")
@@ -128,7 +128,7 @@ class Ami(Corpus):
         )
 
 
-def _tell_absent(known: Set[tuple[str, str]], files: Set[tuple[str, str]], prepared: Prepared) -> None:
+def _report_absent(known: Set[tuple[str, str]], files: Set[tuple[str, str]], prepared: Prepared) -> None:
     """Note the meetings of meetings.xml that have no words file."""
     if absent := sorted({meeting for meeting, _ in known} - {meeting for meeting, _ in files}):
         shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")

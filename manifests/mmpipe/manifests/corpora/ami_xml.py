@@ -19,13 +19,13 @@ from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import parse_seconds, read_bytes
 
-__all__ = ["Speaker", "SpokenWords", "read_meetings", "read_words", "words_files"]
+__all__ = ["Speaker", "SpokenWords", "joined_letters", "read_meetings", "read_words", "words_files"]
 
 _NITE_ID = "http://nite.sourceforge.net/}id"
 """The attribute as expat names it."""
 
-_SPELLED = re.compile(r"(?<![^\W_])([^\W\d_])_")
-"""A spoken letter with its underscore."""
+_SPELLED = re.compile(r"(?<![^\W_])([^\W_])_")
+"""A spoken letter or digit with its underscore."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}", re.ASCII)
 
@@ -65,11 +65,11 @@ class SpokenWords:
     originals: dict[int, str] = field(default_factory=dict)
 
 
-def _joined_letters(text: str) -> str:
+def joined_letters(text: str) -> str:
     """A word without AMI's underscores after spoken letters: the annotators wrote T_V_ for TV.
 
     Example:
-        >>> [_joined_letters(text) for text in ("T_V_", "L_C_D_s", "T_V_'s", "A_", "okay")]
+        >>> [joined_letters(text) for text in ("T_V_", "L_C_D_s", "T_V_'s", "A_", "okay")]
         ['TV', 'LCDs', "TV's", 'A', 'okay']
     """
     return _SPELLED.sub(r"\1", text)
@@ -243,7 +243,7 @@ def read_words(root: Path, path: Path, prepared: Prepared) -> SpokenWords:
             prepared.problem("file_damaged", where, f"{type(error).__name__}: {error}; {kept}")
     order = sorted(range(len(target.rows)), key=lambda n: target.rows[n][:2])
     rows = [target.rows[n] for n in order]
-    texts = [_joined_letters(row[3]) if "_" in row[3] else row[3] for row in rows]
+    texts = [joined_letters(row[3]) if "_" in row[3] else row[3] for row in rows]
     return SpokenWords(
         [row[2] for row in rows],
         texts,

@@ -78,7 +78,7 @@ def find_clips(root: Path, prepared: Prepared, *, follow_links: bool = False) ->
     unused = [path for path in beside if path not in transcripts.given]
     if unused:
         shown = unused[0].relative_to(root).as_posix()
-        message = f"{len(unused)} transcripts without a clip of their name, such as {shown}"
+        message = f"transcripts without a clip of their name: {len(unused)}, such as {shown}"
         prepared.problem("skipped_file", shown, message)
     return clips
 
@@ -105,7 +105,8 @@ def _group_files(uris: Iterable[str], prepared: Prepared) -> list[tuple[str, str
                 other = clips.pop(uri)
                 clips[other[0]] = other
             clips[uri] = (uri, None if uri in sounds else uri)
-        prepared.problem("duplicate_clip", files[0], f"{', '.join(files)} have one name: each is a clip of its own")
+        message = f"{' and '.join(files)}: without the ending another file has this name: each is a clip of its own"
+        prepared.problem("duplicate_clip", files[0], message)
     return [(name, *files) for name, files in sorted(clips.items())]
 
 
@@ -146,4 +147,4 @@ def _files(root: Path, prepared: Prepared, *, follow_links: bool) -> Iterator[Pa
                 yield path
     for kind, paths in sorted(skipped.items()):
         shown = Path(paths[0]).relative_to(root).as_posix()
-        prepared.problem("skipped_file", shown, f"{len(paths)} {kind}, such as {shown}")
+        prepared.problem("skipped_file", shown, f"{kind}: {len(paths)}, such as {shown}")

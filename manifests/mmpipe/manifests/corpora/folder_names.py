@@ -15,10 +15,10 @@ _FORM = re.compile(r"([A-Za-z_]\w*|)(?::(\d{1,3}|digits|letters))?", re.ASCII)
 
 
 class NamePattern:
-    """A pattern of file names without their endings: `{name}` stands for anything up to what follows it.
+    """A pattern of file names without their endings: `{name}` stands for anything without the marks between fields.
 
     `{name:2}` stands for two characters, `{name:digits}` and `{name:letters}` for these alone, `{}` for something that
-    is not kept. A pattern with a slash also reads the names of folders.
+    is not kept, and at the end for the rest of the name. A pattern with a slash also reads the names of folders.
 
     Raises:
         UsageError: the text is not such a pattern.
@@ -34,6 +34,7 @@ class NamePattern:
         self.text = text
         pieces, names = [], []
         pos = 0
+        marks = "".join(sorted({c for c in _FIELD.sub("", text) if not c.isalnum()} - {"/"}))
         for field in _FIELD.finditer(text):
             pieces.append(re.escape(text[pos : field.start()]))
             pos = field.end()
@@ -41,7 +42,8 @@ class NamePattern:
             if form is None or (form[1] and form[1] in names):
                 raise self._refusal(f"{field[0]} is not a field" if form is None else f"{field[0]} occurs twice")
             names.append(form[1])
-            pieces.append(f"({_characters(form[2], text[pos : pos + 1])})")
+            is_rest = not form[1] and pos == len(text)
+            pieces.append(f"({_characters(form[2], '' if is_rest else marks + text[pos : pos + 1])})")
         if not any(names) or "{" in _FIELD.sub("", text) or "}" in _FIELD.sub("", text):
             raise self._refusal("there is no field {name}" if not any(names) else "a brace is not closed")
         self._regex = re.compile("".join([*pieces, re.escape(text[pos:])]))
@@ -59,10 +61,10 @@ class NamePattern:
         return {name: value for name, value in zip(self._names, match.groups(), strict=True) if name}
 
 
-def _characters(form: str | None, following: str) -> str:
-    """The expression of a field: of a given length or kind, or without the character that ends it."""
+def _characters(form: str | None, ends: str) -> str:
+    """The expression of a field: of a given length or kind, or without the characters that end a field."""
     if form is None:
-        return f"[^/{re.escape(following)}]+" if following and following != "{" else "[^/]+"
+        return f"[^/{re.escape(ends.replace('{', ''))}]+"
     return f"[^/]{{{form}}}" if form.isdigit() else {"digits": "[0-9]+", "letters": r"[^\W\d_]+"}[form]
 
 

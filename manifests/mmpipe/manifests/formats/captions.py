@@ -21,7 +21,7 @@ __all__ = ["Block", "subrip_blocks", "webvtt_blocks"]
 _ARROW = r"\s*(?:-{1,3}>|[–—]>|→)\s*"
 _TIMING = re.compile(rf"{CLOCK}{_ARROW}{CLOCK}(?=\s|$)(?P<rest>.*)", re.ASCII)
 _LIKE_TIMING = re.compile(rf".*-->.*|.*\d{_ARROW}\d.*", re.ASCII)
-_SETTINGS = re.compile(r"(?:[A-Za-z]\w*:\S*\s*)*", re.ASCII)
+_SETTINGS = re.compile(r"(?:[A-Za-z]\w*:\S*(?:\s+|$))*", re.ASCII)
 _NUMBER = re.compile(r"[#]?(-?\d{1,9})[.:]?", re.ASCII)
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"))
 _INVISIBLE |= dict.fromkeys(range(0x2066, 0x206A))
@@ -70,13 +70,13 @@ def subrip_blocks(where: str, text: str, prepared: Prepared) -> list[Block]:
     timed = [n for n, line in enumerate(lines) if _has_timing(line)]
     starts = _starts(where, lines, timed, prepared)
     first = starts[0] if timed else len(lines)
-    _tell_dropped(where, [(n, line) for n, line in enumerate(lines[:first]) if line], prepared)
+    _report_dropped(where, [(n, line) for n, line in enumerate(lines[:first]) if line], prepared)
     blocks = []
     for place, number in enumerate(timed):
         end = starts[place + 1] if place + 1 < len(timed) else len(lines)
         said = [line for line in lines[number + 1 : end] if line]
         if (timing := _timing(lines[number])) is None:
-            _tell_malformed(where, number + 1, lines[number], said, prepared)
+            _report_malformed(where, number + 1, lines[number], said, prepared)
         else:
             times, rest = timing
             blocks.append(Block(number + 1, times, tuple([rest, *said] if rest else said)))
@@ -109,14 +109,14 @@ def _starts(where: str, lines: Sequence[str], timed: Sequence[int], prepared: Pr
     return starts
 
 
-def _tell_dropped(where: str, dropped: Sequence[tuple[int, str]], prepared: Prepared) -> None:
+def _report_dropped(where: str, dropped: Sequence[tuple[int, str]], prepared: Prepared) -> None:
     if dropped:
         shown = " ".join(line for _, line in dropped)[:60]
         message = f"{len(dropped)} lines do not belong to any times: {shown!r}: left out"
         prepared.problem("malformed_line", f"{where}:{dropped[0][0] + 1}", message)
 
 
-def _tell_malformed(where: str, number: int, line: str, said: Sequence[str], prepared: Prepared) -> None:
+def _report_malformed(where: str, number: int, line: str, said: Sequence[str], prepared: Prepared) -> None:
     text = f" with its text {' '.join(said)[:60]!r}" if said else ""
     prepared.problem("malformed_line", f"{where}:{number}", f"{_EXPECTED}, got {line[:60]!r}: left out{text}")
 
@@ -147,10 +147,10 @@ def webvtt_blocks(where: str, text: str, prepared: Prepared) -> list[Block]:
     for number in timed:
         timing, said = _timing(lines[number]), found.get(number)
         if timing is None or said is None:
-            _tell_malformed(where, number + above, lines[number], said or (), prepared)
+            _report_malformed(where, number + above, lines[number], said or (), prepared)
         else:
             blocks.append(Block(number + above, timing[0], said))
-    _tell_dropped(where, [(n + above - 1, line) for n, line in _outside_blocks(lines, set(timed))], prepared)
+    _report_dropped(where, [(n + above - 1, line) for n, line in _outside_blocks(lines, set(timed))], prepared)
     return blocks
 
 

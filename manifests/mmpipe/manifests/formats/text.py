@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmpipe.manifests.contract import Prepared
 
-__all__ = ["parse_seconds", "read_bytes", "read_lines", "read_text"]
+__all__ = ["decode", "parse_seconds", "read_bytes", "read_lines", "read_text"]
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),

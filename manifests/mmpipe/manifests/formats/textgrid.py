@@ -8,6 +8,7 @@ intervals of all tiers are in the order of time, each with the number of its tie
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from mmpipe.core.text import clean
@@ -99,7 +100,9 @@ class _Values:
 
 
 def parse_textgrid(text: str) -> dict[str, list[Interval]]:
-    """Intervals by tier; point tiers are skipped, and tiers of one name are joined.
+    """Intervals by tier; point tiers are skipped.
+
+    Tiers of one name are joined, unless something is said in both at one time: then the second is called `name (2)`.
 
     Raises:
         TextGridError: the text is not a TextGrid, or it is cut off.
@@ -130,7 +133,7 @@ def parse_textgrid(text: str) -> dict[str, list[Interval]]:
         values.next("number", "xmax")
         size = values.count("the number of intervals")
         if kind == "IntervalTier":
-            tiers.setdefault(name, []).extend(values.interval() for _ in range(size))
+            _add(tiers, name, [values.interval() for _ in range(size)])
         elif kind == "TextTier":
             for _ in range(size):
                 values.next("number", "time")
@@ -138,6 +141,20 @@ def parse_textgrid(text: str) -> dict[str, list[Interval]]:
         else:
             raise TextGridError(f"expected IntervalTier or TextTier, found {kind[:40]!r}", values.line)
     return tiers
+
+
+def _add(tiers: dict[str, list[Interval]], name: str, intervals: list[Interval]) -> None:
+    unique, number = name, 1
+    while _overlap(tiers.get(unique, []), intervals):
+        number += 1
+        unique = f"{name} ({number})"
+    tiers.setdefault(unique, []).extend(intervals)
+
+
+def _overlap(one: list[Interval], other: list[Interval]) -> bool:
+    """Whether two lists of intervals have text at one time."""
+    spans = sorted((i.start_seconds or 0.0, i.end_seconds or 0.0) for i in (*one, *other) if i.text.strip())
+    return bool(one) and any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 
 
 def _chronological(values: _Values) -> dict[str, list[Interval]]:
@@ -148,15 +165,18 @@ def _chronological(values: _Values) -> dict[str, list[Interval]]:
         heads.append((values.next("string", "the class of a tier"), clean(values.next("string", "the name of a tier"))))
         values.next("number", "xmin")
         values.next("number", "xmax")
-    tiers: dict[str, list[Interval]] = {name: [] for kind, name in heads if kind == "IntervalTier"}
+    found: list[list[Interval]] = [[] for _ in heads]
     while not values.is_at_end():
         number = values.count("the number of a tier")
         if not 1 <= number <= len(heads):
             raise TextGridError(f"expected a tier from 1 to {len(heads)}, found {number}", values.line)
-        kind, name = heads[number - 1]
-        if kind == "IntervalTier":
-            tiers[name].append(values.interval())
+        if heads[number - 1][0] == "IntervalTier":
+            found[number - 1].append(values.interval())
         else:
             values.next("number", "time")
             values.next("string", "mark")
+    tiers: dict[str, list[Interval]] = {}
+    for (kind, name), intervals in zip(heads, found, strict=True):
+        if kind == "IntervalTier":
+            _add(tiers, name, intervals)
     return tiers

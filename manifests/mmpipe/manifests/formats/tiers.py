@@ -28,13 +28,14 @@ from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.spoken import Cue, TimedWord, Transcript
 from mmpipe.manifests.formats.textgrid import Interval, TextGridError, parse_textgrid
 
-__all__ = [
-    "read_tiers",
-]
+__all__ = ["is_mark", "read_tiers", "tier_kind"]
 
 _BARE = frozenset(["sp", "sil", "spn", "nsn", "pau", "ssil", "usb", "h#", "epi"])
 _WHOLE = re.compile(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|\+\+.*\+\+|![A-Za-z]+", re.ASCII)
 _INSIDE = re.compile(r"<[A-Za-z:/]{1,12}>|\{[A-Z]{1,8}\}", re.ASCII)
+
+_LONGEST_NAME = 200
+"""Longer names of tiers are not searched for kinds and speakers."""
 
 _WORDS = r"words?|ort-mau|word\s*alignment"
 _SOUNDS = r"phones?|phonemes?|segments?|segs?|syllables?|sylls?|mau|mas|kan|kas|kan-mau|kas-mau|sampa|ipa"
@@ -56,11 +57,11 @@ _KINDS = {
 _OTHER_NAME = re.compile(rf"(?:.+?[\s_.:/|-]+)?(?:{_OTHER})", re.IGNORECASE)
 
 
-def _is_mark(text: str) -> bool:
+def is_mark(text: str) -> bool:
     """Whether the text of an interval is an aligner's mark and not a word.
 
     Example:
-        >>> [text for text in ("sp", "<eps>", "{LG}", "[noise]", "...", "so", "(uh)", "A") if not _is_mark(text)]
+        >>> [text for text in ("sp", "<eps>", "{LG}", "[noise]", "...", "so", "(uh)", "A") if not is_mark(text)]
         ['so', '(uh)', 'A']
     """
     if text[0].isalpha() and len(text) > 4:
@@ -68,13 +69,15 @@ def _is_mark(text: str) -> bool:
     return text.casefold() in _BARE or _WHOLE.fullmatch(text) is not None or not any(c.isalnum() for c in text)
 
 
-def _tier_kind(name: str) -> tuple[str, str | None]:
+def tier_kind(name: str) -> tuple[str, str | None]:
     """Kind of a tier (`words`, `sounds`, `speech`, `annotation`, `named`) and the speaker that its name holds.
 
     Example:
-        >>> _tier_kind("Ann - words"), _tier_kind("speaker1_words"), _tier_kind("utterances"), _tier_kind("Bob")
+        >>> tier_kind("Ann - words"), tier_kind("speaker1_words"), tier_kind("utterances"), tier_kind("Bob")
         (('words', 'Ann'), ('words', 'speaker1'), ('speech', None), ('named', 'Bob'))
     """
+    if len(name) > _LONGEST_NAME:
+        return "named", name
     for kind, pattern in _KINDS.items():
         if match := pattern.fullmatch(name):
             return kind, match["before"] or match["after"] or match["within"]
@@ -99,7 +102,7 @@ def read_tiers(where: str, text: str, prepared: Prepared, tier: str | None) -> T
         names = ", ".join(tiers)[:200]
         prepared.problem("no_transcript", where, f"there is no interval tier {tier!r}; tiers: {names}")
         return Transcript("")
-    kinds = {name: _tier_kind(name) for name in tiers}
+    kinds = {name: tier_kind(name) for name in tiers}
     if tier is None:
         speakers = _cue_tiers(where, kinds, prepared)
     else:
@@ -132,7 +135,7 @@ def _cue_tiers(where: str, kinds: Mapping[str, tuple[str, str | None]], prepared
     if speech:
         chosen, skipped = speech, [*named, *others]
     elif len(named) > 1:
-        chosen, skipped = {name: name for name in named}, others
+        chosen, skipped = {name: name or None for name in named}, others
     elif named:
         known = {speaker for kind, speaker in kinds.values() if kind == "words"}
         chosen, skipped = {named[0]: named[0] if named[0] in known else None}, others
@@ -167,7 +170,7 @@ def _intervals(where: str, intervals: Sequence[Interval], prepared: Prepared) ->
     """Text and times where something is said; intervals with wrong times are reported and have no length."""
     for interval in intervals:
         spoken = clean(interval.text)
-        if not spoken or _is_mark(spoken):
+        if not spoken or is_mark(spoken):
             continue
         if "<" in spoken or "{" in spoken:
             spoken = clean(_INSIDE.sub(" ", spoken))

@@ -124,7 +124,8 @@ def manifest(
     _show_labels(rows)
     _show_left_out(prepared)
     console.print(f"{rows.num_rows} utterances in {printable(str(target))}", markup=False)
-    next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}")
+    links = " --follow-links" if follow_links else ""
+    next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}{links}")
 
 
 def _refuse_foreign(dataset: str, options: Mapping[str, Any]) -> None:

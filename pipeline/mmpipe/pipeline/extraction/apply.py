@@ -51,7 +51,8 @@ def run_stage(
     if upstream is not None:
         assert upstream.column("utterance_id").to_pylist() == [u.utterance_id for u in utterances]
         return _answer(extractor, crop_makers(upstream))
-    with Inputs(root, spec.every, transcode_fallback=spec.transcode_fallback) as inputs:
+    fallback = spec.transcode_fallback
+    with Inputs(root, spec.every, transcode_fallback=fallback, source=spec.source) as inputs:
         return _answer(extractor, item_makers(spec, utterances, inputs))
 
 

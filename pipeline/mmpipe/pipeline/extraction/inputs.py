@@ -15,6 +15,7 @@ from mmpipe.extractors.contract import Audio, Frame
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, Utterance
 from mmpipe.pipeline.extraction.stages import FACES, StageSpec
+from mmpipe.pipeline.extraction.transcript_words import Source, transcript_words
 from mmpipe.pipeline.media.notes import Note
 from mmpipe.pipeline.media.readers import AudioReader, VideoReader
 from mmpipe.pipeline.media.repair import Repair
@@ -38,8 +39,10 @@ class Item:
 class Inputs:
     """Makes the items of an extractor from manifest rows; keeps decoders open between the rows of a shard."""
 
-    def __init__(self, root: Path, every: int, *, transcode_fallback: bool = False) -> None:
-        self._root = root
+    def __init__(
+        self, root: Path, every: int, *, transcode_fallback: bool = False, source: Source = "transcript"
+    ) -> None:
+        self._root, self._source = root, source
         self._audio, self._video = AudioReader(), VideoReader(every)
         self._repair = Repair() if transcode_fallback else None
         self._repaired_audio, self._repaired_video = AudioReader(), VideoReader(every)
@@ -104,12 +107,9 @@ class Inputs:
                 if frame.index > last:
                     yield replace(frame, source=f"{path}:{frame.index}:{span.region}:repaired")
 
-    @staticmethod
-    def words(utterance: Utterance) -> list[str]:
-        """The utterance's words; where the manifest has no word list, its text cut at white space."""
-        if utterance.words:
-            return [word.text for word in utterance.words]
-        words = (utterance.text or "").split()
+    def words(self, utterance: Utterance) -> list[str]:
+        """The utterance's words: its transcript, aligned to the words with times where they cover it."""
+        words = transcript_words(utterance.text, [word.text for word in utterance.words or ()], self._source)
         if not words:
             raise Rejected("no_text", "the transcript of this utterance is empty")
         return words

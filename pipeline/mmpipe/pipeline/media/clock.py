@@ -180,7 +180,7 @@ class _Joiner:
 
     def _jump(self, index: int, time: float) -> float:
         end = self._ends.get(index)
-        if end is not None and -JUMP_BACK_SECONDS <= time - end <= _JUMP_AHEAD_SECONDS:
+        if end is not None and -_JUMP_BACK_SECONDS <= time - end <= _JUMP_AHEAD_SECONDS:
             return 0.0
         others = [newest for other, newest in self._newest.items() if other != index]
         if end is None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 __all__ = ["Geometry", "Image", "shown"]
 
 Image = npt.NDArray[np.uint8]
-Matrix = tuple[int, int, int, int]
+_Matrix = tuple[int, int, int, int]
 
 _WIDEST_PIXEL = 10
 """A pixel more than so many times wider than high, or higher than wide, is a damaged header and counts as square."""
@@ -47,7 +47,7 @@ class Geometry:
         is_sound = pixel is not None and Fraction(1, _WIDEST_PIXEL) <= pixel <= _WIDEST_PIXEL
         self.width = max(1, round(width * pixel)) if is_sound and pixel is not None else width
         self.height = height
-        self.matrices: dict[int, Matrix | None] = {}
+        self.matrices: dict[int, _Matrix | None] = {}
 
 
 def shown(frame: Any, geometry: Geometry) -> Image:
@@ -103,7 +103,7 @@ def _turned(image: Image, frame: Any, geometry: Geometry) -> Image:
     return np.ascontiguousarray(image)
 
 
-def _matrix(frame: Any) -> Matrix | None:
+def _matrix(frame: Any) -> _Matrix | None:
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])

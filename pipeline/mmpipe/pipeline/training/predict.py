@@ -115,5 +115,5 @@ def _read(path: Path) -> tuple[str, tuple[Word, ...] | None]:
     if not found.text:
         reasons = "; ".join(problem.message for problem in prepared.problems) or "it holds no words"
         raise UsageError(f"the transcript {path} cannot be used: {reasons}")
-    words = tuple(Word(word.text, word.start_seconds, word.end_seconds) for word in found.words)
-    return found.text, words or None
+    text, words = found.part(0.0, None)
+    return text, words or None

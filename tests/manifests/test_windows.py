@@ -1,4 +1,4 @@
-"""Crops are the same on any machine, lie inside the media, and spread as the words do."""
+"""Windows are the same on any machine, lie inside the media, and spread as the words do."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def recording(name: str, words: int, seconds: float = 120.0, seed: int = 0) -> R
     )
 
 
-def names(crops: list[Any]) -> list[str]:
-    return [crop.word_id for crop in crops]
+def names(windows: list[Any]) -> list[str]:
+    return [window.word_id for window in windows]
 
 
 @given(words=st.integers(0, 150), seconds=st.floats(5, 120), length=st.sampled_from([3.5, 7.2]), seed=st.integers(0, 5))
 def test_windows_lie_inside_the_media_and_hold_three_words(
     words: int, seconds: float, length: float, seed: int
 ) -> None:
-    crops = draw([recording("a", words, seconds, seed)], WindowOptions(crop_seconds=length, num_crops=1000))
-    assert len(set(names(crops))) == len(crops)
-    for crop in crops:
-        assert crop.start_seconds >= 0 and crop.end_seconds <= seconds
-        assert abs(crop.end_seconds - crop.start_seconds - length) < 1e-6
-        starts, ends = crop.recording.start_seconds, crop.recording.end_seconds
-        around = slice(crop.middle - 1, crop.middle + 2)
-        assert (starts[around] >= crop.start_seconds).all() and (ends[around] <= crop.end_seconds).all()
-        middle = (starts[crop.middle] + ends[crop.middle]) / 2
-        assert abs((crop.start_seconds + crop.end_seconds) / 2 - middle) < 1e-3
+    windows = draw([recording("a", words, seconds, seed)], WindowOptions(crop_seconds=length, num_crops=1000))
+    assert len(set(names(windows))) == len(windows)
+    for window in windows:
+        assert window.start_seconds >= 0 and window.end_seconds <= seconds
+        assert abs(window.end_seconds - window.start_seconds - length) < 1e-6
+        starts, ends = window.recording.start_seconds, window.recording.end_seconds
+        around = slice(window.middle - 1, window.middle + 2)
+        assert (starts[around] >= window.start_seconds).all() and (ends[around] <= window.end_seconds).all()
+        middle = (starts[window.middle] + ends[window.middle]) / 2
+        assert abs((window.start_seconds + window.end_seconds) / 2 - middle) < 1e-3
 
 
 def test_a_larger_number_extends_a_smaller_one() -> None:
@@ -68,7 +68,7 @@ def test_speakers_share_in_proportion_to_their_words_or_evenly() -> None:
     assert abs(even["a"] - 40) <= 1
 
 
-def test_crops_of_a_recording_overlap_no_more_than_allowed() -> None:
-    crops = draw([recording("a", 400)], WindowOptions(num_crops=1000, max_overlap=0.25))
-    starts = sorted(crop.start_seconds for crop in crops)
+def test_windows_of_a_recording_overlap_no_more_than_allowed() -> None:
+    windows = draw([recording("a", 400)], WindowOptions(num_crops=1000, max_overlap=0.25))
+    starts = sorted(window.start_seconds for window in windows)
     assert len(starts) > 5 and min(np.diff(starts)) >= 7.2 * 0.75 - 1e-3
