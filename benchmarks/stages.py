@@ -30,7 +30,7 @@ from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model
 from mmpipe.manifests.prepare import prepare_corpus
 from mmpipe.manifests.samples import sample_root
 from mmpipe.pipeline.cli.console import console, table
-from mmpipe.pipeline.extraction.inputs import item_makers
+from mmpipe.pipeline.extraction.inputs import Inputs, item_makers
 from mmpipe.pipeline.extraction.stages import StageSpec
 
 
@@ -112,7 +112,8 @@ def main() -> None:
         if spec.input == "crops":
             items = crops
         else:
-            items = [make() for make in item_makers(spec, utterances, root)]
+            inputs = Inputs(root, spec.every)
+            items = [make().value for make in item_makers(spec, utterances, inputs)]
         if spec.input == "frames":
             items = [list(frames) for frames in items]
         fresh = [prepared(spec) for _ in range(options.repeats + 1)]  # what one detected, its cache would answer again

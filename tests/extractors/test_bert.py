@@ -205,7 +205,7 @@ def test_another_architecture_is_refused(folder: Path) -> None:
     with pytest.raises(WeightsError, match="expected model_type 'bert', got 'gpt2'"):
         made(folder)
     (folder / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match="no config of a BERT model: KeyError: 'model_type'"):
+    with pytest.raises(WeightsError, match="is not the config of a BERT model: KeyError: 'model_type'"):
         made(folder)
 
 
@@ -239,3 +239,26 @@ def test_a_model_of_the_hub_is_downloaded_and_agrees_with_the_packaged_copy() ->
     hub = made("sentence-transformers/all-MiniLM-L6-v2", max_tokens=512)
     assert hub.weights()["model.safetensors"] == Bert(BertConfig(model=PACKAGED_MODEL)).weights()["model.safetensors"]
     assert row_of(hub, ["hello", "world"])["features"].shape == (2, 384)
+
+
+@packaged
+def test_a_text_that_looks_like_a_special_token_is_text(packaged_bert: Bert) -> None:
+    row = row_of(packaged_bert, ["the", "[SEP]", "[MASK]", "end"])
+    assert row["tokens"] == ["the", "[", "sep", "]", "[", "mask", "]", "end"]
+    assert row["word_index"].tolist() == [0, 1, 1, 1, 2, 2, 2, 3]
+
+
+@packaged
+def test_words_of_characters_that_bert_drops_have_no_pieces(packaged_bert: Bert) -> None:
+    row = row_of(packaged_bert, ["ewww", "\U000fecfa", "—", "\u200b", "viaggio"])
+    assert row["word_index"].tolist() == [0, 0, 0, 0, 2, 4, 4]
+
+
+def test_a_checkpoint_tells_whether_it_keeps_upper_case(folder: Path) -> None:
+    for name, content, expected in (
+        ("tokenizer_config.json", {"do_lower_case": False}, True),
+        ("tokenizer_config.json", {"do_lower_case": True}, False),
+        ("tokenizer_config.json", {}, False),
+    ):
+        (folder / name).write_text(json.dumps(content))
+        assert Bert(BertConfig(model=str(folder))).is_case_sensitive() is expected

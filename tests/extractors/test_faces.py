@@ -358,3 +358,35 @@ def test_what_is_no_crop_is_not_decoded() -> None:
         with pytest.raises(ValueError, match=f"crop 0: expected a gray PNG of 64x64 pixels, got {got}"):
             decode_crops([data])
     assert decode_crops([]).shape == (0, 64, 64)
+
+
+class _Counted:
+    """Frames that can be read again; counts the readings and the images that are alive."""
+
+    def __init__(self, frames: int, first_face: int) -> None:
+        self.readings, self.most_alive = 0, 0
+        self._frames, self._first_face = frames, first_face
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.readings += 1
+        alive: list[weakref.ref[Image]] = []
+        for number in range(self._frames):
+            image = spell((10, 20, 50)) if number >= self._first_face else spell()
+            image[100:, :, 1] = number % 250
+            alive = [reference for reference in alive if reference() is not None] + [weakref.ref(image)]
+            self.most_alive = max(self.most_alive, len(alive))
+            yield Frame(image, 10 * number, 0.4 * number, f"#{number}")
+
+
+def test_many_frames_before_the_first_face_are_read_again_and_get_the_same_crops(scripted: FaceCrops) -> None:
+    frames = _Counted(frames=200, first_face=150)
+    again, kept = row_of(scripted, frames), row_of(scripted, iter(_Counted(200, 150)))
+    assert frames.readings == 2 and frames.most_alive <= 3
+    assert again["crops"] == kept["crops"]
+    assert list(again["detected"]) == [False] * 150 + [True] * 50
+
+
+def test_few_frames_before_the_first_face_are_read_once(scripted: FaceCrops) -> None:
+    frames = _Counted(frames=20, first_face=10)
+    assert len(row_of(scripted, frames)["crops"]) == 20
+    assert frames.readings == 1

@@ -173,7 +173,7 @@ def test_a_circle_of_links_is_left_out(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_used_are_told_with_their_line(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(
-        '{"text": "a", "utterance_id": "x"}\nno json\n{"text": "b", "start_seconds": "NaN"}\n'
+        '{"text": "a", "utterance_id": "x"}\nno json\n{"text": "b", "start_seconds": "soon"}\n'
         '{"text": "c", "start_seconds": 2, "end_seconds": 1}\n{"text": "d", "utterance_id": "x"}\n'
     )
     prepared = prepare(tmp_path, table="t.jsonl")
@@ -187,8 +187,8 @@ def test_rows_that_cannot_be_used_are_told_with_their_line(tmp_path: Path) -> No
 
 
 def test_a_table_without_the_needed_columns_or_outside_the_root_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("clip,words\na,b\n")
-    with pytest.raises(CorpusError, match="expected a column `file` or `text`; found clip, words"):
+    (tmp_path / "t.csv").write_text("number,words\na,b\n")
+    with pytest.raises(CorpusError, match="expected a column `file` or `text`; found number, words"):
         prepare(tmp_path, table="t.csv")
     with pytest.raises(CorpusError, match="must lie in"):
         prepare(tmp_path, table="../t.csv")
@@ -217,7 +217,7 @@ def test_a_part_of_a_file_takes_the_cues_inside_it(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("file,start_seconds,end_seconds\na.mp4,3.5,9\n")
     assert only(tmp_path, table="t.csv").text == "five six seven"
     prepared = Prepared()
-    with pytest.raises(CorpusError, match="is no whole file"):
+    with pytest.raises(CorpusError, match="is not a whole file"):
         prepared = prepare(tmp_path, table="t.csv", utterances="cue")
     assert not prepared.utterances
 
@@ -312,3 +312,20 @@ def as_textgrid(cues: list[tuple[int, int, str]]) -> str:
         ]
         lines.append(f'            text = "{text}"')
     return "\n".join(lines) + "\n"
+
+
+def test_skipped_files_are_reported_by_their_ending(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.mts", "c.WMV", "d.sph", "e.xyz", "f.xyz", "notes.md"):
+        (tmp_path / name).touch()
+    prepared = prepare(tmp_path)
+    assert [u.utterance_id for u in prepared.utterances] == ["folder/a", "folder/b", "folder/c", "folder/d"]
+    assert [u.video is not None for u in prepared.utterances] == [False, True, True, False]
+    skipped = [problem.message for problem in prepared.problems if problem.category == "skipped_file"]
+    assert any("'.xyz'" in message and "2" in message for message in skipped)
+
+
+def test_in_a_table_the_streams_of_a_file_decide_whether_it_has_video(tmp_path: Path) -> None:
+    (tmp_path / "tape.odd").touch()
+    (tmp_path / "t.csv").write_text("file,text\ntape.odd,one two\n")
+    (row,) = prepare(tmp_path, table="t.csv").utterances
+    assert row.audio is not None and row.video is not None and row.video.uri == "tape.odd"

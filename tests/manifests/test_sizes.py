@@ -141,7 +141,8 @@ def independent_words(path: Path) -> int:
     """Words with times that are no punctuation, by the standard library's parser."""
     words = ElementTree.parse(path).getroot().iter("w")
     return sum(
-        w.get("punc") != "true" and w.get("starttime") is not None and bool((w.text or "").strip()) for w in words
+        w.get("punc") != "true" and w.get("starttime") is not None and any(c.isalnum() for c in w.text or "")
+        for w in words
     )
 
 
@@ -172,7 +173,9 @@ def check_crops(root: Path, prepared: Prepared, seconds: float) -> None:
     place: dict[str, int] = {}
     for path in sorted((root / "words").glob("*.words.xml")):
         spoken = [
-            w for w in ElementTree.parse(path).getroot().iter("w") if w.get("punc") != "true" and w.get("starttime")
+            w
+            for w in ElementTree.parse(path).getroot().iter("w")
+            if w.get("punc") != "true" and w.get("starttime") and any(c.isalnum() for c in w.text or "")
         ]
         spoken.sort(key=lambda w: (float(w.get("starttime", "")), float(w.get("endtime", ""))))
         name = path.name.removesuffix(".words.xml")

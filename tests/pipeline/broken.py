@@ -205,7 +205,7 @@ def everything() -> list[Broken]:
         ("5.1.wav", "wav", raw(wav_bytes(np.repeat(samples(), 6).tobytes(), channels=6)), ok, none),
         ("no-channels.wav", "wav", raw(wav_bytes(speech, channels=0)), bad, none),
         ("no-rate.wav", "wav", raw(wav_bytes(speech, rate=0)), bad, bad),
-        ("no-bits.wav", "wav", raw(wav_bytes(speech, bits=0)), bad, bad),
+        ("no-bits.wav", "wav", raw(wav_bytes(speech, bits=0)), bad, none),
         # damaged within
         ("no-keyframe.mkv", "mkv", raw(without_first_keyframe(film("mkv", sound=False))), mute, ok),
         ("broken-index.mp4", "mp4", raw(scrambled(mp4, mp4.index(b"stco") + 12, 40)), bad, bad),

@@ -101,7 +101,7 @@ def test_a_broken_file_has_its_status_and_message_under_any_name(case: Broken, r
         assert (told["status"], innocent["status"]) == (expected, expected), (told["error"], innocent["error"])
         for name, row in ((case.name, told), (case.innocent, innocent)):
             if expected == "ok":
-                assert row["error"] is None
+                assert row["error"] is None or str(row["error"]).startswith("samples_clipped")
             elif expected == "too_short":
                 assert "too short" in str(row["error"]) or name in str(row["error"])
             else:

@@ -22,7 +22,7 @@ from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.report.page import build_report
-from mmpipe.pipeline.training.metrics import score
+from mmpipe.pipeline.training.metrics import METRICS, score
 
 from .conftest import tone, write_video, write_wav
 
@@ -98,12 +98,19 @@ def run(tmp_path: Path) -> Path:
     """A finished run of two folds, as `mmpipe train` writes it."""
     labels = ["anger", "sadness"]
     folds = [score(["anger", "sadness"], guess, labels) for guess in (["anger", "anger"], ["anger", "sadness"])]
+    spread = {"mean": 0.7, "std": 0.1, "low": 0.6, "high": 0.8}
     info = {
         "name": "semi",
         "objective": "semi",
-        "config": {"alpha": 0.2, "note": "<b>"},
+        "config": {"alpha": 0.2, "protocol": "<b>"},
+        "seeds": 1,
         "labels": labels,
-        "folds": [{"name": f"f{n}", "best_epoch": 2, **fold.to_json()} for n, fold in enumerate(folds)],
+        "folds": [{"name": f"f{n}", "seed": 0, "best_epoch": 2, **fold.to_json()} for n, fold in enumerate(folds)],
+        "summary": dict.fromkeys(METRICS, spread),
+        "features": {},
+        "excluded": {},
+        "unlabeled": None,
+        "seconds": 1.0,
         "pooled": score(["anger", "sadness"] * 2, ["anger", "anger", "anger", "sadness"], labels).to_json(),
     }
     folder = tmp_path / "semi"

@@ -37,6 +37,7 @@ def official(tmp_path: Path) -> Path:
     return write_official(tmp_path)
 
 
+@pytest.mark.slow
 def test_processes_share_a_step_and_a_stopped_run_of_them_goes_on(official: Path, tmp_path: Path) -> None:
     config = TINY.model_copy(update={"processes": 2})
     train_face_fast(official, tmp_path / "whole.safetensors", config)

@@ -7,7 +7,8 @@ neighbours, so model calls have fixed shapes.
 
     input     an item is                                       example
     audio     Audio: waveform float32 [T], 16 kHz mono          IS10 functionals
-    frames    an iterable of Frame (RGB uint8 [H, W, 3])        face crops
+    frames    an iterable of Frame (RGB uint8 [H, W, 3]);       face crops
+              each iteration decodes them again
     crops     uint8 [N, 64, 64] gray face crops                 DenseNet-FERPlus features
     words     a list of N words                                 BERT token embeddings
 """
@@ -111,6 +112,10 @@ class Extractor(ABC):
         Raises:
             WeightsError: the width follows from a model that cannot be found.
         """
+
+    def is_case_sensitive(self) -> bool:
+        """Whether upper and lower case of a text give different values (extractors of words)."""
+        return False
 
     @abstractmethod
     def weights(self) -> dict[str, str]:

@@ -17,6 +17,8 @@ from mmpipe.core.parquet import read_parquet, write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
 __all__ = [
+    "FOLLOW_LINKS",
+    "follows_links",
     "is_file",
     "lies_inside",
     "read_manifest",
@@ -34,6 +36,9 @@ _UNSAFE = (
     (r"^[/\\]|(^|[/\\])\.\.([/\\]|$)", "a path that leaves the corpus root"),
     (r"\x00", "a path with a NUL character"),
 )
+
+FOLLOW_LINKS = "MMPIPE_FOLLOW_LINKS"
+"""The environment variable that allows media to be links out of the corpus root, when it is 1."""
 
 _FAR = 1e9
 """More seconds than any recording has: larger values and infinities are errors."""
@@ -126,7 +131,7 @@ def _check_spans(where: str, ids: pa.ChunkedArray, spans: pa.ChunkedArray) -> No
     ended = pc.invert(pc.and_(pc.greater(ends, starts), pc.less_equal(ends, _FAR)))
     if (row := _first(pc.and_kleene(ends.is_valid(), ended))) is not None:
         times = f"from {starts[row]} to {ends[row]} s"
-        raise ManifestError(f"{where.format(ids[row])} runs {times}; the end must lie behind the start")
+        raise ManifestError(f"{where.format(ids[row])} runs {times}; the end must be after the start")
     if spans.type.get_field_index("region") >= 0:
         regions = pc.struct_field(spans, "region")
         _check_regions(where, ids.filter(regions.is_valid()), regions.drop_null())
@@ -176,12 +181,19 @@ def lies_inside(path: Path, root: Path) -> bool:
         return False
 
 
+def follows_links() -> bool:
+    """Whether the user allows media to be links out of the corpus root (`--follow-links`)."""
+    return os.environ.get(FOLLOW_LINKS) == "1"
+
+
 def refuse_links(manifest: pa.Table, root: Path) -> None:
     """Check that no media file of a manifest is a link out of `root`, or is in a linked folder outside of it.
 
     Raises:
-        ManifestError: one does.
+        ManifestError: one does, and the user does not allow it.
     """
+    if follows_links():
+        return
     spans = (pc.struct_field(manifest.column(column).drop_null(), "uri").unique() for column in ("audio", "video"))
     uris = sorted({uri for column in spans for uri in column.to_pylist()})
     folders: dict[str, bool] = {}
@@ -192,7 +204,7 @@ def refuse_links(manifest: pa.Table, root: Path) -> None:
         if not folders[folder] or (_is_link(path) and not lies_inside(path, root)):
             raise ManifestError(
                 f"{uri!r} is a link that leaves the corpus root {root}: it points to {os.path.realpath(path)}. "
-                "Give the folder that really holds the media as --root, or mount or copy them into it"
+                "Give the folder that really holds the media as --root, or allow links with --follow-links"
             )
 
 
@@ -207,15 +219,15 @@ def resolve_media(root: Path, uri: str) -> Path:
     """The file of a media uri, inside the corpus root.
 
     Raises:
-        Rejected: the uri, or the link that it names, leaves the root (`media_error`).
+        Rejected: the uri, or a link that the user does not allow, leaves the root (`media_error`).
     """
     reason = unsafe_uri(uri)
     path = root / uri
     try:
-        if reason is None and not path.resolve().is_relative_to(root.resolve()):
-            reason = "a link that leaves the corpus root"
+        if reason is None and not follows_links() and not path.resolve().is_relative_to(root.resolve()):
+            reason = "a link that leaves the corpus root (--follow-links allows it)"
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a null byte
-        reason = f"no usable path ({error})"
+        reason = f"not a usable path ({error})"
     if reason is not None:
         raise Rejected("media_error", f"{uri!r} is {reason}: it is not opened")
     return path

@@ -1,9 +1,9 @@
-"""Word-centred crops (paper section 4.2): windows of fixed length centred on the middle word of three consecutive ones.
+"""Word-centred windows (paper section 4.2): of fixed length, centred on the middle word of three consecutive ones.
 
-The order in which crops are drawn follows from a hash of the seed and the word's own id, within each speaker's
-recording, and recordings take turns in proportion to their numbers of words. So the same seed gives the same crops on
-any machine, a larger number extends a smaller one, and every prefix is spread over meetings and speakers as evenly as
-whole crops allow.
+The order in which windows are drawn follows from a hash of the seed and the word's own id, within each speaker's
+recording, and recordings take turns in proportion to their numbers of words. So the same seed gives the same windows
+on any machine, a larger number extends a smaller one, and every prefix is spread over meetings and speakers as evenly
+as whole windows allow.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -20,10 +20,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from mmpipe.manifests.contract import CorpusOptions
-from mmpipe.manifests.formats.transcripts import Cue, Transcript
+from mmpipe.manifests.formats.spoken import Cue, TimedWord, Transcript, words_by_cue
 from mmpipe.manifests.schema import Word
 
-__all__ = ["Crop", "CropOptions", "Recording", "draw", "recordings_of"]
+__all__ = ["Recording", "Window", "WindowOptions", "draw", "recordings_of"]
 
 _DECIMALS = 4
 """Windows are on a grid of 0.1 ms; times of AMI's words have two or three decimals."""
@@ -31,19 +31,19 @@ _DECIMALS = 4
 _Floats = npt.NDArray[np.float64]
 
 
-class CropOptions(CorpusOptions):
-    """How crops are drawn."""
+class WindowOptions(CorpusOptions):
+    """How windows are drawn."""
 
     crop_seconds: float = Field(default=7.2, ge=0.1, le=600, allow_inf_nan=False)
-    """Length of a crop: 7.2 s to match IEMOCAP, 3.5 s to match MELD (paper section 4.2)."""
+    """Length of a window: 7.2 s to match IEMOCAP, 3.5 s to match MELD (paper section 4.2)."""
     num_crops: int = Field(default=25_000, ge=1)
-    """Crops to draw; about 11 % of AMI's have no face, so 25,000 leave the paper's 20,000."""
+    """Windows to draw; about 11 % of AMI's have no face, so 25,000 leave the paper's 20,000."""
     seed: int = 0
-    """Decides which crops are drawn."""
+    """Decides which windows are drawn."""
     spread: Literal["proportional", "uniform"] = "proportional"
     """`proportional` to the number of words in each speaker's recordings, or `uniform` over the speakers."""
     max_overlap: float = Field(default=1.0, ge=0, le=1)
-    """Share of a crop that another crop of the same recording may cover; 1 allows any."""
+    """Share of a window that another window of the same recording may cover; 1 allows any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Recording:
         marks: punctuation after each word, mostly empty.
         start_seconds: float64 [W].
         end_seconds: float64 [W].
+        originals: the corpus's own spelling of the words that are written differently here, by place.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Recording:
     marks: Sequence[str]
     start_seconds: _Floats
     end_seconds: _Floats
+    originals: Mapping[int, str] = field(default_factory=dict)
 
     def windows(self, seconds: float) -> tuple[_Floats, _Floats]:
         """Start and end of the window centred on each word, float64 [W] each."""
@@ -77,8 +79,7 @@ class Recording:
 
     def words(self, start: float, end: float) -> tuple[str, tuple[Word, ...]]:
         """Text and words inside a window, with times on the window's clock."""
-        first, last = np.searchsorted(self.start_seconds, (start, end))
-        inside = [n for n in range(first, last) if self.end_seconds[n] <= end]
+        inside = self._inside(start, end)
         return " ".join(self.texts[n] + self.marks[n] for n in inside), tuple(
             Word(
                 self.texts[n],
@@ -88,9 +89,20 @@ class Recording:
             for n in inside
         )
 
+    def originals_inside(self, start: float, end: float) -> dict[str, str]:
+        """The corpus's own spelling of words inside a window, by their place in the window as text (a key of JSON)."""
+        if not self.originals:
+            return {}
+        inside = self._inside(start, end)
+        return {str(place): self.originals[n] for place, n in enumerate(inside) if n in self.originals}
+
+    def _inside(self, start: float, end: float) -> list[int]:
+        first, last = np.searchsorted(self.start_seconds, (start, end))
+        return [n for n in range(first, last) if self.end_seconds[n] <= end]
+
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class Window:
     """A window of a recording, centred on the word `middle` of it (an index)."""
 
     recording: Recording
@@ -104,32 +116,32 @@ class Crop:
         return self.recording.word_ids[self.middle]
 
 
-def draw(recordings: Iterable[Recording], options: CropOptions) -> list[Crop]:
-    """Draw crops in seeded order.
+def draw(recordings: Iterable[Recording], options: WindowOptions) -> list[Window]:
+    """Draw windows in seeded order.
 
-    The three words are inside the window, the window is inside the media, and no word is the middle of two crops.
+    The three words are inside the window, the window is inside the media, and no word is the middle of two windows.
 
     Args:
         recordings: what to draw from.
         options: number, length, seed, spread and overlap.
 
     Returns:
-        `options.num_crops` crops in the order of drawing, or all crops if there are fewer.
+        `options.num_crops` windows in the order of drawing, or all windows if there are fewer.
     """
-    crops: list[Crop] = []
+    windows: list[Window] = []
     drawn: dict[str, list[float]] = defaultdict(list)
     gap = options.crop_seconds * (1 - options.max_overlap) - 10**-_DECIMALS
-    for crop in _in_turn(list(recordings), options):
-        if len(crops) == options.num_crops:
+    for window in _in_turn(list(recordings), options):
+        if len(windows) == options.num_crops:
             break
         if options.max_overlap < 1:
-            others, start = drawn[crop.recording.name], crop.start_seconds
+            others, start = drawn[window.recording.name], window.start_seconds
             place = bisect_left(others, start)
             if any(abs(other - start) < gap for other in others[max(place - 1, 0) : place + 1]):
                 continue
             others.insert(place, start)
-        crops.append(crop)
-    return crops
+        windows.append(window)
+    return windows
 
 
 def _candidates(recording: Recording, seconds: float) -> tuple[npt.NDArray[np.intp], _Floats, _Floats]:
@@ -145,11 +157,11 @@ def _candidates(recording: Recording, seconds: float) -> tuple[npt.NDArray[np.in
     return middles, opens[middles], closes[middles]
 
 
-def _in_turn(recordings: list[Recording], options: CropOptions) -> Iterator[Crop]:
-    """All crops in the order of drawing.
+def _in_turn(recordings: list[Recording], options: WindowOptions) -> Iterator[Window]:
+    """All windows in the order of drawing.
 
-    The k-th crop of a group of W words, in the group's own seeded order, comes at k / W, so at any time every group
-    has given the same share of its words. With uniform spread W is 1 for all speakers.
+    The k-th window of a group of W words, in the group's own seeded order, comes at k / W, so at any time every
+    group has given the same share of its words. With uniform spread W is 1 for all speakers.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for number, recording in enumerate(recordings):
@@ -162,7 +174,7 @@ def _in_turn(recordings: list[Recording], options: CropOptions) -> Iterator[Crop
         ids = [recordings[number].word_ids[middle] for number in groups[name] for middle in found[number][0].tolist()]
         order = np.argsort(np.array([_order(options.seed, word_id) for word_id in ids], np.uint64), kind="stable")
         words = sum(len(recordings[n].word_ids) for n in groups[name]) if options.spread == "proportional" else 1
-        # Without an offset of its own, every group's first crop would come before any group's second.
+        # Without an offset of its own, every group's first window would come before any group's second.
         offset = _order(options.seed, name) / 2**64
         turns.append((np.arange(len(members)) + offset) / max(words, 1))
         sources.append(source[order])
@@ -171,7 +183,7 @@ def _in_turn(recordings: list[Recording], options: CropOptions) -> Iterator[Crop
     for turn in np.argsort(np.concatenate(turns), kind="stable").tolist():
         middles, opens, closes = found[source[turn]]
         at = place[turn]
-        yield Crop(recordings[source[turn]], int(middles[at]), float(opens[at]), float(closes[at]))
+        yield Window(recordings[source[turn]], int(middles[at]), float(opens[at]), float(closes[at]))
 
 
 def _order(seed: int, name: str) -> int:
@@ -190,17 +202,14 @@ def recordings_of(name: str, speaker: str, transcript: Transcript, duration_seco
         transcript: what is said.
         duration_seconds: length of the media; None is the end of the last word.
     """
-    by_speaker: dict[str, list[Word]] = defaultdict(list)
-    if transcript.words:
-        by_speaker[speaker] = list(transcript.words)
-    else:
-        for cue in transcript.cues:
-            by_speaker[cue.speaker or speaker] += _shared(cue)
-    ends = [word.end_seconds for words in by_speaker.values() for word in words if word.end_seconds is not None]
+    by_speaker: dict[str, list[TimedWord]] = defaultdict(list)
+    for word in _spoken(transcript):
+        by_speaker[word.speaker or speaker].append(word)
+    ends = [word.end_seconds for words in by_speaker.values() for word in words]
     length = duration_seconds if duration_seconds is not None else max(ends, default=0.0)
     recordings = []
     for who, words in by_speaker.items():
-        words.sort(key=lambda word: (word.start_seconds or 0.0, word.end_seconds or 0.0))
+        words.sort(key=lambda word: (word.start_seconds, word.end_seconds))
         label = name if who == speaker else f"{name}/{who}"
         recordings.append(
             Recording(
@@ -217,10 +226,22 @@ def recordings_of(name: str, speaker: str, transcript: Transcript, duration_seco
     return recordings
 
 
-def _shared(cue: Cue) -> Iterator[Word]:
+def _spoken(transcript: Transcript) -> Iterator[TimedWord]:
+    """The words with times and, as far as words or cues name them, speakers."""
+    if not transcript.words:
+        for cue in transcript.cues:
+            yield from _shared(cue)
+    elif transcript.words[0].speaker is None and any(cue.speaker for cue in transcript.cues):
+        for cue, words in zip(transcript.cues, words_by_cue(transcript.cues, transcript.words), strict=True):
+            yield from (replace(word, speaker=cue.speaker) for word in words)
+    else:
+        yield from transcript.words
+
+
+def _shared(cue: Cue) -> Iterator[TimedWord]:
     """The words of a cue, one after the other, each as long as its share of the letters."""
     texts = cue.text.split()
     bounds = np.cumsum([0, *(len(text) for text in texts)]) / max(sum(map(len, texts)), 1)
     times = cue.start_seconds + bounds * (cue.end_seconds - cue.start_seconds)
     for text, start, end in zip(texts, times[:-1].tolist(), times[1:].tolist(), strict=True):
-        yield Word(text, start, end)
+        yield TimedWord(text, start, end, cue.speaker)

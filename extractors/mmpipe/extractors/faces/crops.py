@@ -9,6 +9,7 @@ utterance without a face in any frame is rejected.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,9 @@ __all__ = ["FaceCrops", "FaceCropsConfig", "crop", "decode_crops"]
 _CACHED_FRAMES = 4096
 """Frames whose faces are cached for overlapping utterances of the same video. Only searches of the whole frame are
 cached, since what is found near a box depends on the utterance."""
+
+_KEPT_BEFORE_FACE = 64
+"""Frames before the first face that are kept as lossless gray PNG; where there are more, all are read again."""
 
 _LOST_FRAMES = 5
 """Frames in a row without the followed face after which the tracker starts again with the largest one."""
@@ -68,7 +72,9 @@ class FaceCropsConfig(ExtractorConfig):
 class FaceCrops(Extractor):
     """Frames to N crops with their boxes, N being the number of frames.
 
-    One frame is held at a time; those before the first face are kept as lossless gray PNG.
+    One frame is held at a time. A few frames before the first face are kept as lossless gray PNG; many are read again,
+    so an hour without a face takes no memory. For that an item must be an iterable that starts again each time; of an
+    iterator, which cannot, all frames before the first face are kept.
     """
 
     input: ClassVar[InputKind] = "frames"
@@ -133,33 +139,32 @@ class FaceCrops(Extractor):
     def _extract_one(self, frames: Iterable[Frame]) -> Row:
         tracker = _Tracker(self.config.choose)
         seen: list[tuple[int, float]] = []
-        faces: list[tuple[Box, float]] = []
+        scores: list[float] = []
+        boxes: list[Box] = []
         crops: list[bytes] = []
-        waiting: list[bytes] = []
+        waiting = _Waiting(frames)
         for frame in frames:
             seen.append((frame.index, frame.time_seconds))
             score = self._follow(tracker, frame)
             if tracker.box is None:
-                waiting.append(_png(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+                waiting.add(frame)
                 continue
-            for image in waiting:
-                crops.append(self._crop(_decoded(image), tracker.box))
-                faces.append((tracker.box, 0.0))
-            waiting.clear()
+            boxes.append(tracker.box)
+            scores.append(score)
             crops.append(self._crop(frame.image, tracker.box))
-            faces.append((tracker.box, score))
         if not seen:
             raise Rejected("too_short", "the utterance's video span holds no sampled frame")
         if not crops:
             raise Rejected("no_face", f"{self.config.detector} found no face in any of {len(seen)} sampled frames")
-        scores = np.array([score for _, score in faces], np.float32)
+        crops = [*(self._crop(image, boxes[0]) for image in waiting.images()), *crops]
+        found = np.array([0.0] * waiting.count + scores, np.float32)
         return {
             "crops": crops,
             "frame_index": np.array([index for index, _ in seen], np.int64),
             "time_seconds": np.array([seconds for _, seconds in seen], np.float64),
-            "detected": scores > 0,
-            "box": np.array([box for box, _ in faces], np.float32),
-            "score": scores,
+            "detected": found > 0,
+            "box": np.array([boxes[0]] * waiting.count + boxes, np.float32),
+            "score": found,
         }
 
     def _crop(self, image: npt.NDArray[np.uint8], box: Box) -> bytes:
@@ -185,6 +190,32 @@ class FaceCrops(Extractor):
         if len(self._cache) > _CACHED_FRAMES:
             self._cache.popitem(last=False)
         return self._cache[frame.source]
+
+
+class _Waiting:
+    """The frames before the first face, which get its box once it is found."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self.count = 0
+        self._frames = frames
+        self._is_iterator = iter(frames) is frames
+        self._kept: list[bytes] = []
+
+    def add(self, frame: Frame) -> None:
+        """Count one more frame."""
+        self.count += 1
+        if self._is_iterator or self.count <= _KEPT_BEFORE_FACE:
+            self._kept.append(_png(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+        else:
+            self._kept.clear()
+
+    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames in order, gray or RGB: a crop of either is the same."""
+        if len(self._kept) == self.count:
+            yield from map(_decoded, self._kept)
+        else:
+            for frame in itertools.islice(self._frames, self.count):
+                yield frame.image
 
 
 class _Tracker:

@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,11 @@ class BertConfig(ExtractorConfig):
     max_tokens: int = Field(default=512, ge=8)
     """Tokens in a row, with [CLS] and [SEP]. A longer text is embedded in windows of that length."""
 
+    source: Literal["transcript", "words"] = "transcript"
+    """Whose spelling is read where a transcript has words with times: that of the `transcript` (sentences with case and
+    punctuation, where the corpus has them), or that of the `words`. Words that do not cover the transcript are not
+    read."""
+
 
 class Bert(Extractor):
     """A list of words to its word pieces, the index of the word each belongs to, and features float16 [N, W].
@@ -59,7 +64,7 @@ class Bert(Extractor):
     )
     Config: ClassVar[type[ExtractorConfig]] = BertConfig
     precisions: ClassVar[tuple[Precision, ...]] = ("float32", "bf16")
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     runs_on_device: ClassVar[bool] = True
     config: BertConfig
     _folder: Path | None = None
@@ -86,6 +91,26 @@ class Bert(Extractor):
         folder = self._find()
         names = ["config.json", *weight_files(folder), *tokenizer_files(folder)]
         return {name: sha256(folder / name) for name in sorted(names)}
+
+    def is_case_sensitive(self) -> bool:
+        """Whether the tokenizer keeps upper case.
+
+        Raises:
+            WeightsError: the model cannot be found.
+        """
+        folder = self._find()
+        for name, keys in (
+            ("tokenizer_config.json", ("do_lower_case",)),
+            ("tokenizer.json", ("normalizer", "lowercase")),
+        ):
+            try:
+                value = json.loads((folder / name).read_text("utf-8"))
+                for key in keys:
+                    value = value[key]
+            except (OSError, ValueError, LookupError, TypeError):
+                continue
+            return value is False
+        return False
 
     def versions(self) -> dict[str, str]:
         """Torch, transformers and tokenizers decide the values."""
@@ -127,7 +152,10 @@ class Bert(Extractor):
     def _tokenise(self, words: Sequence[str]) -> tuple[Row, list[list[int]]]:
         """The row without features, and the token ids of its windows with [CLS] and [SEP]."""
         tokenizer = self._network.tokenizer
-        encoding = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False, verbose=False)
+        # A transcript that contains "[SEP]" says so in letters: it is not the token that separates texts.
+        encoding = tokenizer(
+            list(words), is_split_into_words=True, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
         pieces, owners = encoding["input_ids"], encoding.word_ids()
         if not pieces:
             raise Rejected("no_text", f"the transcript holds no text ({len(words)} words, all blank)")
@@ -157,7 +185,7 @@ class Bert(Extractor):
             kind, positions = architecture["model_type"], int(architecture["max_position_embeddings"])
             int(architecture["hidden_size"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"{path} is no config of a BERT model: {type(error).__name__}: {error}") from error
+            raise WeightsError(f"{path} is not the config of a BERT model: {type(error).__name__}: {error}") from error
         if kind != "bert":
             raise WeightsError(f"{path}: expected model_type 'bert', got {kind!r}; choose a BERT checkpoint")
         if self.config.max_tokens > positions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -19,10 +19,13 @@ from mmpipe.core.text import clean
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import parse_seconds, read_bytes
 
-__all__ = ["Speaker", "SpokenWords", "read_meetings", "read_words", "words_files"]
+__all__ = ["Speaker", "SpokenWords", "joined_letters", "read_meetings", "read_words", "words_files"]
 
 _NITE_ID = "http://nite.sourceforge.net/}id"
 """The attribute as expat names it."""
+
+_SPELLED = re.compile(r"(?<![^\W_])([^\W_])_")
+"""A spoken letter or digit with its underscore."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}", re.ASCII)
 
@@ -59,6 +62,17 @@ class SpokenWords:
     marks: list[str]
     start_seconds: np.ndarray[Any, np.dtype[np.float64]]
     end_seconds: np.ndarray[Any, np.dtype[np.float64]]
+    originals: dict[int, str] = field(default_factory=dict)
+
+
+def joined_letters(text: str) -> str:
+    """A word without AMI's underscores after spoken letters: the annotators wrote T_V_ for TV.
+
+    Example:
+        >>> [joined_letters(text) for text in ("T_V_", "L_C_D_s", "T_V_'s", "A_", "okay")]
+        ['TV', 'LCDs', "TV's", 'A', 'okay']
+    """
+    return _SPELLED.sub(r"\1", text)
 
 
 def _parse(data: bytes, target: Any) -> None:
@@ -143,7 +157,7 @@ def read_meetings(root: Path, path: Path, prepared: Prepared) -> list[Speaker]:
             f"{path} cannot be read: {type(error).__name__}: {error}. Unpack the manual annotations 1.6.2 of AMI again"
         ) from error
     if not target.speakers:
-        raise CorpusError(f"{path} names no speaker: expected <meeting><speaker nxt_agent= channel= camera=/>")
+        raise CorpusError(f"{path} does not name a speaker: expected <meeting><speaker nxt_agent= channel= camera=/>")
     return target.speakers
 
 
@@ -182,6 +196,8 @@ class _Words:
             if self.marks:
                 self.marks[-1] += text
             return
+        if not any(c.isalnum() for c in text):
+            return  # `..` and `...` are not words
         word_id = clean(attributes.get(_NITE_ID, ""))
         start, end = parse_seconds(attributes.get("starttime")), parse_seconds(attributes.get("endtime"))
         if not word_id or word_id in self.seen:
@@ -207,7 +223,9 @@ def read_words(root: Path, path: Path, prepared: Prepared) -> SpokenWords:
     """The words of a words file, without punctuation (`punc="true"`), which becomes the mark after its word.
 
     Words without times (4 in the whole corpus), with times that run backwards and with an id that occurs twice are left
-    out and reported. Of a file that is cut off, the words before the cut are kept. A file with entities is refused.
+    out and reported. What has no letter or digit (`..`) is not a word. Spelled letters are joined (`T_V_` is `TV`); the
+    original is kept in `originals`. Of a file that is cut off, the words before the cut are kept. A file with entities
+    is refused.
     """
     data = read_bytes(root, path, prepared)
     where = path.relative_to(root).as_posix()
@@ -225,12 +243,14 @@ def read_words(root: Path, path: Path, prepared: Prepared) -> SpokenWords:
             prepared.problem("file_damaged", where, f"{type(error).__name__}: {error}; {kept}")
     order = sorted(range(len(target.rows)), key=lambda n: target.rows[n][:2])
     rows = [target.rows[n] for n in order]
+    texts = [joined_letters(row[3]) if "_" in row[3] else row[3] for row in rows]
     return SpokenWords(
         [row[2] for row in rows],
-        [row[3] for row in rows],
+        texts,
         [target.marks[n] for n in order],
         np.array([row[0] for row in rows], np.float64),
         np.array([row[1] for row in rows], np.float64),
+        {n: row[3] for n, (row, text) in enumerate(zip(rows, texts, strict=True)) if text != row[3]},
     )
 
 

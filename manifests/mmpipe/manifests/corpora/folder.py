@@ -1,54 +1,66 @@
 """A folder of clips: media files in a folder, with transcripts beside them or in one table.
 
-A clip's transcript is the file of the same name that ends in .vtt (WebVTT), .srt (SubRip), .TextGrid (Praat) or .txt.
-Its audio and its video may be two files of one name, such as talk.wav and talk.mp4. Or `table` names a CSV, TSV or
-JSONL file with a column `file` and any of start_seconds, end_seconds, duration_seconds, text, label, speaker, split,
-session, dialogue, gender, utterance_id; other columns become annotations. Rows without `file` are text alone; rows
-without `text` take that of the transcript beside their file. The ending of a file says whether it has video: media are
-not decoded.
+A clip's transcript is the file of the same name that ends in .vtt (WebVTT), .srt (SubRip), .TextGrid (Praat) or .txt,
+with or without a language before the ending. Its audio and its video may be two files of one name, such as talk.wav
+and talk.mp4. Or `table` names a CSV, TSV or JSONL file with a column `file` and any of the other columns of
+`mmpipe.manifests.corpora.folder_columns.ALIASES`; other columns become annotations. Rows without `file` are text
+alone; rows without `text` take that of the transcript beside their file. Media are not decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import field_validator
 
 from mmpipe.core.errors import CorpusError
 from mmpipe.core.text import printable
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
-from mmpipe.manifests.corpora.folder_clips import (
-    AUDIO_ENDINGS,
-    VIDEO_ENDINGS,
-    Clip,
-    Listed,
-    find_clips,
-    listed_clips,
-    table_clips,
-    transcript_beside,
-)
+from mmpipe.manifests.corpora.folder_attributes import Attributes
+from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, VIDEO_ENDINGS, Clip, find_clips
+from mmpipe.manifests.corpora.folder_columns import parse_columns
+from mmpipe.manifests.corpora.folder_table import Listed, listed_clips, table_clips
+from mmpipe.manifests.corpora.folder_transcripts import Transcripts
 from mmpipe.manifests.formats.riff import riff_seconds
-from mmpipe.manifests.formats.transcripts import Cue, Transcript, read_transcript
-from mmpipe.manifests.schema import MediaSpan, Utterance, Word
-from mmpipe.manifests.windows import CropOptions, Recording, draw, recordings_of
+from mmpipe.manifests.formats.spoken import Cue, TimedWord, Transcript, on_clock, words_by_cue
+from mmpipe.manifests.formats.transcripts import read_transcript
+from mmpipe.manifests.io import follows_links
+from mmpipe.manifests.schema import MediaSpan, Utterance
+from mmpipe.manifests.windows import Recording, WindowOptions, draw, recordings_of
 
 __all__ = ["Folder", "FolderOptions"]
 
 
-class FolderOptions(CropOptions):
+class FolderOptions(WindowOptions):
     """Options of a folder of clips."""
 
     utterances: Literal["clip", "cue", "crop"] = "clip"
-    """One utterance a `clip`, one a `cue` of its transcript, or word-centred crops of all words (`crop`)."""
+    """One utterance a `clip`, one a `cue` of its transcript, or word-centred windows of all words (`crop`)."""
     table: str | None = None
     """A CSV, TSV or JSONL file, relative to the root, that lists the utterances."""
+    column: tuple[str, ...] = ()
+    """Columns of the table by other names, such as `label=Emotion`."""
     label: Literal["none", "folder"] = "none"
-    """Where a clip's label comes from if there is none in a table: nowhere, or the name of its folder."""
+    """Where a clip's label comes from if neither table nor pattern gives it: nowhere, or the name of its folder."""
     speaker: Literal["none", "folder"] = "none"
-    """Where a clip's speaker comes from if neither table nor transcript names one: nowhere, or its folder's name."""
+    """Where a clip's speaker comes from if table, pattern and transcript do not name one: nowhere, or its folder."""
+    pattern: str | None = None
+    """The form of the names of files, such as `{speaker}_{sentence}_{label}_{level}`."""
+    label_map: str = ""
+    """Labels by the corpus's own labels, such as `angry=anger,06=fear`; `label_source` keeps the own one."""
     tier: str | None = None
-    """The TextGrid tier that holds the cues; by default the first that contains neither words nor phones."""
+    """The TextGrid tier that holds the cues; by default the names of the tiers decide."""
+    follow_links: bool = False
+    """Read what links to folders, and links out of the root, point to."""
+
+    @field_validator("column", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
 
 class Folder(Corpus):
@@ -59,144 +71,169 @@ class Folder(Corpus):
     options: FolderOptions
     licence: ClassVar[str] = "Not known to mmpipe: that of the recordings."
 
+    def __init__(self, options: CorpusOptions) -> None:
+        super().__init__(options)
+        given = self.options
+        self._columns = parse_columns(given.column)
+        self._follow_links = given.follow_links or follows_links()
+        self._attributes = Attributes(given.label, given.speaker, given.pattern, given.label_map)
+
     def prepare(self, root: Path) -> Prepared:
-        """One utterance a clip, cue, crop or row of the table; all but crops in the order of the names or rows.
+        """One utterance a clip, cue, window or row of the table; all but windows in the order of the names or rows.
 
         Raises:
-            CorpusError: the folder or table does not exist, or does not contain a clip.
+            CorpusError: the folder or table does not exist, or does not contain a clip; a column is not in the table;
+                no file has a name of the pattern's form.
+            UsageError: an option cannot be read.
         """
         require(root, "a folder of clips", (), "the clips")
         prepared = Prepared()
+        self._attributes = Attributes(
+            self.options.label, self.options.speaker, self.options.pattern, self.options.label_map
+        )
+        transcripts = Transcripts(root, prepared, follow_links=self._follow_links)
         if self.options.table is None:
-            self._found(root, find_clips(root, prepared), prepared)
+            self._found(root, find_clips(root, prepared, follow_links=self._follow_links), prepared)
         elif self.options.utterances == "clip":
-            prepared.utterances = list(self._listed(root, self.options.table, prepared))
+            prepared.utterances = list(self._listed(root, self.options.table, transcripts, prepared))
         else:
-            self._found(root, listed_clips(root, self.options.table, prepared), prepared)
+            rows = self._rows(root, self.options.table, prepared)
+            self._found(root, listed_clips(rows, transcripts, prepared), prepared)
+        self._attributes.report(prepared)
         if not prepared.utterances:
-            endings = " ".join(VIDEO_ENDINGS + AUDIO_ENDINGS)
-            raise CorpusError(
-                f"{printable(root)} holds nothing to make an utterance of: expected files that end in {endings}, "
-                f"or the option table=FILE{_first_problem(prepared)}"
-            )
+            raise CorpusError(_nothing(root, self.options.table, prepared))
+        _name_apart(prepared)
         return prepared
 
     def _found(self, root: Path, clips: Iterable[Clip], prepared: Prepared) -> None:
         recordings: dict[str, tuple[Clip, Recording]] = {}
         for clip in clips:
-            transcript = _transcript(root, clip, prepared, self.options.tier)
+            transcript = self._transcript(root, clip, prepared)
             if self.options.utterances == "crop":
-                speaker = self._folder_speaker(clip) or clip.name
-                seconds = _media_seconds(root, clip)
-                for recording in recordings_of(clip.name, speaker, transcript, seconds):
+                speaker = self._attributes.of(clip.audio, clip.attributes)[0].get("speaker") or clip.name
+                for recording in recordings_of(clip.name, speaker, transcript, _media_seconds(root, clip)):
                     recordings[recording.name] = (clip, recording)
             elif self.options.utterances == "cue" and transcript.cues:
-                prepared.utterances += (self._cue(clip, cue, transcript) for cue in transcript.cues)
+                words = words_by_cue(transcript.cues, transcript.words)
+                pairs = zip(transcript.cues, words, strict=True)
+                prepared.utterances += (self._cue(clip, cue, spoken) for cue, spoken in pairs)
             else:
-                prepared.utterances.append(self._clip(clip, transcript))
+                prepared.utterances.append(self._clip(clip, transcript, prepared))
         if self.options.utterances == "crop":
-            prepared.utterances = list(self._crops(recordings, prepared))
+            prepared.utterances = list(self._windows(recordings, prepared))
 
-    def _clip(self, clip: Clip, transcript: Transcript) -> Utterance:
+    def _clip(self, clip: Clip, transcript: Transcript, prepared: Prepared) -> Utterance:
         utterance = self._utterance(clip, clip.name, 0.0, None)
-        speakers = {cue.speaker for cue in transcript.cues}
-        who = speakers.pop() if len(speakers) == 1 else None
-        words = transcript.words or None
-        return replace(utterance, text=transcript.text or None, words=words, speaker=who or utterance.speaker)
+        who = transcript.speakers[0] if len(transcript.speakers) == 1 else None
+        _report_speakers(clip.audio, transcript, prepared)
+        text, words = transcript.part(0.0, None)
+        return replace(utterance, text=text or None, words=words or None, speaker=who or utterance.speaker)
 
-    def _cue(self, clip: Clip, cue: Cue, transcript: Transcript) -> Utterance:
+    def _cue(self, clip: Clip, cue: Cue, spoken: list[TimedWord]) -> Utterance:
         utterance = self._utterance(clip, f"{clip.name}#{cue.number}", cue.start_seconds, cue.end_seconds)
         return replace(
             utterance,
             text=cue.text,
-            words=tuple(_words_inside(transcript, cue.start_seconds, cue.end_seconds)) or None,
+            words=on_clock(spoken, cue.start_seconds, cue.end_seconds) or None,
             speaker=cue.speaker or utterance.speaker,
         )
 
-    def _crops(self, recordings: dict[str, tuple[Clip, Recording]], prepared: Prepared) -> Iterator[Utterance]:
+    def _windows(self, recordings: dict[str, tuple[Clip, Recording]], prepared: Prepared) -> Iterator[Utterance]:
         drawn = draw((recording for _, recording in recordings.values()), self.options)
         if len(drawn) < self.options.num_crops:
             message = f"{self.options.num_crops} were asked for, {len(drawn)} can be drawn: all of them are taken"
             prepared.problem("fewer_crops", ".", message)
-        for crop in drawn:
-            clip, recording = recordings[crop.recording.name]
-            name = f"{crop.word_id}@{self.options.crop_seconds:.12g}"
-            text, words = recording.words(crop.start_seconds, crop.end_seconds)
-            utterance = self._utterance(clip, name, crop.start_seconds, crop.end_seconds)
+        for window in drawn:
+            clip, recording = recordings[window.recording.name]
+            name = f"{window.word_id}@{self.options.crop_seconds:.12g}"
+            text, words = recording.words(window.start_seconds, window.end_seconds)
+            utterance = self._utterance(clip, name, window.start_seconds, window.end_seconds)
             speaker = None if recording.speaker == clip.name else recording.speaker
             yield replace(utterance, text=text, words=words, speaker=speaker or utterance.speaker)
 
     def _utterance(self, clip: Clip, name: str, start: float, end: float | None) -> Utterance:
-        attributes = self._attributes(clip.name, clip.attributes)
+        columns, fields = self._attributes.of(clip.audio, clip.attributes)
         return Utterance(
             f"folder/{name}",
             "folder",
             audio=MediaSpan(clip.audio, start, end),
             video=MediaSpan(clip.video, start, end) if clip.video else None,
-            label_source=attributes.get("label"),
-            annotations=clip.annotations,
-            **attributes,
+            annotations=fields | dict(clip.annotations),
+            **columns,
         )
 
-    def _attributes(self, name: str, given: Mapping[str, str]) -> dict[str, Any]:
-        """What a table gives, and the folder's name as label or speaker where the options say so."""
-        folder = PurePosixPath(name).parent.name
-        wanted = {"label": self.options.label, "speaker": self.options.speaker}
-        return {key: folder for key, source in wanted.items() if folder and source == "folder"} | dict(given)
+    def _rows(self, root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:
+        return table_clips(root, table, prepared, columns=self._columns, follow_links=self._follow_links)
 
-    def _folder_speaker(self, clip: Clip) -> str | None:
-        return self._attributes(clip.name, clip.attributes).get("speaker")
-
-    def _listed(self, root: Path, table: str, prepared: Prepared) -> Iterator[Utterance]:
-        transcripts: dict[Path, Transcript] = {}
-        for listed in table_clips(root, table, prepared):
+    def _listed(self, root: Path, table: str, transcripts: Transcripts, prepared: Prepared) -> Iterator[Utterance]:
+        read: dict[Path, Transcript] = {}
+        for listed in self._rows(root, table, prepared):
             row = self._row(listed)
-            path = transcript_beside(root, listed.file) if listed.file and not listed.text else None
+            path = transcripts.beside(listed.file) if listed.file and not listed.text else None
             if path is not None:
-                if path not in transcripts:
-                    transcripts[path] = read_transcript(root, path, prepared, self.options.tier)
-                text, words = _said(transcripts[path], listed.start_seconds, listed.end_seconds)
+                if path not in read:
+                    read[path] = read_transcript(root, path, prepared, self.options.tier)
+                    _report_speakers(path.relative_to(root).as_posix(), read[path], prepared)
+                text, words = read[path].part(listed.start_seconds, listed.end_seconds)
                 row = replace(row, text=text or None, words=words or None)
             yield row
 
     def _row(self, listed: Listed) -> Utterance:
         span = listed.file and MediaSpan(listed.file, listed.start_seconds, listed.end_seconds)
-        attributes = self._attributes(listed.file or "", listed.attributes)
+        columns, fields = self._attributes.of(listed.file, listed.attributes)
         return Utterance(
             f"folder/{listed.name}",
             "folder",
             audio=span or None,
             video=(span or None) if listed.has_video else None,
             text=listed.text or None,
-            label_source=attributes.get("label"),
-            annotations=listed.annotations,
-            **attributes,
+            annotations=fields | dict(listed.annotations),
+            **columns,
         )
 
-
-def _said(transcript: Transcript, start: float, end: float | None) -> tuple[str, tuple[Word, ...]]:
-    """Text and words of a part of a clip: the cues (without cues, the words) inside it."""
-    if not start and end is None:
-        return transcript.text, transcript.words
-    last = float("inf") if end is None else end
-    words = tuple(_words_inside(transcript, start, last))
-    cues = [cue.text for cue in transcript.cues if start <= cue.start_seconds and cue.end_seconds <= last]
-    return " ".join(cues or [word.text for word in words]), words
+    def _transcript(self, root: Path, clip: Clip, prepared: Prepared) -> Transcript:
+        if clip.transcript is None:
+            message = "expected a .vtt, .srt, .TextGrid or .txt of the same name beside it"
+            prepared.problem("no_transcript", clip.audio, message)
+            return Transcript("")
+        return read_transcript(root, clip.transcript, prepared, self.options.tier)
 
 
-def _first_problem(prepared: Prepared) -> str:
-    if not prepared.problems:
-        return ""
-    first = prepared.problems[0]
-    return f"; {len(prepared.problems)} problems, the first: {first.where}: {first.message}"
+def _report_speakers(where: str, transcript: Transcript, prepared: Prepared) -> None:
+    """Report a transcript of several speakers that becomes the text of one utterance."""
+    if len(transcript.speakers) > 1:
+        names = ", ".join(str(name or "(no name)") for name in transcript.speakers[:6])
+        message = f"{len(transcript.speakers)} speakers ({names}) in one utterance; --utterances cue keeps them apart"
+        prepared.problem("several_speakers", where, message)
 
 
-def _transcript(root: Path, clip: Clip, prepared: Prepared, tier: str | None) -> Transcript:
-    if clip.transcript is None:
-        message = "expected a .vtt, .srt, .TextGrid or .txt of the same name beside it"
-        prepared.problem("no_transcript", clip.audio, message)
-        return Transcript("")
-    return read_transcript(root, clip.transcript, prepared, tier)
+def _name_apart(prepared: Prepared) -> None:
+    """Give utterances whose ids collide, such as cue 0 of `a` and the clip `a#0`, the name of their file as well."""
+    counts = Counter(row.utterance_id for row in prepared.utterances)
+    taken = set(counts)
+    for place, row in enumerate(prepared.utterances):
+        if counts[row.utterance_id] > 1 and row.audio is not None:
+            name = f"{row.utterance_id}@{row.audio.uri}"
+            while name in taken:
+                name += "~"
+            taken.add(name)
+            prepared.problem("repeated_id", row.audio.uri, f"{row.utterance_id} is the id of two utterances: {name}")
+            prepared.utterances[place] = replace(row, utterance_id=name)
+
+
+def _nothing(root: Path, table: str | None, prepared: Prepared) -> str:
+    """The message where nothing can be used, with the first problem."""
+    endings = " ".join(VIDEO_ENDINGS + AUDIO_ENDINGS)
+    message = (
+        f"{printable(root)} holds nothing to make an utterance of: expected files that end in {endings}, "
+        "or the option table=FILE"
+        if table is None
+        else f"{printable(root / table)} holds nothing to make an utterance of: none of its rows can be used"
+    )
+    if prepared.problems:
+        first = prepared.problems[0]
+        message += f"; {len(prepared.problems)} problems, the first: {first.where}: {first.message}"
+    return message
 
 
 def _media_seconds(root: Path, clip: Clip) -> float | None:
@@ -204,11 +241,3 @@ def _media_seconds(root: Path, clip: Clip) -> float | None:
     lengths = [riff_seconds(root / uri) for uri in {clip.audio, clip.video or clip.audio}]
     known = [length for length in lengths if length is not None]
     return min(known) if len(known) == len(lengths) else None
-
-
-def _words_inside(transcript: Transcript, start: float, end: float) -> Iterator[Word]:
-    """The words of a span, on its own clock."""
-    for word in transcript.words:
-        opens, closes = word.start_seconds, word.end_seconds
-        if opens is not None and closes is not None and start <= opens and closes <= end:
-            yield Word(word.text, round(opens - start, 4), round(closes - start, 4))

@@ -142,7 +142,7 @@ class Iemocap(Corpus):
             if not keep:
                 prepared.left_out[f"label {turn.label} ({_SOURCE_LABELS[turn.label] or 'no majority'})"] += 1
             elif turn.turn in seen:
-                prepared.problem("repeated_id", where, f"{turn.turn} stands twice: the first line counts")
+                prepared.problem("repeated_id", where, f"{turn.turn} occurs twice: the first line counts")
             else:
                 seen.add(turn.turn)
                 yield _utterance(root, path, turn, label, texts.get(turn.turn), prepared)

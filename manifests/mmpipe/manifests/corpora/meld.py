@@ -33,7 +33,7 @@ _COUNTS = {
     "test": (345, 68, 50, 402, 1256, 208, 281),
 }
 
-_LONG = "runs on for 4 to 5 minutes behind its utterance"
+_LONG = "runs on for 4 to 5 minutes after its utterance"
 _KNOWN_DAMAGE = {
     "train_splits/dia125_utt3.mp4": "cannot be decoded",
     "train_splits/dia309_utt0.mp4": _LONG,
@@ -99,7 +99,7 @@ def _split(root: Path, split: str, path: Path, prepared: Prepared) -> None:
         named.add(clip)
         _check_clip(f"{_SPLITS[split]}/{clip}", clips is None or clip in clips, clips is not None, prepared)
         prepared.utterances.append(utterance)
-    _tell_extra(_SPLITS[split], sorted((clips or set()) - named), prepared)
+    _report_extra(_SPLITS[split], sorted((clips or set()) - named), prepared)
 
 
 def _check_clip(uri: str, present: bool, has_folder: bool, prepared: Prepared) -> None:
@@ -110,7 +110,7 @@ def _check_clip(uri: str, present: bool, has_folder: bool, prepared: Prepared) -
         prepared.problem("known_damage", uri, f"the clip of the release {_KNOWN_DAMAGE[uri]}")
 
 
-def _tell_extra(folder: str, extra: list[str], prepared: Prepared) -> None:
+def _report_extra(folder: str, extra: list[str], prepared: Prepared) -> None:
     for clip in extra[:_EXTRA_SHOWN]:
         prepared.problem("extra_clip", f"{folder}/{clip}", "no row names this clip: it is left out")
     if len(extra) > _EXTRA_SHOWN:

@@ -1,23 +1,30 @@
-"""Praat TextGrids, long and short text form (Boersma and Weenink, "TextGrid file formats" of Praat's manual).
+"""Praat TextGrids in their three text forms (Boersma and Weenink, "TextGrid file formats" of Praat's manual).
 
-Both forms hold the same values in the same order: numbers, strings in double quotes (a quote inside is doubled) and
-flags in angle brackets. Any other text is there for people and is skipped.
+The long and the short form hold the same values in the same order: numbers, strings in double quotes (a quote inside is
+doubled) and flags in angle brackets. Any other text is there for people and is skipped. In the chronological form the
+intervals of all tiers are in the order of time, each with the number of its tier.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from mmpipe.core.text import clean
 from mmpipe.manifests.formats.text import parse_seconds
 
 __all__ = ["Interval", "TextGridError", "parse_textgrid"]
 
+_STRING = r'"([^"]*(?:""[^"]*)*)"'
 # Praat writes `--undefined--` for an undefined number.
 _NUMBER = r"(?<![^\s=])([+-]?(?:[\d.][\w.+-]*|(?i:nan|inf(?:inity)?))|--undefined--)(?=\s|$)"
-_VALUE = re.compile(rf'"((?:[^"]|"")*)"|<(\w+)>|{_NUMBER}|\[[^\]\n]{{0,40}}\]|![^\n]*')
+_VALUE = re.compile(rf"{_STRING}|<(\w+)>|{_NUMBER}|\[[^\]\n]{{0,40}}\]|![^\n]*")
+_KINDS = ("", "string", "flag", "number")
+# An interval as Praat writes it in the long form: the same values as by `_VALUE`, several times faster.
+_LONG_FORM = re.compile(
+    r"\s*intervals \[\d+\]:\s*xmin = ([+-]?[\d.][\w.+-]*)\s+xmax = ([+-]?[\d.][\w.+-]*)\s+text = " + _STRING
+)
 
 
 class TextGridError(Exception):
@@ -28,8 +35,7 @@ class TextGridError(Exception):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """An interval; a time that is not a number of 0 or more is None."""
 
     start_seconds: float | None
@@ -42,20 +48,35 @@ class _Values:
     """The values of a TextGrid, one after the other."""
 
     def __init__(self, text: str) -> None:
-        self._values = self._read(text)
-        self.line = 1
+        self._text = text
+        self._at = self._counted = 0
+        self._line = 1
 
-    def _read(self, text: str) -> Iterator[tuple[str, str]]:
-        seen = 0
-        for match in _VALUE.finditer(text):
-            self.line += text.count("\n", seen, match.start())
-            seen = match.start()
-            for kind, group in (("string", 1), ("flag", 2), ("number", 3)):
-                if match[group] is not None:
-                    yield kind, match[group]
+    @property
+    def line(self) -> int:
+        """The line of the value that was read last."""
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def _read(self) -> re.Match[str] | None:
+        while match := _VALUE.search(self._text, self._at):
+            self._at = match.end()
+            if match.lastindex:
+                return match
+        return None
+
+    def is_at_end(self) -> bool:
+        """Whether all values are read."""
+        before = self._at
+        match = self._read()
+        self._at = before
+        return match is None
 
     def next(self, kind: str, what: str) -> str:
-        found, value = next(self._values, ("end", ""))
+        match = self._read()
+        found = _KINDS[match.lastindex or 0] if match else "end"
+        value = match[match.lastindex or 0] if match else ""
         if found != kind:
             raise TextGridError(f"expected {what} ({kind}), found {value[:40]!r} ({found})", self.line)
         return value.replace('""', '"') if kind == "string" else value
@@ -66,9 +87,22 @@ class _Values:
             raise TextGridError(f"expected {what}, found {text[:40]!r}", self.line)
         return int(text)
 
+    def interval(self) -> Interval:
+        match = _LONG_FORM.match(self._text, self._at)
+        if match is not None:
+            self._at = match.end()
+            first, last, text = match.groups()
+            text = text.replace('""', '"')
+        else:
+            first, last = self.next("number", "xmin"), self.next("number", "xmax")
+            text = self.next("string", "text")
+        return Interval(parse_seconds(first), parse_seconds(last), text, self.line)
+
 
 def parse_textgrid(text: str) -> dict[str, list[Interval]]:
-    """Intervals by tier; point tiers are skipped, and tiers of one name are joined.
+    """Intervals by tier; point tiers are skipped.
+
+    Tiers of one name are joined, unless something is said in both at one time: then the second is called `name (2)`.
 
     Raises:
         TextGridError: the text is not a TextGrid, or it is cut off.
@@ -80,8 +114,13 @@ def parse_textgrid(text: str) -> dict[str, list[Interval]]:
         ... 0 2.5 <exists> 1 "IntervalTier" "words" 0 2.5 1 0.5 1.25 "so"''')
         {'words': [Interval(start_seconds=0.5, end_seconds=1.25, text='so', line=4)]}
     """
+    if text.startswith("ooBinaryFile"):
+        raise TextGridError('a binary TextGrid: in Praat, save it again with "Save as text file"', 1)
     values = _Values(text)
-    if values.next("string", '"ooTextFile"') != "ooTextFile" or values.next("string", '"TextGrid"') != "TextGrid":
+    kind = values.next("string", '"ooTextFile"')
+    if kind == "Praat chronological TextGrid text file":
+        return _chronological(values)
+    if kind != "ooTextFile" or values.next("string", '"TextGrid"') != "TextGrid":
         raise TextGridError('expected "ooTextFile" and "TextGrid" in the first lines', 1)
     values.next("number", "xmin")
     values.next("number", "xmax")
@@ -94,7 +133,7 @@ def parse_textgrid(text: str) -> dict[str, list[Interval]]:
         values.next("number", "xmax")
         size = values.count("the number of intervals")
         if kind == "IntervalTier":
-            tiers.setdefault(name, []).extend(_interval(values) for _ in range(size))
+            _add(tiers, name, [values.interval() for _ in range(size)])
         elif kind == "TextTier":
             for _ in range(size):
                 values.next("number", "time")
@@ -104,7 +143,40 @@ def parse_textgrid(text: str) -> dict[str, list[Interval]]:
     return tiers
 
 
-def _interval(values: _Values) -> Interval:
-    start, end = (parse_seconds(values.next("number", what)) for what in ("xmin", "xmax"))
-    text = values.next("string", "text")
-    return Interval(start, end, text, values.line)
+def _add(tiers: dict[str, list[Interval]], name: str, intervals: list[Interval]) -> None:
+    unique, number = name, 1
+    while _overlap(tiers.get(unique, []), intervals):
+        number += 1
+        unique = f"{name} ({number})"
+    tiers.setdefault(unique, []).extend(intervals)
+
+
+def _overlap(one: list[Interval], other: list[Interval]) -> bool:
+    """Whether two lists of intervals have text at one time."""
+    spans = sorted((i.start_seconds or 0.0, i.end_seconds or 0.0) for i in (*one, *other) if i.text.strip())
+    return bool(one) and any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+
+
+def _chronological(values: _Values) -> dict[str, list[Interval]]:
+    values.next("number", "xmin")
+    values.next("number", "xmax")
+    heads = []
+    for _ in range(values.count("the number of tiers")):
+        heads.append((values.next("string", "the class of a tier"), clean(values.next("string", "the name of a tier"))))
+        values.next("number", "xmin")
+        values.next("number", "xmax")
+    found: list[list[Interval]] = [[] for _ in heads]
+    while not values.is_at_end():
+        number = values.count("the number of a tier")
+        if not 1 <= number <= len(heads):
+            raise TextGridError(f"expected a tier from 1 to {len(heads)}, found {number}", values.line)
+        if heads[number - 1][0] == "IntervalTier":
+            found[number - 1].append(values.interval())
+        else:
+            values.next("number", "time")
+            values.next("string", "mark")
+    tiers: dict[str, list[Interval]] = {}
+    for (kind, name), intervals in zip(heads, found, strict=True):
+        if kind == "IntervalTier":
+            _add(tiers, name, intervals)
+    return tiers

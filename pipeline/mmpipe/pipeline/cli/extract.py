@@ -15,12 +15,14 @@ from mmpipe.pipeline.cli.options import (
     Config,
     Dataset,
     Device,
+    FollowLinks,
     Precision,
     Root,
     Sample,
     Set,
     Stages,
     Workers,
+    allow_links,
     located,
     names,
 )
@@ -63,6 +65,7 @@ def extract(
     transcode_fallback: Annotated[
         bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
     ] = False,
+    follow_links: FollowLinks = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
     config: Config = None,
 ) -> None:
@@ -80,6 +83,7 @@ def extract(
 
     if dry_run and max_failures is not None:
         raise UsageError("--dry-run extracts nothing that could fail: leave out --max-failures")
+    allow_links(follow_links)
     settings = load_settings(config)
     folder = dataset_root(dataset, root, settings, sample=sample)
     given = stage_options(settings, parse_assignments(set_), sample=sample)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from mmpipe.pipeline.cli.options import Config, Root, Sample, located
 if TYPE_CHECKING:
     from mmpipe.manifests.schema import Utterance
     from mmpipe.pipeline.store.manifest_summary import ManifestSummary
-    from mmpipe.pipeline.store.summary import Summary
+    from mmpipe.pipeline.store.summary import Failure, Summary
     from mmpipe.pipeline.store.utterance_view import UtteranceView
 
 __all__ = ["inspect"]
@@ -149,15 +150,8 @@ def _print_summary(summary: Summary) -> None:
             for stage in summary.stages
         ),
     )
-    failures = [(stage.name, failure) for stage in summary.stages for failure in stage.failures]
-    if failures:
-        table(
-            "Without features, by reason",
-            ["stage", "status", "utterances", "for example"],
-            ((name, f.status, f.count, f"{f.utterance_id}: {f.example}"[:140]) for name, f in failures[:_SHOWN_VALUES]),
-        )
-        if len(failures) > _SHOWN_VALUES:
-            console.print(f"... and {len(failures) - _SHOWN_VALUES} more reasons")
+    _print_reasons("Without features, by reason", [(s.name, reason) for s in summary.stages for reason in s.failures])
+    _print_reasons("With features and a warning", [(s.name, reason) for s in summary.stages for reason in s.warnings])
     for stage in summary.stages:
         console.print(f"\n[bold]{stage.name}[/] was made by")
         for name, value in stage.provenance.items():
@@ -166,6 +160,17 @@ def _print_summary(summary: Summary) -> None:
             console.print(f"  [yellow]{stage.configs} different configurations[/]: run `mmpipe extract` again")
         for file in stage.damaged:
             console.print(f"  [yellow]{file} is damaged[/]: run `mmpipe extract` again to redo it")
+
+
+def _print_reasons(title: str, reasons: Sequence[tuple[str, Failure]]) -> None:
+    if reasons:
+        table(
+            title,
+            ["stage", "status", "utterances", "for example"],
+            ((name, r.status, r.count, f"{r.utterance_id}: {r.example}"[:140]) for name, r in reasons[:_SHOWN_VALUES]),
+        )
+        if len(reasons) > _SHOWN_VALUES:
+            console.print(f"... and {len(reasons) - _SHOWN_VALUES} more reasons")
 
 
 def _print_manifest(manifest: ManifestSummary) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, next_command, table
-from mmpipe.pipeline.cli.options import Config, Root, Sample
+from mmpipe.pipeline.cli.options import Config, FollowLinks, Root, Sample, allow_links
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +45,9 @@ def manifest(
     spread: Annotated[
         str | None, typer.Option(help="proportional to words, or uniform over speakers.", rich_help_panel=_WINDOWS)
     ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="AMI: the folder of its annotations, if apart.", rich_help_panel=_WINDOWS)
+    ] = None,
     exclude: Annotated[
         list[str], typer.Option(help="AMI: a meeting, or how names begin. Repeatable.", rich_help_panel=_WINDOWS)
     ] = [],  # noqa: B006
@@ -55,9 +58,19 @@ def manifest(
         str | None,
         typer.Option("--table", help="CSV, TSV or JSONL below the root, one row a clip.", rich_help_panel=_FOLDER),
     ] = None,
+    column: Annotated[
+        list[str], typer.Option(help="A column by another name: label=Emotion. Repeatable.", rich_help_panel=_FOLDER)
+    ] = [],  # noqa: B006
     label: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=_FOLDER)] = None,
+    label_map: Annotated[
+        str | None, typer.Option(help="Labels by your own: angry=anger,06=fear.", rich_help_panel=_FOLDER)
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="Names of files: '{speaker}_{sentence}_{label}'.", rich_help_panel=_FOLDER)
+    ] = None,
     speaker: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=_FOLDER)] = None,
     tier: Annotated[str | None, typer.Option(help="TextGrid tier of the cues.", rich_help_panel=_FOLDER)] = None,
+    follow_links: FollowLinks = False,
     set_: Annotated[list[str], typer.Option("--set", help="Any of these options: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     sample: Sample = False,
     config: Config = None,
@@ -77,14 +90,19 @@ def manifest(
         "seed": seed,
         "max_overlap": max_overlap,
         "spread": spread,
+        "annotations": None if annotations is None else str(annotations),
         "exclude": exclude or None,
         "utterances": utterances,
         "table": table_,
+        "column": column or None,
         "label": label,
+        "label_map": label_map,
+        "pattern": pattern,
         "speaker": speaker,
         "tier": tier,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    allow_links(follow_links)
     settings = load_settings(config)
     assigned = parse_assignments(f"{dataset}.{text}" for text in set_).get(dataset, {})
     chosen = corpus_options(dataset, settings) | assigned | given
@@ -106,7 +124,8 @@ def manifest(
     _show_labels(rows)
     _show_left_out(prepared)
     console.print(f"{rows.num_rows} utterances in {printable(str(target))}", markup=False)
-    next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}")
+    links = " --follow-links" if follow_links else ""
+    next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}{links}")
 
 
 def _refuse_foreign(dataset: str, options: Mapping[str, Any]) -> None:

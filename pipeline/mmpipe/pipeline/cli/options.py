@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ __all__ = [
     "Config",
     "Dataset",
     "Device",
+    "FollowLinks",
     "Precision",
     "Root",
     "Sample",
@@ -21,6 +23,7 @@ __all__ = [
     "Size",
     "Stages",
     "Workers",
+    "allow_links",
     "located",
     "names",
 ]
@@ -47,6 +50,19 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: th
 Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
 Stages = Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")]
 Set = Annotated[list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")]
+
+
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read what links to folders, and links out of the root, point to.")
+]
+
+
+def allow_links(is_allowed: bool) -> None:
+    """Allow media that are links out of the corpus root, in this process and its workers."""
+    if is_allowed:
+        from mmpipe.manifests.io import FOLLOW_LINKS
+
+        os.environ[FOLLOW_LINKS] = "1"
 
 
 class Device(StrEnum):

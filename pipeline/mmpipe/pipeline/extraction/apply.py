@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,24 @@ import pyarrow as pa
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance
-from mmpipe.pipeline.extraction.inputs import crop_makers, item_makers
+from mmpipe.pipeline.extraction.inputs import Inputs, Item, crop_makers, item_makers
 from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.media.notes import Note, notes_text
 
-__all__ = ["run_stage"]
+__all__ = ["Answer", "run_stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one utterance.
+
+    Attributes:
+        row: its features, or why there are none.
+        warning: what is odd with its media, for the column `error` of a row that is `ok`.
+    """
+
+    row: Row | Rejected
+    warning: str | None = None
 
 
 def run_stage(
@@ -23,7 +38,7 @@ def run_stage(
     utterances: Sequence[Utterance],
     root: Path,
     upstream: pa.Table | None,
-) -> list[Row | Rejected]:
+) -> list[Answer]:
     """The rows of one shard, in order: an error of any kind costs its own row only.
 
     Args:
@@ -33,33 +48,36 @@ def run_stage(
         root: the corpus root.
         upstream: the same shard of the stage that this one needs, if it needs one.
     """
-    if upstream is None:
-        return _answer(extractor, item_makers(spec, utterances, root))
-    assert upstream.column("utterance_id").to_pylist() == [u.utterance_id for u in utterances]
-    return _answer(extractor, crop_makers(upstream))
+    if upstream is not None:
+        assert upstream.column("utterance_id").to_pylist() == [u.utterance_id for u in utterances]
+        return _answer(extractor, crop_makers(upstream))
+    fallback = spec.transcode_fallback
+    with Inputs(root, spec.every, transcode_fallback=fallback, source=spec.source) as inputs:
+        return _answer(extractor, item_makers(spec, utterances, inputs))
 
 
-def _answer(extractor: Extractor, makers: Sequence[Callable[[], Any]]) -> list[Row | Rejected]:
-    answers: list[Row | Rejected | None] = [None] * len(makers)
-    places: list[int] = []
+def _answer(extractor: Extractor, makers: Sequence[Callable[[], Item]]) -> list[Answer]:
+    answers: list[Answer | None] = [None] * len(makers)
+    places: list[tuple[int, list[Note]]] = []
 
     def items() -> Iterable[Any]:
         for place, make in enumerate(makers):
             try:
                 item = make()
             except Rejected as rejected:
-                answers[place] = rejected
+                answers[place] = Answer(rejected)
             else:
-                places.append(place)
-                yield item
+                places.append((place, item.notes))
+                yield item.value
 
     try:
         good = list(extractor.extract(items()))
     except Exception as error:  # an extractor failed on a batch: find the item that it fails on
         if len(makers) == 1:
-            return [Rejected("extractor_error", f"{type(extractor).__name__}: {type(error).__name__}: {error}")]
+            message = f"{type(extractor).__name__}: {type(error).__name__}: {error}"
+            return [Answer(Rejected("extractor_error", message))]
         return [answer for make in makers for answer in _answer(extractor, [make])]
-    for place, answer in zip(places, good, strict=True):
-        answers[place] = answer
+    for (place, notes), row in zip(places, good, strict=True):
+        answers[place] = Answer(row, None if isinstance(row, Rejected) else notes_text(notes))
     assert all(answer is not None for answer in answers)
     return [answer for answer in answers if answer is not None]

@@ -31,6 +31,7 @@ from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, placed, resolve_stages
 from mmpipe.pipeline.extraction.tasks import TaskResult
+from mmpipe.pipeline.extraction.text_check import case_problems
 from mmpipe.pipeline.hardware import available_cores, pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
@@ -142,7 +143,9 @@ def extract_corpus(
     hears, specs = listener or ExtractListener(), request.specs()
     own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))
     with _swept(request.out), own as pool:
-        plan_for = partial(_plan, request, _rows(request, hears), threads=pool.workers)
+        rows = _rows(request, hears)
+        hears.on_problems(case_problems(rows, specs))
+        plan_for = partial(_plan, request, rows, threads=pool.workers)
         specs = _with_known_statistics(request.out, specs)
         planned = plan_for([s for s in specs if not needs_statistics(s)])
         hears.on_plan(planned, request.root, pool.workers)
@@ -173,7 +176,9 @@ def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = 
     hears, specs = listener or ExtractListener(), request.specs()
     specs = [s for s in _with_known_statistics(request.out, specs) if not needs_statistics(s)]
     workers = request.workers or available_cores()
-    planned = _plan(request, _rows(request, hears), specs, threads=workers, only_known=True)
+    rows = _rows(request, hears)
+    hears.on_problems(case_problems(rows, specs))
+    planned = _plan(request, rows, specs, threads=workers, only_known=True)
     hears.on_plan(planned, request.root, workers)
     return estimate(planned) if planned.tasks else []
 

@@ -3,89 +3,141 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
 from mmpipe.core.errors import Rejected
-from mmpipe.extractors.contract import Frame
+from mmpipe.extractors.contract import Audio, Frame
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, Utterance
 from mmpipe.pipeline.extraction.stages import FACES, StageSpec
+from mmpipe.pipeline.extraction.transcript_words import Source, transcript_words
+from mmpipe.pipeline.media.notes import Note
 from mmpipe.pipeline.media.readers import AudioReader, VideoReader
 from mmpipe.pipeline.media.repair import Repair
 
-__all__ = ["Inputs", "crop_makers", "item_makers"]
+__all__ = ["Inputs", "Item", "crop_makers", "item_makers"]
+
+
+@dataclass(slots=True)
+class Item:
+    """What an extractor reads of one utterance, and what is odd with its media.
+
+    Attributes:
+        value: an `Audio`, an iterable of `Frame`, crops or words.
+        notes: filled while the value is made, or while its frames are read.
+    """
+
+    value: Any
+    notes: list[Note] = field(default_factory=list)
 
 
 class Inputs:
     """Makes the items of an extractor from manifest rows; keeps decoders open between the rows of a shard."""
 
-    def __init__(self, root: Path, every: int, *, transcode_fallback: bool = False) -> None:
-        self._root = root
+    def __init__(
+        self, root: Path, every: int, *, transcode_fallback: bool = False, source: Source = "transcript"
+    ) -> None:
+        self._root, self._source = root, source
         self._audio, self._video = AudioReader(), VideoReader(every)
         self._repair = Repair() if transcode_fallback else None
         self._repaired_audio, self._repaired_video = AudioReader(), VideoReader(every)
 
-    def audio(self, utterance: Utterance) -> Any:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that are open, and remove repaired copies."""
+        for reader in (self._audio, self._video, self._repaired_audio, self._repaired_video):
+            reader.close()
+        if self._repair is not None:
+            self._repair.close()
+
+    def item(self, kind: str, utterance: Utterance) -> Item:
+        """The item of a kind (`audio`, `frames` or `words`) of an utterance.
+
+        Raises:
+            Rejected: there is none; that of frames may also be raised while they are read.
+        """
+        item = Item(None)
+        if kind == "audio":
+            item.value = self.audio(utterance, item.notes)
+        elif kind == "frames":
+            item.value = self.frames(utterance, item.notes)
+        else:
+            item.value = self.words(utterance)
+        return item
+
+    def audio(self, utterance: Utterance, notes: list[Note] | None = None) -> Audio:
         """The waveform of the utterance's audio span."""
         if utterance.audio is None:
             raise Rejected("no_audio", "the manifest names no audio for this utterance")
         path = resolve_media(self._root, utterance.audio.uri)
         try:
-            return self._audio.read(path, utterance.audio)
+            return self._audio.read(path, utterance.audio, notes)
         except Rejected as error:
             if self._repair is None or error.status != "media_error":
                 raise
-            return self._repaired_audio.read(self._repair(path, error), utterance.audio)
+            return self._repaired_audio.read(self._repair(path, error), utterance.audio, notes)
 
-    def frames(self, utterance: Utterance) -> Iterator[Frame]:
-        """The sampled frames of the utterance's video span, decoded as they are asked for."""
+    def frames(self, utterance: Utterance, notes: list[Note] | None = None) -> _Frames:
+        """The sampled frames of the utterance's video span, decoded while they are read; they can be read again."""
         if utterance.video is None:
             raise Rejected("no_video", "the manifest names no video for this utterance")
-        return self._frames(resolve_media(self._root, utterance.video.uri), utterance.video)
+        path = resolve_media(self._root, utterance.video.uri)
+        return _Frames(partial(self._frames, path, utterance.video, notes))
 
-    def _frames(self, path: Path, span: MediaSpan) -> Iterator[Frame]:
+    def _frames(self, path: Path, span: MediaSpan, notes: list[Note] | None) -> Iterator[Frame]:
         last = -1
         try:
-            for frame in self._video.frames(path, span):
+            for frame in self._video.frames(path, span, notes):
                 last = frame.index
                 yield frame
         except Rejected as error:
             if self._repair is None or error.status != "media_error":
                 raise
-            for frame in self._repaired_video.frames(self._repair(path, error), span):
+            for frame in self._repaired_video.frames(self._repair(path, error), span, notes):
                 if frame.index > last:
                     yield replace(frame, source=f"{path}:{frame.index}:{span.region}:repaired")
 
-    @staticmethod
-    def words(utterance: Utterance) -> list[str]:
-        """The utterance's words; where the manifest has no word list, its text cut at white space."""
-        if utterance.words:
-            return [word.text for word in utterance.words]
-        words = (utterance.text or "").split()
+    def words(self, utterance: Utterance) -> list[str]:
+        """The utterance's words: its transcript, aligned to the words with times where they cover it."""
+        words = transcript_words(utterance.text, [word.text for word in utterance.words or ()], self._source)
         if not words:
             raise Rejected("no_text", "the transcript of this utterance is empty")
         return words
 
 
-def item_makers(spec: StageSpec, utterances: Sequence[Utterance], root: Path) -> list[Callable[[], Any]]:
-    """One call for each utterance that decodes its item, or raises `Rejected`; to be called in order."""
-    make = getattr(Inputs(root, spec.every, transcode_fallback=spec.transcode_fallback), spec.input)
-    return [partial(make, utterance) for utterance in utterances]
+class _Frames:
+    """The frames of one utterance: each iteration reads them from the file again."""
+
+    def __init__(self, read: Callable[[], Iterator[Frame]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._read()
 
 
-def crop_makers(upstream: pa.Table) -> list[Callable[[], Any]]:
+def item_makers(spec: StageSpec, utterances: Sequence[Utterance], inputs: Inputs) -> list[Callable[[], Item]]:
+    """One call for each utterance that makes its item, or raises `Rejected`; to be called in order."""
+    return [partial(inputs.item, spec.input, utterance) for utterance in utterances]
+
+
+def crop_makers(upstream: pa.Table) -> list[Callable[[], Item]]:
     """One call for each row of a shard of the faces stage that decodes its crops, or raises `Rejected`."""
     return [partial(_crops, row) for row in upstream.select(["status", "error", "crops"]).to_pylist()]
 
 
-def _crops(row: dict[str, Any]) -> Any:
+def _crops(row: dict[str, Any]) -> Item:
     from mmpipe.extractors.faces.crops import decode_crops
 
     if row["status"] != "ok":
         raise Rejected(row["status"], f"{FACES}: {row['error']}")
-    return decode_crops(row["crops"])
+    return Item(decode_crops(row["crops"]))

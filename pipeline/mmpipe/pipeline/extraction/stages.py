@@ -14,6 +14,7 @@ from typing import Any
 from mmpipe.core.errors import UsageError
 from mmpipe.extractors.contract import Extractor, InputKind, Precision
 from mmpipe.extractors.registry import EXTRACTORS
+from mmpipe.pipeline.extraction.transcript_words import Source
 from mmpipe.pipeline.media.versions import media_versions, repair_versions
 from mmpipe.pipeline.store.provenance import StageProvenance
 
@@ -73,6 +74,12 @@ class StageSpec:
     def every(self) -> int:
         """Which frames are sampled: every n-th."""
         return int(self.options.get("every", _EVERY_NTH_FRAME))
+
+    @property
+    def source(self) -> Source:
+        """Which words a stage of texts reads, if its extractor has this option; else those of the transcript."""
+        source: Source = getattr(self.build().config, "source", "transcript") if self.input == "words" else "transcript"
+        return source
 
     def build(self) -> Extractor:
         """The extractor with its validated config.

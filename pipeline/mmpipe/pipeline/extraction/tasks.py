@@ -18,7 +18,7 @@ from mmpipe.core.errors import Rejected
 from mmpipe.core.statuses import FAILURES
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance, to_utterances
-from mmpipe.pipeline.extraction.apply import run_stage
+from mmpipe.pipeline.extraction.apply import Answer, run_stage
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import made_with, read_table, shard_path, shard_schema, write_shard
 from mmpipe.pipeline.store.vectors import misfit
@@ -160,7 +160,7 @@ def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
 def lost_row(task: Task, place: int, message: str) -> pa.Table:
     """The row of an utterance on which every process dies."""
     rejected = Rejected("worker_crashed", message)
-    return _table(_extractor(task.stage).columns(), to_utterances(task.rows.slice(place, 1)), [rejected])
+    return _table(_extractor(task.stage).columns(), to_utterances(task.rows.slice(place, 1)), [Answer(rejected)])
 
 
 def finish_task(task: Task, places: Sequence[int], tables: Sequence[pa.Table], seconds: float) -> TaskResult:
@@ -202,26 +202,28 @@ def _result(task: Task, table: pa.Table, made: int, seconds: float) -> TaskResul
     )
 
 
-def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Sequence[Row | Rejected]) -> pa.Table:
-    rejected = [_refused(columns, answer) for answer in answers]
+def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Sequence[Answer]) -> pa.Table:
+    rows = [_refused(columns, answer.row) or answer.row for answer in answers]
     arrays: list[pa.Array] = [
         pa.array([u.utterance_id for u in utterances], pa.string()),
-        pa.array([r.status if r else "ok" for r in rejected], pa.string()),
-        pa.array([r.message if r else None for r in rejected], pa.string()),
+        pa.array([row.status if isinstance(row, Rejected) else "ok" for row in rows], pa.string()),
+        pa.array(
+            [row.message if isinstance(row, Rejected) else a.warning for row, a in zip(rows, answers, strict=True)],
+            pa.string(),
+        ),
     ]
     schema = shard_schema(columns)
     for column in columns:
-        rows = zip(answers, rejected, strict=True)
-        values = [None if r or isinstance(answer, Rejected) else answer[column.name] for answer, r in rows]
+        values = [None if isinstance(row, Rejected) else row[column.name] for row in rows]
         arrays.append(_array(values, schema.field(column.name).type))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _refused(columns: list[pa.Field], answer: Row | Rejected) -> Rejected | None:
+def _refused(columns: list[pa.Field], row: Row | Rejected) -> Rejected | None:
     """Why there is no row: what the extractor says, or vectors of another width than it declares."""
-    if isinstance(answer, Rejected):
-        return answer
-    return Rejected("extractor_error", problem) if (problem := misfit(answer, columns)) else None
+    if isinstance(row, Rejected):
+        return row
+    return Rejected("extractor_error", problem) if (problem := misfit(row, columns)) else None
 
 
 def _array(values: list[Any], type_: pa.DataType) -> pa.Array:

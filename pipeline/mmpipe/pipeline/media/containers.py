@@ -12,19 +12,14 @@ import av
 
 from mmpipe.core.errors import Rejected
 
-__all__ = ["MAX_PIXELS", "cut_off", "declared_seconds", "decoding", "open_media"]
+__all__ = ["MAX_PIXELS", "cut_off", "decoding", "open_media"]
 
 _FORMATS = (
-    "3dostr,aa,aac,ac3,adts,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dv,eac3,flac,flv,gxf,ivf,matroska,webm,mov,mp4,m4a,"
-    "3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,ogv,rm,sox,swf,tta,voc,w64,wav,wtv,wv"
+    "3dostr,aa,aac,ac3,adts,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dv,eac3,flac,flv,gxf,ivf,live_flv,matroska,webm,mov,"
+    "mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,ogv,rm,sox,swf,tta,voc,w64,wav,wtv,wv"
 )
 """The containers that are read. Left out are playlists, which would open other files and addresses, and formats that
-find a picture in any text or noise: bare streams without a container among them."""
-
-_EXACT_DURATIONS = ("wav", "w64", "avi", "flac", "mov,mp4,m4a,3gp,3g2,mj2")
-"""Containers whose header tells the length of each stream; of others FFmpeg guesses it from the bit rate."""
-
-_UNKNOWN_RIFF_BYTES = 0x7FFF0000
+find an image in any text or noise: bare streams without a container among them."""
 
 MAX_PIXELS = 1 << 26
 """A larger frame (eight times 4K) is a damaged header, and would take the memory of the machine."""
@@ -56,11 +51,8 @@ def open_media(path: Path) -> Iterator[Any]:
         # A bare path could be read as an FFmpeg protocol string; a file object cannot.
         options = {"format_whitelist": _FORMATS}
         with path.open("rb") as stream, av.open(stream, metadata_errors="replace", options=options) as container:
-            streams = [*container.streams.audio, *container.streams.video]
-            if any(stream.codec_context is None for stream in streams):
-                raise Rejected("media_error", f"{path.name}: no decoder fits; is the header damaged?")
-            if not streams:
-                raise Rejected("media_error", f"{path.name}: holds neither sound nor picture; is the file complete?")
+            if not any(stream.type in ("audio", "video") for stream in container.streams):
+                raise Rejected("media_error", f"{path.name}: holds neither audio nor video; is the file complete?")
             yield container
 
 
@@ -70,7 +62,7 @@ def _check(path: Path) -> None:
     except FileNotFoundError:
         raise Rejected("media_missing", f"{path.name}: the file does not exist") from None
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise Rejected("media_error", f"{path.name}: is no regular file but a {_kind(status.st_mode)}")
+        raise Rejected("media_error", f"{path.name}: is not a regular file but a {_kind(status.st_mode)}")
     if status.st_size == 0:
         raise Rejected("media_error", f"{path.name}: the file is empty; copy it again")
 
@@ -78,29 +70,6 @@ def _check(path: Path) -> None:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     return kinds.get(stat.S_IFMT(mode), "device")
-
-
-def declared_seconds(container: Any, stream: Any, path: Path) -> float | None:
-    """How long a stream is by its file's header; None where the container only lets it be estimated."""
-    if container.format.name == "matroska,webm":  # FFmpeg and mkvmerge write it as a tag, HH:MM:SS.fraction
-        clock = str(stream.metadata.get("DURATION", "")).split(":")
-        return sum(float(part) * 60**power for power, part in enumerate(reversed(clock))) if len(clock) == 3 else None
-    if container.format.name not in _EXACT_DURATIONS or stream.duration is None:
-        return None
-    return float(stream.duration * stream.time_base) * _share_lost(path)
-
-
-def _share_lost(path: Path) -> float:
-    """How many times longer a RIFF file (WAV, AVI) claims to be than it is: FFmpeg tells the length of what is there.
-
-    Writers that cannot go back leave a size of all ones, or nearly.
-    """
-    with path.open("rb") as stream:
-        head = stream.read(8)
-    claimed = int.from_bytes(head[4:], "little") + 8
-    if head[:4] != b"RIFF" or claimed > _UNKNOWN_RIFF_BYTES:
-        return 1.0
-    return max(1.0, claimed / path.stat().st_size)
 
 
 def cut_off(what: str, ends: float, expected: float, why: str) -> Rejected:

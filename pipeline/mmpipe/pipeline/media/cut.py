@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmpipe.core.errors import CorpusError, UsageError
+from mmpipe.core.errors import CorpusError, Rejected, UsageError
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, Utterance
+from mmpipe.pipeline.media.containers import open_media
+from mmpipe.pipeline.media.streams import Kind, choose_streams
 
 __all__ = ["write_clip"]
 
@@ -33,17 +35,17 @@ def write_clip(utterance: Utterance, root: Path, out: Path) -> Path:
         raise UsageError(f"{out} exists: name another file, or remove it")
     streams = []
     if utterance.video:
-        frames = _input(root, utterance.video).video
+        image = _input(root, utterance.video, "video")
         if region := utterance.video.region:
-            frames = frames.crop(
+            image = image.crop(
                 f"iw*{region.x}",
                 f"ih*{region.y}",
                 f"trunc(iw*{region.width}/2)*2",
                 f"trunc(ih*{region.height}/2)*2",
             )
-        streams.append(frames)
+        streams.append(image)
     if utterance.audio:
-        streams.append(_input(root, utterance.audio).audio)
+        streams.append(_input(root, utterance.audio, "audio"))
     if not streams:
         raise CorpusError(f"{utterance.utterance_id} has neither audio nor video: there is nothing to cut")
     command = (
@@ -59,10 +61,17 @@ def write_clip(utterance: Utterance, root: Path, out: Path) -> Path:
     return out
 
 
-def _input(root: Path, span: MediaSpan):  # type: ignore[no-untyped-def]  # ffmpeg-python has no types
+def _input(root: Path, span: MediaSpan, kind: Kind):  # type: ignore[no-untyped-def]  # ffmpeg-python has no types
+    """The stream that readers choose, from the start of the span on."""
     import ffmpeg
 
+    path = resolve_media(root, span.uri)
+    try:
+        with open_media(path) as container:
+            index = choose_streams(container, path).require(kind).index
+    except Rejected as error:
+        raise CorpusError(f"{path} cannot be cut: {error}") from error
     options = {"ss": span.start_seconds}
     if span.end_seconds is not None:
         options["t"] = span.end_seconds - span.start_seconds
-    return ffmpeg.input(f"file:{resolve_media(root, span.uri)}", **options)
+    return ffmpeg.input(f"file:{path}", **options)[str(index)]

@@ -1,51 +1,55 @@
-"""Decoding in process with PyAV: audio to 16 kHz mono float32, every n-th video frame to RGB.
+"""Reading spans of media: audio as 16 kHz mono float32, every n-th video frame as RGB.
 
-A span of a file equals the same span of the whole file, bit for bit. So 16 kHz PCM is sought, while compressed or
-resampled audio is decoded from its start (a decoder entered in the middle differs by up to 0.05), once for the
-successive spans of a file. Frames lie on the file's own grid: overlapping spans share frames. Decoders use one
-thread; the engine runs several processes.
+A span of a file equals the same span of the whole file, bit for bit, and means the same instant in its audio and its
+video. 16 kHz PCM is sought, while compressed or resampled audio is decoded from its start (a decoder entered in the
+middle differs by up to 0.05), once for the successive spans of a file. Frames lie on the file's own grid: overlapping
+spans share frames. Decoders use one thread; the engine runs several processes.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import av
 import numpy as np
 import numpy.typing as npt
 
 from mmpipe.core.errors import Rejected
 from mmpipe.extractors.contract import SAMPLING_RATE_HZ, Audio, Frame
 from mmpipe.manifests.schema import MediaSpan, Region
-from mmpipe.pipeline.media.containers import cut_off, declared_seconds, open_media
-from mmpipe.pipeline.media.video import Film
+from mmpipe.pipeline.media.audio import Waveform, decode_all, decode_pcm, is_seekable_pcm
+from mmpipe.pipeline.media.clock import MediaFile
+from mmpipe.pipeline.media.containers import cut_off, decoding
+from mmpipe.pipeline.media.declared import END_TOLERANCE_SECONDS, Declared, declared_end
+from mmpipe.pipeline.media.notes import Note
+from mmpipe.pipeline.media.video import Shown, VideoFile
 
 __all__ = ["END_TOLERANCE_SECONDS", "VIDEO_END_TOLERANCE_SECONDS", "AudioReader", "VideoReader"]
 
-END_TOLERANCE_SECONDS = 0.25
-"""A span may end this much after its audio does: containers round their durations."""
-
 VIDEO_END_TOLERANCE_SECONDS = 1.0
-"""The same for video: recorders stop a camera some frames before the microphones."""
-
-_DECLARED_TOLERANCE = 0.02
-"""Share of the duration in a file's header that may be missing at its end, if it is more than 0.25 s."""
+"""A span may end this much after its video does: recorders stop a camera some frames before the microphones."""
 
 _LOUDEST = 32767 / 32768
 """Decoders and resamplers overshoot full scale, and openSMILE's 16 bits would wrap around: waveforms are clipped to
 [-1, _LOUDEST], the range of 16 bits."""
 
+_CLIPPED_SHARE = 0.01
+"""A note is made where more samples than this share lie beyond full scale."""
+
+_INTEGERS = 100.0
+"""Samples beyond this are not floats of a loud recording."""
+
+_LOST_DECIBELS = 10.0
+"""A note is made where the mix of the channels lies so far below them: they cancel each other."""
+
 _KEPT_FRAMES = 64
 _KEPT_BYTES = 1 << 26
 """Sampled frames of one file kept for the next, overlapping utterance: so many, and no more than so large."""
 
-
-def _is_cut_off(declared: float | None, ends: float) -> bool:
-    return declared is not None and declared - ends > max(END_TOLERANCE_SECONDS, _DECLARED_TOLERANCE * declared)
+_MOST_SAMPLES = 48 * 3600 * SAMPLING_RATE_HZ
+"""A span of two days is a damaged clock."""
 
 
 class AudioReader:
@@ -53,11 +57,28 @@ class AudioReader:
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        self._whole: npt.NDArray[np.float32] = np.empty(0, np.float32)
-        self._declared: float | None = None
+        self._whole = Waveform()
+        self._declared: Declared | None = None
+        self._notes: tuple[Note, ...] = ()
+        self._file_end = self._jumped = 0.0
 
-    def read(self, path: Path, span: MediaSpan) -> Audio:
-        """The span as a waveform float32 [T], 16 kHz, the mean of the file's channels.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the decoded file."""
+        self._path, self._whole = None, Waveform()
+
+    def read(self, path: Path, span: MediaSpan, notes: list[Note] | None = None) -> Audio:
+        """The span as a waveform float32 [T], 16 kHz, its channels mixed to one.
+
+        Args:
+            path: the file.
+            span: which part of it.
+            notes: gets what is odd with the file or the span.
 
         Raises:
             Rejected: the file is missing (`media_missing`), damaged or ends before the span does, or before its own
@@ -66,77 +87,44 @@ class AudioReader:
         """
         first = round(span.start_seconds * SAMPLING_RATE_HZ)
         last = None if span.end_seconds is None else round(span.end_seconds * SAMPLING_RATE_HZ)
-        if path == self._path:
-            return self._cut(path, self._whole, 0, first, last)
-        with open_media(path) as container:
-            if not container.streams.audio:
-                raise Rejected("no_audio", f"{path.name}: the file has no audio stream")
-            stream = container.streams.audio[0]
-            stream.codec_context.thread_count = 1
-            self._declared = declared_seconds(container, stream, path)
-            if _is_seekable(stream):
-                self._path = None
-                waveform, offset = _decode_pcm(container, stream, first, last)
-                return self._cut(path, waveform, offset, first, last)
-            self._path, self._whole = None, np.empty(0, np.float32)  # the old file makes room first
-            self._whole = _decode_whole(container, stream)
-            self._path = path
-        return self._cut(path, self._whole, 0, first, last)
+        notes = [] if notes is None else notes
+        if path != self._path:
+            with decoding(path), MediaFile(path, "audio") as file:
+                self._declared, self._jumped = declared_end(file.container, file.stream, path, file.zero), 0.0
+                if is_seekable_pcm(file):
+                    self._path = None
+                    return self._cut(path, decode_pcm(file, first, last), first, last, notes)
+                self.close()  # the old file makes room first
+                self._whole = decode_all(file)
+                self._path, self._notes = path, tuple(file.notes)
+                self._file_end, self._jumped = file.last_end, file.jumped_seconds
+        notes += self._notes
+        return self._cut(path, self._whole, first, last, notes)
 
-    def _cut(self, path: Path, waveform: npt.NDArray[np.float32], offset: int, first: int, last: int | None) -> Audio:
-        ends = (offset + len(waveform)) / SAMPLING_RATE_HZ
+    def _cut(self, path: Path, waveform: Waveform, first: int, last: int | None, notes: list[Note]) -> Audio:
+        ends = waveform.ends / SAMPLING_RATE_HZ
         if last is not None and last / SAMPLING_RATE_HZ - ends > END_TOLERANCE_SECONDS:
             raise cut_off(f"{path.name}: the audio", ends, last / SAMPLING_RATE_HZ, "the utterance")
-        if last is None and _is_cut_off(self._declared, ends):
-            raise cut_off(f"{path.name}: the audio", ends, self._declared or 0.0, "by the file's header")
-        cut = waveform[max(0, first - offset) : None if last is None else max(0, last - offset)]
+        declared = self._declared
+        if last is None and declared is not None and declared.lacks(ends, self._file_end, self._jumped):
+            raise cut_off(f"{path.name}: the audio", ends, declared.end_seconds, "by the file's header")
+        if waveform.ends - first > _MOST_SAMPLES and (last is None or last - first > _MOST_SAMPLES):
+            raise Rejected("media_error", f"{path.name}: the audio lasts {ends / 3600:.0f} h; is its clock damaged?")
+        cut = waveform.cut(first, last)
         if len(cut) == 0:
             raise Rejected("too_short", f"{path.name}: no audio sample lies in the utterance's span")
-        if not np.isfinite(cut).all():
-            raise Rejected("media_error", f"{path.name}: samples that are no numbers (NaN or infinity)")
+        low, high = float(cut.min()), float(cut.max())
+        if not np.isfinite([low, high]).all():
+            raise Rejected("media_error", f"{path.name}: samples that are not numbers (NaN or infinity)")
+        loss = waveform.loss_decibels(first, last)
+        if loss is not None and loss > _LOST_DECIBELS:
+            message = f"the mix of the channels is {loss:.0f} dB below them: do they cancel each other?"
+            notes.append(Note("channels_cancel", path.name, message))
+        if max(high, -low) > 1 and (share := np.count_nonzero(np.abs(cut) > 1) / len(cut)) > _CLIPPED_SHARE:
+            message = f"{share:.1%} of the samples are beyond full scale and were clipped"
+            remedy = ": are they in the scale of 16-bit integers?" if max(high, -low) > _INTEGERS else ""
+            notes.append(Note("samples_clipped", path.name, message + remedy))
         return Audio(np.clip(cut, -1.0, _LOUDEST))
-
-
-def _is_seekable(stream: Any) -> bool:
-    """Whether a sample can be sought: PCM of our rate in a container that counts samples (Matroska counts ms)."""
-    context = stream.codec_context
-    exact = stream.time_base == Fraction(1, SAMPLING_RATE_HZ)
-    return bool(str(context.name).startswith("pcm_") and context.sample_rate == SAMPLING_RATE_HZ and exact)
-
-
-def _mono(frame: Any) -> npt.NDArray[np.float32]:
-    """One decoded frame of planar float as the mean of its channels."""
-    channels: npt.NDArray[np.float32] = frame.to_ndarray()
-    return np.asarray(channels[0] if len(channels) == 1 else channels.mean(axis=0), np.float32)
-
-
-def _planar_float(rate: int) -> Any:
-    return av.AudioResampler(format="fltp", rate=rate)
-
-
-def _decode_pcm(container: Any, stream: Any, first: int, last: int | None) -> tuple[npt.NDArray[np.float32], int]:
-    """Samples around [first, last) and the number of the first sample decoded."""
-    if first > 0:
-        container.seek(int(first / SAMPLING_RATE_HZ / stream.time_base), stream=stream)
-    parts: list[npt.NDArray[np.float32]] = []
-    resampler, offset, got = _planar_float(SAMPLING_RATE_HZ), 0, 0
-    for frame in container.decode(stream):
-        if not parts:
-            offset = round((frame.time or 0.0) * SAMPLING_RATE_HZ)
-        for converted in resampler.resample(frame):
-            parts.append(_mono(converted))
-            got += len(parts[-1])
-        if last is not None and offset + got >= last:
-            break
-    return np.concatenate(parts) if parts else np.empty(0, np.float32), offset
-
-
-def _decode_whole(container: Any, stream: Any) -> npt.NDArray[np.float32]:
-    resampler, parts = _planar_float(SAMPLING_RATE_HZ), []
-    for frame in container.decode(stream):
-        parts += [_mono(converted) for converted in resampler.resample(frame)]
-    parts += [_mono(converted) for converted in resampler.resample(None)]
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 class VideoReader:
@@ -144,51 +132,74 @@ class VideoReader:
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self._film: Film | None = None
-        self._kept: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
+        self._video: VideoFile | None = None
+        self._kept: OrderedDict[int, Shown] = OrderedDict()
 
-    def frames(self, path: Path, span: MediaSpan) -> Iterator[Frame]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        self._kept.clear()
+        if self._video is not None:
+            self._video.close()
+            self._video = None
+
+    def frames(self, path: Path, span: MediaSpan, notes: list[Note] | None = None) -> Iterator[Frame]:
         """Every `every`-th frame of the file's numbering that is shown within the span.
+
+        Args:
+            path: the file.
+            span: which part of it.
+            notes: gets what is odd with the file or the frames.
 
         Raises:
             Rejected: while iterating: the file is missing, damaged, has no video stream, or ends before the span does.
         """
-        film = self._film_of(path)
-        first = -(-round(span.start_seconds * film.rate, 6) // self.every) * self.every
-        last = float("inf") if span.end_seconds is None else span.end_seconds * film.rate
-        wanted = int(first)
-        while wanted < last and not film.ended_before(wanted):
-            image = self._kept[wanted] if wanted in self._kept else film.shown_at(wanted)
+        video = self._open(path)
+        notes = [] if notes is None else notes
+        notes += video.notes
+        begin, rate = video.offset_seconds, video.rate
+        first = -(-round((span.start_seconds - begin) * rate, 6) // self.every) * self.every
+        last = float("inf") if span.end_seconds is None else round((span.end_seconds - begin) * rate, 6)
+        wanted = max(0, int(first))
+        while wanted < last and not video.ended_before(wanted):
+            image = self._kept[wanted] if wanted in self._kept else video.shown_at(wanted)
             if image is not None:
                 self._keep(wanted, image)
-                time_seconds = round(wanted / film.rate - span.start_seconds, 6)
-                yield Frame(_cut_region(image, span.region), wanted, time_seconds, f"{path}:{wanted}:{span.region}")
+                if image.note is not None and image.note not in notes:
+                    notes.append(image.note)
+                time_seconds = round(begin + wanted / rate - span.start_seconds, 6)
+                source = f"{path}:{image.number}:{span.region}"
+                yield Frame(_cut_region(image.image, span.region), wanted, time_seconds, source)
             wanted += self.every
-        self._check_end(path, film, span)
+        self._check_end(path, video, span)
 
-    def _film_of(self, path: Path) -> Film:
-        if self._film is None or self._film.path != path:
-            self._kept.clear()
-            if self._film is not None:
-                self._film.close()
-                self._film = None
-            self._film = Film(path)
-        return self._film
+    def _open(self, path: Path) -> VideoFile:
+        if self._video is None or self._video.path != path:
+            self.close()
+            self._video = VideoFile(path)
+        return self._video
 
-    def _keep(self, number: int, image: npt.NDArray[np.uint8]) -> None:
-        self._kept[number] = image
-        while len(self._kept) > _KEPT_FRAMES or (len(self._kept) > 1 and len(self._kept) * image.nbytes > _KEPT_BYTES):
+    def _keep(self, number: int, shown: Shown) -> None:
+        self._kept[number] = shown
+        size = shown.image.nbytes
+        while len(self._kept) > _KEPT_FRAMES or (len(self._kept) > 1 and len(self._kept) * size > _KEPT_BYTES):
             self._kept.popitem(last=False)
 
     @staticmethod
-    def _check_end(path: Path, film: Film, span: MediaSpan) -> None:
-        ends = film.end_seconds
+    def _check_end(path: Path, video: VideoFile, span: MediaSpan) -> None:
+        ends = video.end_seconds
         if ends is None:
             return
         if span.end_seconds is not None and span.end_seconds - ends > VIDEO_END_TOLERANCE_SECONDS:
             raise cut_off(f"{path.name}: the video", ends, span.end_seconds, "the utterance")
-        if span.end_seconds is None and _is_cut_off(film.declared_seconds, ends):
-            raise cut_off(f"{path.name}: the video", ends, film.declared_seconds or 0.0, "by the file's header")
+        declared = video.declared
+        if span.end_seconds is None and declared and declared.lacks(ends, video.file_end_seconds, video.jumped_seconds):
+            raise cut_off(f"{path.name}: the video", ends, declared.end_seconds, "by the file's header")
 
 
 def _cut_region(image: npt.NDArray[np.uint8], region: Region | None) -> npt.NDArray[np.uint8]:

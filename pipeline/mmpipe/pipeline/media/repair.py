@@ -1,7 +1,8 @@
-"""Repair of media that PyAV cannot decode: FFmpeg's own tool goes over errors that a decoder in process reports.
+"""Repair of media that PyAV cannot decode: FFmpeg's own tool skips errors that a decoder in process reports.
 
 Used with `--transcode-fallback` only, on files that failed. The repaired copy holds nearly lossless H.264 and float
-PCM on the original's clock, and lives in a temporary folder until the next file is repaired.
+PCM on the original's clock, and lives in a temporary folder until the next file is repaired, or the reader is
+closed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from mmpipe.core.errors import Rejected
 from mmpipe.core.files import is_local
+from mmpipe.pipeline.media.containers import open_media
+from mmpipe.pipeline.media.streams import choose_streams
 
 __all__ = ["Repair"]
 
@@ -27,6 +30,12 @@ class Repair:
         self._folder: Path | None = None
         self._count = 0
         self._repaired: tuple[Path, Path | Rejected] | None = None
+
+    def close(self) -> None:
+        """Remove the repaired copy."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = self._repaired = None
 
     def __call__(self, path: Path, error: Rejected) -> Path:
         """The repaired copy of a file.
@@ -65,8 +74,7 @@ class Repair:
             path = fetched
         source = ffmpeg.input(f"file:{path}", err_detect="ignore_err", fflags="+genpts+discardcorrupt")
         command = ffmpeg.output(
-            source["v:0?"],
-            source["a:0?"],
+            *(source[name] for name in _stream_names(path)),
             str(copy),
             vcodec="libx264",
             preset="veryfast",
@@ -88,3 +96,15 @@ class Repair:
         return Rejected(
             error.status, f"{error.message} FFmpeg could not repair it: {said[-1] if said else 'no reason'}"
         )
+
+
+def _stream_names(path: Path) -> list[str]:
+    """The streams that readers choose, as FFmpeg's tool names them; of an unreadable file the first of each kind."""
+    names = []
+    try:
+        with open_media(path) as container:
+            streams = choose_streams(container, path)
+            names = [str(stream.index) for stream in (streams.video, streams.audio) if stream is not None]
+    except Rejected:
+        pass  # FFmpeg's tool may read what could not be opened here
+    return names or ["v:0?", "a:0?"]

@@ -6,8 +6,11 @@ import importlib.metadata
 
 __all__ = ["media_versions", "repair_versions"]
 
-_MEDIA_REVISION = 2
-"""Raised whenever the readers of media change the samples or frames of a span."""
+_MEDIA_REVISION = 3
+"""Raised whenever the readers of media change the samples or frames of a span.
+
+3: one clock for audio and video, gaps and jumps of timestamps, the standard downmix of 5.1, square pixels and mirrors.
+"""
 
 
 def media_versions() -> dict[str, str]:

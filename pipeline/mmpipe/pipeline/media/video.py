@@ -1,13 +1,12 @@
 """A video file read forwards: which frame does it show at place n of its own grid?
 
-The grid is the file's numbering at its average rate, counted from its first frame. Where the rate varies, a place shows
-the last frame that has come up by then, as a player does.
+The grid is the file's numbering at its frame rate, counted from its first frame. Where the rate varies, a place shows
+the last frame that has come up by then, as a player does; the last frame of the file stays for its duration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mmpipe.core.errors import Rejected
-from mmpipe.pipeline.media.containers import MAX_PIXELS, declared_seconds, decoding, open_media
+from mmpipe.pipeline.media.clock import MediaFile, Scan, scan_video, start_seconds
+from mmpipe.pipeline.media.containers import MAX_PIXELS, decoding
+from mmpipe.pipeline.media.declared import Declared, counted_beyond_index, declared_end
+from mmpipe.pipeline.media.frame_rate import frame_rate
+from mmpipe.pipeline.media.geometry import Geometry, shown
+from mmpipe.pipeline.media.notes import Note
 
-__all__ = ["Film"]
+__all__ = ["Shown", "VideoFile"]
 
 _Image = npt.NDArray[np.uint8]
 _Numbered = tuple[int, Any]
@@ -25,12 +29,29 @@ _Numbered = tuple[int, Any]
 _NEAR_FRAMES = 48
 """Within so many frames it is shorter to decode on than to seek back to a keyframe."""
 
-
 _SPARSE_TIMES = ("mpeg",)
 """Containers that time some frames only: the others' times are guessed, and differently after a seek."""
 
+_MOSTLY = 0.9
+"""Times of fewer frames than this share do not tell the frame rate."""
 
-class Film:
+
+class Shown:
+    """What a place of the grid shows.
+
+    Attributes:
+        image: RGB uint8 [H, W, 3], upright, with square pixels.
+        number: the place at which the frame came up.
+        note: what is odd with the frame.
+    """
+
+    __slots__ = ("image", "note", "number")
+
+    def __init__(self, image: _Image, number: int, note: Note | None) -> None:
+        self.image, self.number, self.note = image, number, note
+
+
+class VideoFile:
     """An open video file.
 
     Args:
@@ -39,40 +60,62 @@ class Film:
     Attributes:
         path: the file.
         rate: places of the grid in a second.
-        declared_seconds: duration in the file's header; None where it tells none.
-        end_seconds: where the last frame ends; None until it has been decoded.
+        offset_seconds: where the grid begins on the clock of the file, which its audio shares.
+        declared: where the video should end by the file's header; None where it does not tell.
+        file_end_seconds: end of the last packet of any stream; None where the file was not scanned.
+        jumped_seconds: sum of the jumps of the timestamps.
+        end_seconds: where the last frame ends, on the clock of the file; None until it has been decoded.
+        notes: what is odd with the file as a whole.
 
     Raises:
         Rejected: the file is missing or damaged, or has no video stream.
     """
 
     def __init__(self, path: Path) -> None:
-        self._opened = ExitStack()
+        self._file: MediaFile | None = None
         self.path = path
         self.end_seconds: float | None = None
         self._frames: Iterator[_Numbered] | None = None
         self._held: _Numbered | None = None
         self._ahead: _Numbered | None = None
         self._is_fresh = True
-        self._open()
-        self._can_seek = self._container.format.name not in _SPARSE_TIMES
-        self.declared_seconds = declared_seconds(self._container, self._stream, path)
-        self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        file = self._open()
+        try:
+            self._describe(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def _describe(self, file: MediaFile) -> None:
+        with decoding(self.path):
+            scan = scan_video(file)
+        self._can_seek = file.container.format.name not in _SPARSE_TIMES and not (scan and scan.notes)
+        self.declared: Declared | None = declared_end(file.container, file.stream, self.path, file.zero)
+        self.file_end_seconds = scan.last_end if scan else None
+        self.jumped_seconds = scan.jumped_seconds if scan else 0.0
+        times = None if scan is None else scan.times if scan.share_timed > _MOSTLY else []
+        self.rate = frame_rate(file.stream, times)
+        self._start = _start(file, scan)
+        self.offset_seconds = self._start - file.zero
+        self._delay = 0.0
+        if file.container.format.name == "avi" and file.stream.codec_context.has_b_frames:
+            self._delay = self._decoder_delay(file)
+        self.notes = (*(scan.notes if scan else ()), *_count_notes(file))
 
     def close(self) -> None:
         """Close the file."""
         self._frames = self._held = self._ahead = None
-        self._opened.close()
-
-    def __del__(self) -> None:
-        self.close()
+        if self._file is not None:
+            self._file.close()
 
     def ended_before(self, place: int) -> bool:
-        """Whether the film is known to have ended before a place."""
-        return self.end_seconds is not None and place >= round(self.end_seconds * self.rate)
+        """Whether the video is known to have ended before a place."""
+        if self.end_seconds is None:
+            return False
+        return place >= round((self.end_seconds - self.offset_seconds) * self.rate)
 
-    def shown_at(self, place: int) -> _Image | None:
-        """The frame at a place of the grid as RGB uint8 [H, W, 3], upright; None before the first and after the last.
+    def shown_at(self, place: int) -> Shown | None:
+        """The frame at a place of the grid; None before the first and after the last.
 
         Raises:
             Rejected: the file is damaged there.
@@ -83,9 +126,10 @@ class Film:
             except Rejected:  # damage between the spans of two utterances must not cost the second
                 self._open()
         if not self._seek(place):
-            if self._frames is not None or not self._is_fresh:
-                self._open()
-            self._frames, self._is_fresh = _numbered(self._container, self._stream, self.rate), False
+            file = self._file
+            if self._frames is not None or not self._is_fresh or file is None:
+                file = self._open()
+            self._frames, self._is_fresh = self._numbered(file.packets()), False
         return self._read_to(place)
 
     def _reaches(self, place: int) -> bool:
@@ -94,20 +138,29 @@ class Film:
         newest = (self._ahead or self._held)[0]
         return self._held[0] <= place and (place <= newest + _NEAR_FRAMES or not self._can_seek)
 
-    def _open(self) -> None:
+    def _open(self) -> MediaFile:
         self.close()
-        self._opened, self._is_fresh = ExitStack(), True
-        container = self._opened.enter_context(open_media(self.path))
-        if not container.streams.video:
-            self._opened.close()
-            raise Rejected("no_video", f"{self.path.name}: the file has no video stream")
-        self._container, self._stream = container, container.streams.video[0]
-        context = self._stream.codec_context
-        context.thread_count = 1
+        self._is_fresh = True
+        file = self._file = MediaFile(self.path, "video")
+        context = file.stream.codec_context
         if context.width * context.height > MAX_PIXELS:
-            self._opened.close()
+            file.close()
             size = f"{context.width}x{context.height}"
             raise Rejected("media_error", f"{self.path.name}: frames of {size} pixels; is the header damaged?")
+        self._geometry = Geometry(context.width, context.height, file.stream.sample_aspect_ratio)
+        return file
+
+    def _decoder_delay(self, file: MediaFile) -> float:
+        """How much later than its place a decoder gives out a frame: AVI tells when frames are decoded, not shown."""
+        try:
+            with decoding(self.path):
+                first = next(_decoded(file.packets()), None)
+        except Rejected:
+            first = None
+        self._is_fresh = False
+        if first is None or first.dts is None:
+            return 0.0
+        return max(0.0, float(first.dts * first.time_base) - self._start)
 
     def _seek(self, place: int) -> bool:
         """Go to the keyframe before the frame that is shown one place earlier: rounded times then lose none.
@@ -116,15 +169,15 @@ class Film:
             Whether that succeeded. Files without times or index are read from their start instead.
         """
         self._held = self._ahead = None
-        if place == 0 or not self._can_seek:
+        file = self._file
+        if place == 0 or not self._can_seek or file is None:
             return False
-        start = float((self._stream.start_time or 0) * self._stream.time_base)
-        offset = int(((place - 1) / self.rate + start) / self._stream.time_base)
+        offset = int(((place - 1) / self.rate + self._start) / file.stream.time_base)
         self._is_fresh = False
         try:
             with decoding(self.path):
-                self._container.seek(offset, stream=self._stream, backward=True)
-            self._frames = _numbered(self._container, self._stream, self.rate)
+                file.container.seek(offset, stream=file.stream, backward=True)
+            self._frames = self._numbered(file.packets_here())
             self._ahead = self._next()
         except Rejected:
             return False
@@ -132,24 +185,36 @@ class Film:
         self._can_seek = first is not None and first[1].key_frame and first[1].time is not None and first[0] <= place
         return self._can_seek
 
-    def _read_to(self, place: int) -> _Image | None:
+    def _read_to(self, place: int) -> Shown | None:
         while self._held is None or self._held[0] < place:
             if self._ahead is None:
                 self._ahead = self._next()
             if self._ahead is None:
                 self.end_seconds = 0.0 if self._held is None else self._end_of(*self._held)
-                return None
+                if self._held is None or self.ended_before(place):
+                    return None
+                break
             if self._ahead[0] > place:
                 break
             self._held, self._ahead = self._ahead, None
         if self._held is None:
             return None
         with decoding(self.path):
-            return _upright(self._held[1])
+            return self._shown(*self._held)
 
-    def _end_of(self, place: int, frame: Any) -> float:
-        shown = float((frame.duration or 0) * (frame.time_base or 0))
-        return place / self.rate + max(1 / self.rate, shown)
+    def _shown(self, number: int, frame: Any) -> Shown:
+        note = None
+        if (frame.width, frame.height) != self._geometry.coded:
+            usual = "x".join(map(str, self._geometry.coded))
+            message = f"frames of another size ({frame.width}x{frame.height}) are scaled to the stream's {usual}"
+            note = Note("size_changes", self.path.name, message)
+            if frame.width * frame.height > MAX_PIXELS:
+                raise Rejected("media_error", f"{self.path.name}: a frame of {frame.width}x{frame.height} pixels")
+        return Shown(shown(frame, self._geometry), number, note)
+
+    def _end_of(self, number: int, frame: Any) -> float:
+        stays = float((frame.duration or 0) * (frame.time_base or 0))
+        return self.offset_seconds + number / self.rate + max(1 / self.rate, stays)
 
     def _next(self) -> _Numbered | None:
         assert self._frames is not None
@@ -160,25 +225,36 @@ class Film:
             self._frames = None  # a decoder that failed is not asked again
             raise
 
+    def _numbered(self, packets: Iterator[Any]) -> Iterator[_Numbered]:
+        """Decoded frames with their place, from where the file stands; frames without times are counted."""
+        has_times, before = True, -1
+        for count, frame in enumerate(_decoded(packets)):
+            has_times = has_times and (count > 0 or frame.time is not None)
+            if not has_times:
+                yield count, frame
+            elif self._delay:  # decoding times run on in the order of the frames; the last have none
+                if frame.dts is None:
+                    before += 1
+                else:
+                    before = round((float(frame.dts * frame.time_base) - self._delay - self._start) * self.rate)
+                yield before, frame
+            elif frame.time is not None:
+                yield round((frame.time - self._start) * self.rate), frame
 
-def _numbered(container: Any, stream: Any, rate: float) -> Iterator[_Numbered]:
-    """Decoded frames with their place, from where the file stands; frames without times are counted."""
-    zero = float((stream.start_time or 0) * stream.time_base)
-    has_times = True
-    for count, frame in enumerate(container.decode(stream)):
-        has_times = has_times and (count > 0 or frame.time is not None)
-        if not has_times:
-            yield count, frame
-        elif frame.time is not None:
-            yield round((frame.time - zero) * rate), frame
+
+def _decoded(packets: Iterator[Any]) -> Iterator[Any]:
+    for packet in packets:
+        yield from packet.decode()
 
 
-def _upright(frame: Any) -> _Image:
-    """The frame as RGB, turned as its rotation flag says; of an interlaced frame the first field, lines filled in."""
-    image: _Image = frame.to_ndarray(format="rgb24")
-    if frame.interlaced_frame and len(image) > 2:
-        above = image[0::2][: len(image[1::2])].astype(np.uint16)
-        below = np.concatenate([image[2::2], image[-2:-1]])[: len(above)]
-        image[1::2] = ((above + below + 1) // 2).astype(np.uint8)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+def _start(file: MediaFile, scan: Scan | None) -> float:
+    """Where the video begins in the container's own time: its frame 0."""
+    if (start := start_seconds(file.stream)) is not None:
+        return start
+    return scan.times[0] if scan and scan.times else file.zero
+
+
+def _count_notes(file: MediaFile) -> list[Note]:
+    """A note where an AVI's header counts more frames than its index reaches, though the index is whole."""
+    excess = counted_beyond_index(file.container, file.stream, file.path)
+    return [] if excess is None else [Note("header_count", file.path.name, excess)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,25 +153,30 @@ def boxed_frame(
         span: the utterance's video.
         row: `detected`, `box` and `frame_index` of the stage `faces`.
         every: from `frame_interval`.
-        largest: height and width in pixels that the frame fits in.
+        largest: height and width in pixels that the image fits in.
 
     Returns:
         BGR uint8 [H, W, 3]; None where the media are not readable any more.
     """
     number = int(np.argmax(row["detected"]))
     try:
-        for frame in VideoReader(every).frames(resolve_media(root, span.uri), span):
-            if frame.index == row["frame_index"][number]:
-                image: Any = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-                left, top, width, height = (round(value) for value in row["box"][number])
-                thickness = max(2, round(image.shape[0] / 100))
-                cv2.rectangle(image, (left, top), (left + width, top + height), FOUND, thickness)
-                scale = min(largest[0] / image.shape[0], largest[1] / image.shape[1])
-                small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                return np.asarray(small[: largest[0], : largest[1]], np.uint8)
+        with VideoReader(every) as reader:
+            for frame in reader.frames(resolve_media(root, span.uri), span):
+                if frame.index == row["frame_index"][number]:
+                    return _boxed(frame.image, row["box"][number], largest)
     except Rejected:
         return None
     return None
+
+
+def _boxed(frame: _Image, box: Sequence[float], largest: tuple[int, int]) -> _Image:
+    image: Any = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    left, top, width, height = (round(value) for value in box)
+    thickness = max(2, round(image.shape[0] / 100))
+    cv2.rectangle(image, (left, top), (left + width, top + height), FOUND, thickness)
+    scale = min(largest[0] / image.shape[0], largest[1] / image.shape[1])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(small[: largest[0], : largest[1]], np.uint8)
 
 
 def _line(name: str, row: dict[str, Any], frame: _Image | None, *, with_frame: bool) -> _Image:

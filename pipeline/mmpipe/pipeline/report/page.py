@@ -56,7 +56,7 @@ def build_report(
         probes=None if probes is None else _json(probes),
         utterances=sum(corpus.summary.manifest.rows for corpus in corpora),
         hours=sum(corpus.summary.manifest.hours for corpus in corpora),
-        best=max(trained, key=lambda run: run.pooled["ua"], default=None),
+        best=max((run.result for run in trained), key=lambda run: run.pooled.ua, default=None),
     )
     write_bytes(out, html.encode())
     return out

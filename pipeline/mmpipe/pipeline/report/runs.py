@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.parquet import read_metadata
 from mmpipe.pipeline.report.figures import curves
 from mmpipe.pipeline.training.metrics import METRICS
+from mmpipe.pipeline.training.results import RunResult, read_run
 
 __all__ = ["BalanceSection", "RunSection", "balance_section", "run_section"]
 
@@ -49,26 +49,16 @@ class RunSection:
     """A run.
 
     Attributes:
-        name: of its folder.
-        objective: `supervised` or `semi`.
-        labels: the label set.
-        pooled: figures over the test utterances of all folds.
+        result: what run.json holds.
         deviations: by metric, the standard deviation over folds (of the sample); None for a single fold.
-        folds: number of folds.
         confusion: for each true label its counts as (number, share of the row).
         curves: data URI of the loss curves, means over folds.
-        info: all that run.json holds.
     """
 
-    name: str
-    objective: str
-    labels: list[str]
-    pooled: dict[str, Any]
+    result: RunResult
     deviations: dict[str, float | None]
-    folds: int
     confusion: list[list[tuple[int, float]]]
     curves: str
-    info: dict[str, Any]
 
 
 def balance_section(path: Path) -> BalanceSection:
@@ -91,29 +81,18 @@ def run_section(path: Path) -> RunSection:
     """Read a run folder.
 
     Raises:
-        UsageError: it holds no finished run.
+        UsageError: it does not hold a finished run.
     """
+    result = read_run(path)
     try:
-        info = json.loads((path / "run.json").read_text(encoding="utf-8"))
         history = pd.read_csv(path / "history.csv")
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} holds no finished run ({error}): make it with `mmpipe train --out {path}`") from error
-    folds = info["folds"]
-    deviations = {
-        name: float(np.std([fold[name] for fold in folds], ddof=1)) if len(folds) > 1 else None for name in METRICS
-    }
-    counts = info["pooled"]["confusion"]
-    return RunSection(
-        info["name"],
-        info["objective"],
-        info["labels"],
-        info["pooled"],
-        deviations,
-        len(folds),
-        [[(count, count / max(sum(row), 1)) for count in row] for row in counts],
-        _curves(history),
-        info,
-    )
+        raise UsageError(f"{path} has no history.csv that can be read ({error}): train it again") from error
+    deviations: dict[str, float | None] = dict.fromkeys(METRICS)
+    if len(result.folds) > 1:
+        deviations = {m: float(np.std([fold.test.value(m) for fold in result.folds], ddof=1)) for m in METRICS}
+    shares = [[(count, count / max(sum(row), 1)) for count in row] for row in result.pooled.confusion]
+    return RunSection(result, deviations, shares, _curves(history))
 
 
 def _curves(history: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ __all__ = ["Failure", "StageSummary", "Summary", "inspect_store"]
 
 @dataclass(frozen=True)
 class Failure:
-    """Utterances of a stage that have no features, for one reason.
+    """Utterances of a stage that have no features, or have them with a warning, for one reason.
 
     Attributes:
         status: one of `STATUSES`.
@@ -52,6 +52,7 @@ class StageSummary:
         shards: shards that are there.
         statuses: utterances by status, the most frequent first.
         failures: what is not `ok`, the most frequent first.
+        warnings: what is `ok`, but has odd media, the most frequent first.
         bytes: size on disk.
         utterances_per_second: rate of one worker, from the log; None where there is no log.
         provenance: what made the shards: extractor, config, weights, library versions, device, precision.
@@ -64,6 +65,7 @@ class StageSummary:
     shards: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    warnings: list[Failure] = field(default_factory=list)
     bytes: int = 0
     utterances_per_second: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -105,7 +107,7 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
     described = store.info["stages"][name]
     stage = StageSummary(name, described.get("extractor", "?"), utterances_per_second=rate)
     statuses: Counter[str] = Counter()
-    failed: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    cases: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     provenances: dict[str, dict[str, Any]] = {}
     for shard in range(store.num_shards):
         file = shard_path(store.path, name, shard)
@@ -122,14 +124,17 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
         provenances.setdefault(json.dumps(general, sort_keys=True), general)
         for entry in rows.column("status").value_counts().to_pylist():
             statuses[entry["values"]] += entry["counts"]
-        for row in rows.filter(pc.not_equal(rows.column("status"), "ok")).to_pylist():
+        told = pc.or_(pc.not_equal(rows.column("status"), "ok"), pc.is_valid(rows.column("error")))
+        for row in rows.filter(told).to_pylist():
             message = row["error"] or ""
-            failed[row["status"], _general(message)].append((message, row["utterance_id"]))
+            cases[row["status"], _general(message)].append((message, row["utterance_id"]))
     stage.statuses = dict(statuses.most_common())
-    stage.failures = [
-        Failure(status, reason, len(cases), *cases[0])
-        for (status, reason), cases in sorted(failed.items(), key=lambda item: (-len(item[1]), item[0]))
+    reasons = [
+        Failure(status, reason, len(rows), *rows[0])
+        for (status, reason), rows in sorted(cases.items(), key=lambda item: (-len(item[1]), item[0]))
     ]
+    stage.failures = [reason for reason in reasons if reason.status != "ok"]
+    stage.warnings = [reason for reason in reasons if reason.status == "ok"]
     stage.provenance, stage.configs = next(iter(provenances.values()), described), len(provenances)
     return stage
 

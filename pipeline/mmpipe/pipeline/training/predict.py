@@ -115,4 +115,5 @@ def _read(path: Path) -> tuple[str, tuple[Word, ...] | None]:
     if not found.text:
         reasons = "; ".join(problem.message for problem in prepared.problems) or "it holds no words"
         raise UsageError(f"the transcript {path} cannot be used: {reasons}")
-    return found.text, found.words or None
+    text, words = found.part(0.0, None)
+    return text, words or None
