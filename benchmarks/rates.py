@@ -130,7 +130,7 @@ def main() -> None:
     torch.set_num_threads(1)
     ours, network = expression_rates(18 * 64, options.repeats)
     worker = Worker()  # the stage's own surroundings: its threads, its memory allocation
-    texts = [Inputs.words(utterance) for utterance in utterances]
+    texts = [Inputs(root, every=10).words(utterance) for utterance in utterances]
     rate, product = worker.call(partial(text_rate, texts, options.repeats))
     worker.stop()
     table(
