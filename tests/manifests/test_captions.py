@@ -118,6 +118,21 @@ def test_rolling_captions_converted_to_subrip_give_each_line_once(tmp_path: Path
     assert [text for *_, text in cues("a.srt", tmp_path, "\n\n".join(blocks))] == lines
 
 
+def test_a_line_of_times_ends_the_cue_before_it(tmp_path: Path) -> None:
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\n00:03.000 --> 00:04.000\nhi\n00:05.000 --> 00:06.000\nyou\n"
+    found, prepared = read("a.vtt", tmp_path, text)
+    assert [(cue.start_seconds, cue.text) for cue in found.cues] == [(3, "hi"), (5, "you")]
+    assert [(p.category, p.where) for p in prepared.problems] == [("empty_cue", "a.vtt:3")]
+
+
+def test_three_cues_of_automatic_captions_in_subrip_give_each_line_once(tmp_path: Path) -> None:
+    text = (
+        "1\n00:00:00,160 --> 00:00:02,470\n \ngood morning\n\n2\n00:00:02,470 --> 00:00:02,480\ngood morning\n \n\n"
+        "3\n00:00:02,480 --> 00:00:05,310\ngood morning\nwe are glad\n"
+    )
+    assert [text for *_, text in cues("a.srt", tmp_path, text)] == ["good morning", "we are glad"]
+
+
 def test_a_refrain_is_said_as_often_as_it_is_written(tmp_path: Path) -> None:
     blocks = [f"{n}\n00:00:{n:02d},000 --> 00:00:{n + 1:02d},000\nno" for n in range(1, 6)]
     assert len(cues("a.srt", tmp_path, "\n\n".join(blocks))) == 5

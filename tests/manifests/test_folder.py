@@ -257,6 +257,8 @@ def test_webvtt_subrip_and_textgrid_of_the_same_cues_give_the_same_utterances(
         text = " ".join(words)
         if text.replace(" ", "").isdigit() or "<" in text or ">" in text:  # a number line, a tag: no text in SubRip
             text = f"said {text.replace('<', '(').replace('>', ')')}"
+        if not any(c.isalnum() for c in text):  # in a TextGrid, a pause
+            text = f"said {text}"
         timed.append((clock + gap, clock + gap + length, text))
         clock += gap + length
     found = {}

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from mmpipe.manifests.contract import Prepared
@@ -134,9 +135,11 @@ def webvtt_blocks(where: str, text: str, prepared: Prepared) -> list[Block]:
     lines = text.lstrip("\ufeff\n").split("\n")
     timed = [number for number, line in enumerate(lines) if _has_timing(line)]
     numbered = list(lines)
-    for number in timed:
+    for before, number in pairwise([0, *timed]):
         mark = f"{number // 3_600_000:02d}:{number // 60_000 % 60:02d}:{number // 1000 % 60:02d}.{number % 1000:03d}"
-        numbered[number] = f"{mark} --> {mark}"
+        # A line of times ends the cue before it, also without a blank line between them, which webvtt-py expects.
+        is_next = _has_timing(lines[before]) and all(lines[before:number])
+        numbered[number] = f"{chr(10) if is_next else ''}{mark} --> {mark}"
     try:
         captions: list[Any] = webvtt.from_buffer(io.StringIO("\n".join(numbered)), format="vtt").captions
     except (MalformedFileError, MalformedCaptionError) as error:

@@ -18,6 +18,9 @@ __all__ = ["without_repeats"]
 _TOUCHING_SECONDS = 0.1
 """Cues with a longer pause between them do not carry lines over: the screen was empty."""
 
+_MOMENT_SECONDS = 0.05
+"""YouTube's automatic captions show a finished line alone for 0.01 s."""
+
 
 def without_repeats(blocks: Sequence[Block]) -> list[Block]:
     """The blocks, without the lines that a rolling file repeats; blocks that only repeat are left out."""
@@ -56,9 +59,14 @@ def _carried(before: Block, block: Block, old: Sequence[str], new: Sequence[str]
 def _is_rolling(blocks: Sequence[Block], plain: Sequence[Sequence[str]], carried: Sequence[int]) -> bool:
     """Whether lines roll: several cues begin with old lines and add new ones, and half of the cues repeat lines.
 
-    A refrain (cues of one line, equal to the one before) does not roll.
+    One such cue is enough in a file with inline times, or with cues that show old lines for a moment, as automatic
+    captions have between two lines. A refrain (cues of one line, equal to the one before) does not roll.
     """
     rolled = sum(0 < count < len(lines) for count, lines in zip(carried, plain, strict=True))
     repeating = sum(count > 0 for count in carried)
     has_inline = any(has_times(line) for block in blocks for line in block.lines)
-    return rolled >= 1 and (has_inline or rolled >= 2) and 2 * repeating >= len(blocks) - 1
+    has_moment = any(
+        count and block.times[1] - block.times[0] <= _MOMENT_SECONDS
+        for block, count in zip(blocks, carried, strict=True)
+    )
+    return rolled >= (1 if has_inline or has_moment else 2) and 2 * repeating >= len(blocks) - 1

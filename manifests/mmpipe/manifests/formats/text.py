@@ -54,7 +54,7 @@ def decode(data: bytes) -> tuple[str, list[int]]:
         The text, with \n at the ends of lines, and the numbers of the lines that were not in the encoding.
 
     Example:
-        >>> _decode("I\u2019m\n".encode() + b"I\x92m\n")
+        >>> decode("I\u2019m\n".encode() + b"I\x92m\n")
         ('I’m\nI’m\n', [2])
         >>> decode("Hello there\n".encode("utf-16-le"))
         ('Hello there\n', [])

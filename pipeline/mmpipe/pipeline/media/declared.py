@@ -155,7 +155,7 @@ def counted_beyond_index(container: Any, video: Any, path: Path) -> str | None:
 
 def _counted_seconds(path: Path) -> float | None:
     """The length of an MP3 by the number of frames in its Xing or Info header; None without one."""
-    frame = _first_frame(path)
+    _, frame = _first_frame(path)
     tag = next((place for place in (frame.find(b"Xing"), frame.find(b"Info")) if place >= 0), None)
     if tag is None or len(frame) < tag + 12 or not frame[tag + 7] & 1 or frame[0] != 0xFF:
         return None
@@ -166,8 +166,8 @@ def _counted_seconds(path: Path) -> float | None:
     return frames * (1152 if version == 3 else 576) / _MP3_RATES[version][rate_index]
 
 
-def _first_frame(path: Path) -> bytes:
-    """An MP3 from its first frame on, after its ID3 tag."""
+def _first_frame(path: Path) -> tuple[int, bytes]:
+    """Where the first frame of an MP3 begins, after its ID3 tag, and the bytes from there on."""
     with path.open("rb") as stream:
         head = stream.read(10)
         start = 0
@@ -176,11 +176,11 @@ def _first_frame(path: Path) -> bytes:
         stream.seek(start)
         data = stream.read(4096)
     place = next((n for n in range(len(data) - 1) if data[n] == 0xFF and data[n + 1] & 0xE0 == 0xE0), len(data))
-    return data[place:]
+    return start + place, data[place:]
 
 
 def bytes_missing(path: Path) -> int:
-    """How many bytes a Matroska file lacks by its own count; 0 for others, and where it does not tell."""
+    """How many bytes a Matroska file, or an MP3 with a Xing header, lacks by its own count; 0 where none is given."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(4096)
@@ -190,7 +190,13 @@ def bytes_missing(path: Path) -> int:
             return 0
         length, width = _vint(head[place + 4 : place + 12])
         return 0 if length is None else max(0, place + 4 + width + length - size)
-    return 0
+    if path.suffix.lower() != ".mp3":
+        return 0
+    start, frame = _first_frame(path)
+    tag = next((place for place in (frame.find(b"Xing"), frame.find(b"Info")) if place >= 0), None)
+    if tag is None or len(frame) < tag + 16 or frame[tag + 7] & 3 != 3:
+        return 0
+    return max(0, start + int.from_bytes(frame[tag + 12 : tag + 16], "big") - size)
 
 
 def _vint(data: bytes) -> tuple[int | None, int]:

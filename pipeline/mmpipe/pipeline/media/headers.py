@@ -17,7 +17,7 @@ from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.media.clock import clock_zero, start_seconds
 from mmpipe.pipeline.media.containers import open_media
 from mmpipe.pipeline.media.declared import bytes_missing, counted_beyond_index, declared_end, is_cut_off
-from mmpipe.pipeline.media.frame_rate import FEWEST_TIMES, index_times
+from mmpipe.pipeline.media.frame_rate import FEWEST_TIMES, frame_rate, index_times
 from mmpipe.pipeline.media.streams import Kind, Streams, attached_pictures, choose_streams, usable_streams
 
 __all__ = ["MediaHeader", "Oddity", "read_headers"]
@@ -104,7 +104,7 @@ def _describe(uri: str, container: Any, path: Path) -> MediaHeader:
     declared = [declared_end(container, s, path, zero) for s in (audio, video) if s is not None]
     there = max((end for end in ends if end), default=0.0)
     claimed = max((d.end_seconds for d in declared if d is not None), default=0.0)
-    rate = float((video.average_rate or video.guessed_rate or 0) if video is not None else 0)
+    rate = frame_rate(video, None if video.frames else []) if video is not None else 0.0
     return MediaHeader(
         uri,
         audio_seconds=ends[0],
