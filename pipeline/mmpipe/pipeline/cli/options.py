@@ -12,6 +12,7 @@ __all__ = [
     "Config",
     "Dataset",
     "Device",
+    "Normalise",
     "Precision",
     "Root",
     "Sample",
@@ -55,6 +56,14 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class Normalise(StrEnum):
+    """Whose mean and deviation normalise features."""
+
+    TRAIN = "train"
+    STORE = "store"
+    SPEAKER = "speaker"
 
 
 class Precision(StrEnum):
