@@ -16,12 +16,18 @@ from mmpipe.pipeline.store.provenance import StageProvenance
 WIDTHS = {"audio": 20, "expression": 24, "text": 24}
 
 
-def features_of(label: int, row: int, stage: str) -> Any:
-    """A class's own direction under noise: a vector, or one of five to nine steps."""
+def features_of(label: int, row: int, stage: str, recording: int | None = None) -> Any:
+    """A class's own direction under noise: a vector, or one of five to nine steps.
+
+    A recording stretches and moves each dimension by numbers of its own, as other microphones and cameras do.
+    """
     generator = np.random.default_rng([row, len(stage)])
     steps = 1 if stage == "audio" else 5 + row % 5
     x = generator.normal(size=(steps, WIDTHS[stage]))
     x[:, label] += 6
+    if recording is not None:
+        device = np.random.default_rng([recording, 77, len(stage)])
+        x = x * device.uniform(0.5, 4, WIDTHS[stage]) + device.normal(0, 20, WIDTHS[stage])
     return x[0].tolist() if stage == "audio" else x.tolist()
 
 
@@ -37,6 +43,7 @@ def make_store(
     speakers: int = 6,
     split: bool = False,
     pieces: int = 1,
+    recording: int | None = None,
 ) -> Path:
     """A store with two labels.
 
@@ -51,6 +58,7 @@ def make_store(
         speakers: two share a session; up to five of them are as many folds.
         split: whether the manifest has splits of its own, which make one fold.
         pieces: word pieces of a word.
+        recording: which affine map of the features it was recorded with; None is the identity.
     """
     parts = ["train"] * (speakers - 2) + ["dev", "test"]
     manifest = to_table(
@@ -79,7 +87,7 @@ def make_store(
             for name in (i for i, n in zip(ids, numbers, strict=True) if n == shard):
                 row = int(name.rsplit("/")[-1])
                 bad = stage == "expression" and row in missing
-                values = None if bad else features_of(row // 6 % 2, row, stage)
+                values = None if bad else features_of(row // 6 % 2, row, stage, recording)
                 if stage == "audio" and row == spoilt and values is not None:
                     values[3] = float("nan")
                 if stage == "text" and values is not None:

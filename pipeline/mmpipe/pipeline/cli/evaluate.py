@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import console, table
-from mmpipe.pipeline.cli.options import Device
+from mmpipe.pipeline.cli.options import Device, Normalise
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.evaluation import Evaluation
 
 __all__ = ["evaluate"]
+
+_FEW = 30
+"""Utterances below which a mean and a deviation of each feature are little to go by."""
 
 
 def evaluate(
@@ -23,6 +26,12 @@ def evaluate(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out labels that the model does not know.")
     ] = False,
+    normalise: Annotated[
+        Normalise | None,
+        typer.Option(
+            help="Whose statistics normalise the rows. Default: store, or speaker if the model was trained so."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures as this JSON file.")] = None,
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.AUTO,
 ) -> None:
@@ -30,7 +39,14 @@ def evaluate(
     from mmpipe.core.files import write_json
     from mmpipe.pipeline.training import evaluation
 
-    done = evaluation.evaluate(model, store, split=split, skip_unknown=skip_unknown, device=device.value)
+    done = evaluation.evaluate(
+        model,
+        store,
+        split=split,
+        skip_unknown=skip_unknown,
+        normalise=None if normalise is None else normalise.value,
+        device=device.value,
+    )
     _show(done)
     if out is not None:
         write_json(out, done.to_json())
@@ -42,6 +58,18 @@ def _show(done: Evaluation) -> None:
     if done.unknown:
         left_out, names = sum(done.unknown.values()), ", ".join(done.unknown)
         console.print(f"[yellow]{left_out} utterances left out[/]: unknown labels {names}")
+    if done.fitted is None:
+        console.print("Features are normalised by the statistics of the training rows")
+    else:
+        each = ", each by its speaker's" if done.normalise == "speaker" else ""
+        console.print(
+            f"Features are normalised by the statistics of the {done.fitted} usable utterances of {done.store}{each}"
+        )
+    if done.fitted is not None and done.fitted < _FEW:
+        console.print(
+            f"[yellow]{done.fitted} utterances are few for statistics of their own[/]: `--normalise train` takes those "
+            "of the training rows"
+        )
     scores = done.scores
     table(
         f"{done.model} on {done.store} (per cent)",

@@ -14,6 +14,7 @@ __all__ = [
     "Dataset",
     "Device",
     "FollowLinks",
+    "Normalise",
     "Precision",
     "Root",
     "Sample",
@@ -71,6 +72,14 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class Normalise(StrEnum):
+    """Whose mean and deviation normalise features."""
+
+    TRAIN = "train"
+    STORE = "store"
+    SPEAKER = "speaker"
 
 
 class Precision(StrEnum):

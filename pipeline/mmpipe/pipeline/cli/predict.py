@@ -21,13 +21,22 @@ def predict(
     vtt: Annotated[
         Path | None, typer.Option(help="What is said, as a file: WebVTT, SubRip, TextGrid or plain text.")
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="A store of clips recorded as this one: its statistics normalise the features, not training's."
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     device: Annotated[Device, typer.Option(help="Where the models run.")] = Device.AUTO,
 ) -> None:
     """From a clip to class probabilities, with the extraction settings that the model was trained on."""
     from mmpipe.pipeline.training.predict import predict as predict_clip
 
-    answer = predict_clip(model, clip, text, vtt, device=device.value)
+    notes: list[str] = []
+    answer = predict_clip(model, clip, text, vtt, like=like, device=device.value, note=notes.append)
+    for note in notes:
+        typer.secho(f"Warning: {note}", fg=typer.colors.YELLOW, err=True)
     if json_:
         rounded = {label: round(probability, 6) for label, probability in answer.items()}
         print(json.dumps({"clip": str(clip), "probabilities": rounded}, ensure_ascii=False))

@@ -1,7 +1,8 @@
 """Models on disk: safetensors and JSON, nothing else.
 
     model.safetensors    model.*: the parameters; norm.{modality}.mean and .scale: the normalisation
-    model.json           config, labels in the order of the classes, what made the features
+    model.json           config, labels in the order of the classes, what made the features, how far the labelled rows
+                         reach from the mean of the training rows
 
 No pickle is written or read.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -25,6 +27,7 @@ from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
 from mmpipe.pipeline.training.loop import Pool, predict
 from mmpipe.pipeline.training.model import EmotionModel, Network
+from mmpipe.pipeline.training.shift import Reach
 
 __all__ = ["SavedModel", "check_features", "load_model", "save_model"]
 
@@ -40,6 +43,7 @@ class SavedModel:
         norms: normalisation by modality.
         provenance: by stage, what made the features that it was trained on.
         fingerprint: of those features.
+        reach: by modality, how far the labelled rows lie from the mean; None of a model that was saved without it.
     """
 
     model: EmotionModel
@@ -48,15 +52,28 @@ class SavedModel:
     norms: dict[str, Norm]
     provenance: dict[str, Any]
     fingerprint: str
+    reach: dict[str, Reach] | None = None
 
-    def predict(self, dataset: Dataset, rows: Rows) -> npt.NDArray[np.float32]:
+    def adapted(self, norms: Mapping[str, Norm]) -> dict[str, Norm]:
+        """Another corpus's normalisation for this model: 0 where the training rows did not vary, as in training."""
+        return {
+            name: Norm(norms[name].mean, torch.where(norm.scale == 0, norm.scale, norms[name].scale))
+            for name, norm in self.norms.items()
+        }
+
+    def predict(self, dataset: Dataset, rows: Rows, norms: Mapping[str, Norm] | None = None) -> npt.NDArray[np.float32]:
         """Class probabilities float32 [N, K] of rows of a dataset that was loaded with the model's config.
+
+        Args:
+            dataset: where the rows are.
+            rows: which.
+            norms: statistics to normalise with; None takes those of the training rows.
 
         Raises:
             TrainingError: the features were not made as those that the model was trained on.
         """
         check_features(self.provenance, dataset.provenance, "the model was trained on")
-        return predict(self.model, Pool(dataset, rows, self.norms))
+        return predict(self.model, Pool(dataset, rows, self.norms if norms is None else self.adapted(norms)))
 
 
 def check_features(expected: Mapping[str, Any], got: Mapping[str, Any], what: str) -> None:
@@ -106,8 +123,9 @@ def save_model(
     labels: Sequence[str],
     norms: Mapping[str, Norm],
     dataset: Dataset,
+    reach: Mapping[str, Reach],
 ) -> None:
-    """Write model.safetensors and model.json; `dataset` is what the model was trained on."""
+    """Write model.safetensors and model.json; `dataset` is what it was trained on, `reach` how far that lies out."""
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for name, norm in norms.items():
         tensors |= {f"norm.{name}.mean": norm.mean, f"norm.{name}.scale": norm.scale}
@@ -117,6 +135,7 @@ def save_model(
         "labels": list(labels),
         "features": dataset.provenance,
         "fingerprint": dataset.fingerprint,
+        "reach": {name: value.to_json() for name, value in reach.items()},
     }
     write_json(folder / "model.json", card)
 
@@ -133,6 +152,7 @@ def load_model(folder: Path, device: str = "cpu") -> SavedModel:
         config = TrainConfig.model_validate(card["config"])
         norms = {m: Norm(tensors[f"norm.{m}.mean"], tensors[f"norm.{m}.scale"]) for m in config.modalities}
         labels, features, made = tuple(card["labels"]), card["features"], card["fingerprint"]
+        reach = {name: Reach(**value) for name, value in card["reach"].items()} if "reach" in card else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(
             f"{folder} does not hold a trained model that can be read ({type(error).__name__}: {error}); "
@@ -143,4 +163,4 @@ def load_model(folder: Path, device: str = "cpu") -> SavedModel:
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     except RuntimeError as error:
         raise WeightsError(f"{folder / 'model.safetensors'} does not fit its config: {error}") from error
-    return SavedModel(model.to(device).eval(), config, labels, norms, features, made)
+    return SavedModel(model.to(device).eval(), config, labels, norms, features, made, reach)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from mmpipe.core.errors import WeightsError
 from mmpipe.pipeline.training.checkpoint import SavedModel, load_model
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Rows
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
+from mmpipe.pipeline.training.shift import Shift, measure_shift
 
 __all__ = ["Ensemble", "load_ensemble"]
 
@@ -43,13 +45,26 @@ class Ensemble:
         """Of the features that the models were trained on."""
         return self.models[0].fingerprint
 
-    def predict(self, dataset: Dataset, rows: Rows) -> npt.NDArray[np.float32]:
+    def shift(self, dataset: Dataset, row: int, norms: Mapping[str, Norm] | None = None) -> list[Shift] | None:
+        """How far a row lies outside the training range, by modality; None of models that were saved without it."""
+        reaches = [(m.norms if norms is None else m.adapted(norms), m.reach) for m in self.models]
+        known = [(used, reach) for used, reach in reaches if reach is not None]
+        return measure_shift(dataset, row, known) if len(known) == len(reaches) else None
+
+    def predict(self, dataset: Dataset, rows: Rows, norms: Mapping[str, Norm] | None = None) -> npt.NDArray[np.float32]:
         """Mean class probabilities float32 [N, K] of rows of a dataset that was loaded with the models' config.
+
+        Args:
+            dataset: where the rows are.
+            rows: which.
+            norms: statistics to normalise with; None takes those of each model's training rows.
 
         Raises:
             TrainingError: the features were not made as those that the models were trained on.
         """
-        mean_NK: npt.NDArray[np.float32] = np.mean([m.predict(dataset, rows) for m in self.models], 0, np.float32)
+        mean_NK: npt.NDArray[np.float32] = np.mean(
+            [m.predict(dataset, rows, norms) for m in self.models], 0, np.float32
+        )
         return mean_NK
 
 

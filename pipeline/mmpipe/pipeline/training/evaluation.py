@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.training.data.dataset import Dataset, Rows, load_dataset
-from mmpipe.pipeline.training.ensemble import load_ensemble
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows, fit_norms, load_dataset
+from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
 from mmpipe.pipeline.training.metrics import Scores, score
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "Normalise", "evaluate"]
+
+Normalise = Literal["train", "store", "speaker"]
+"""Whose mean and deviation normalise the scored rows: the model's training rows, all usable rows of the scored store,
+or each speaker's rows in it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Evaluation:
         scores: of the utterances whose label the model knows.
         unknown: utterances that were left out, by a label that the model does not know.
         excluded: utterances of the store that lack a modality, by reason.
+        normalise: whose statistics normalised the rows.
+        fitted: utterances that these statistics are of; None of those of training.
     """
 
     model: Path
@@ -38,33 +44,54 @@ class Evaluation:
     scores: Scores
     unknown: dict[str, int]
     excluded: dict[str, int]
+    normalise: Normalise
+    fitted: int | None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, the scores beside the rest."""
-        where = {"model": str(self.model), "store": str(self.store), "excluded": self.excluded}
-        return self.scores.to_json() | where
+        how = {"normalise": self.normalise, "fitted": self.fitted}
+        return (
+            self.scores.to_json()
+            | how
+            | {
+                "model": str(self.model),
+                "store": str(self.store),
+                "excluded": self.excluded,
+            }
+        )
 
 
 def evaluate(
-    model: Path, store: Path, *, split: str | None = None, skip_unknown: bool = False, device: str = "cpu"
+    model: Path,
+    store: Path,
+    *,
+    split: str | None = None,
+    skip_unknown: bool = False,
+    normalise: Normalise | None = None,
+    device: str = "cpu",
 ) -> Evaluation:
     """Score a model on a store whose features were made as those that it was trained on.
+
+    Two corpora differ by microphones and cameras before they differ by emotion, so a store is normalised by its own
+    statistics unless `normalise` says otherwise.
 
     Args:
         model: a run folder (the mean of its models), or a fold's.
         store: the labelled store.
         split: only utterances of this split.
         skip_unknown: leave out labels that the model does not know, instead of refusing them.
+        normalise: `train`, `store` or `speaker`; None is `speaker` for a model that was trained so, else `store`.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
 
     Raises:
         TrainingError: the store's features differ from those the model was trained on, it is the store that the model
             was trained on, or it lacks labels or holds unknown ones.
-        UsageError: the split does not exist, or the device does not exist here.
+        UsageError: the split does not exist, the store does not name the speakers that are asked for, or the device
+            does not exist here.
         WeightsError: the folder does not hold a model.
     """
     ensemble, source = load_ensemble(model, pick_device(device)), FeatureStore(store)
-    dataset = load_dataset(source, ensemble.config)
+    chosen, dataset, norms = _normalised(ensemble, source, normalise)
     if dataset.fingerprint == ensemble.fingerprint:
         raise TrainingError(
             f"{store} is the store that {model} was trained on: its figures on held-out speakers are in "
@@ -82,10 +109,35 @@ def evaluate(
         raise TrainingError(
             f"{store} does not hold a usable labelled utterance to score (left out: {dataset.excluded})"
         )
-    chosen = ensemble.predict(dataset, rows).argmax(axis=1)
+    best = ensemble.predict(dataset, rows, norms).argmax(axis=1)
     truth = [str(dataset.labels[row]) for row in rows]
-    scores = score(truth, [ensemble.labels[k] for k in chosen], ensemble.labels)
-    return Evaluation(model, store, ensemble.labels, scores, dict(sorted(unknown.items())), dataset.excluded)
+    scores = score(truth, [ensemble.labels[k] for k in best], ensemble.labels)
+    return Evaluation(
+        model=model,
+        store=store,
+        labels=ensemble.labels,
+        scores=scores,
+        unknown=dict(sorted(unknown.items())),
+        excluded=dataset.excluded,
+        normalise=chosen,
+        fitted=None if norms is None else len(dataset.ids),
+    )
+
+
+def _normalised(
+    ensemble: Ensemble, store: FeatureStore, normalise: Normalise | None
+) -> tuple[Normalise, Dataset, dict[str, Norm] | None]:
+    """Whose statistics are used, the rows, and the statistics: None are those of each model's training rows."""
+    config = ensemble.config
+    if normalise == "speaker" and not any(store.manifest().column("speaker").to_pylist()):
+        raise UsageError(f"--normalise speaker: {store.path} does not name a speaker; give store or train")
+    chosen = normalise or ("speaker" if config.normalise == "speaker" else "store")
+    if chosen != "train":
+        config = config.model_copy(update={"normalise": "speaker" if chosen == "speaker" else "corpus"})
+    dataset = load_dataset(store, config)
+    if chosen == "train":
+        return chosen, dataset, None
+    return chosen, dataset, fit_norms(dataset, np.arange(len(dataset.ids)))
 
 
 def _rows(store: FeatureStore, dataset: Dataset, split: str | None) -> Rows:

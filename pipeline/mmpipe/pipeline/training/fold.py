@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmpipe.core.errors import TrainingError
 from mmpipe.core.files import write_json
 from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.splits import Fold
 from mmpipe.pipeline.training.checkpoint import save_model
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Norm, fit_norms
+from mmpipe.pipeline.training.data.dataset import Norm, Rows, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
 from mmpipe.pipeline.training.loop import DivergedError, Pool, Resume, Trained, fit, predict
 from mmpipe.pipeline.training.metrics import score
 from mmpipe.pipeline.training.results import FoldResult, Prediction
+from mmpipe.pipeline.training.shift import measure_reach
 
 __all__ = ["FoldJob", "FoldReport"]
 
@@ -98,11 +101,11 @@ class FoldJob:
         rows = {side: labeled.rows_of(getattr(self.fold, side)) for side in ("train", "valid", "test")}
         norms = fit_norms(labeled, rows["train"])
         pools = {side: Pool(labeled, rows[side], norms) for side in rows}
-        trained = self._fit(pools, norms, report)
+        trained = self._fit(pools, rows, norms, report)
         probabilities = predict(trained.model, pools["test"])
         predicted = [labels[k] for k in probabilities.argmax(axis=1)]
         truth = [str(labeled.labels[row]) for row in rows["test"]]
-        save_model(self.folder, trained.model, self.config, labels, norms, labeled)
+        self._save(trained, rows, norms)
         return FoldResult(
             identity=identity,
             name=self.fold.name,
@@ -116,7 +119,14 @@ class FoldJob:
             ),
         )
 
-    def _fit(self, pools: dict[str, Pool], norms: dict[str, Norm], report: FoldReport) -> Trained:
+    def _save(self, trained: Trained, rows: dict[str, Rows], norms: dict[str, Norm]) -> None:
+        labeled, everything = self.data.labeled, np.concatenate(list(rows.values()))
+        reach = measure_reach(labeled, everything, norms)
+        save_model(self.folder, trained.model, self.config, self.data.labels, norms, labeled, reach)
+
+    def _fit(
+        self, pools: dict[str, Pool], rows: dict[str, Rows], norms: dict[str, Norm], report: FoldReport
+    ) -> Trained:
         name, data = self.fold.name, self.data
         resume = Resume(self.folder / "state.pt", fingerprint(self.identity), self.save_seconds)
         try:
@@ -133,7 +143,7 @@ class FoldJob:
         except DivergedError as error:
             kept = f"the model of epoch {error.trained.best_epoch} is kept in {self.folder}"
             if error.trained.best_epoch:
-                save_model(self.folder, error.trained.model, self.config, data.labels, norms, data.labeled)
+                self._save(error.trained, rows, norms)
             else:
                 kept = "there is no model yet, since this was the first epoch"
             raise TrainingError(f"fold {name}: {error}; {kept}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,23 +22,44 @@ from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
-from mmpipe.pipeline.training.data.dataset import Dataset, load_dataset
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, fit_norms, load_dataset
 from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
 
 __all__ = ["predict"]
 
 
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=4)
+
+
 def predict(
-    model: Path, clip: Path, text: str | None = None, transcript: Path | None = None, *, device: str = "cpu"
+    model: Path,
+    clip: Path,
+    text: str | None = None,
+    transcript: Path | None = None,
+    *,
+    like: Path | None = None,
+    device: str = "cpu",
+    note: Callable[[str], None] = _warn,
 ) -> dict[str, float]:
     """Class probabilities of a clip, by label, the most probable first.
+
+    The features are normalised by the statistics of the training rows, or by those of a store of clips of the same
+    recording conditions. Where they lie farther out than those of the training corpus, the answer means little: a note
+    says so.
 
     Args:
         model: a run folder of `mmpipe train` (the mean of its models), or a fold's.
         clip: a video or audio file.
         text: what is said.
         transcript: or a file that says it; its words keep their times.
+        like: a feature store of clips recorded as this one, whose statistics normalise the features; None takes those
+            of the training rows. A model with normalise=speaker needs it: other utterances of the clip's speaker.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+
+        note: called with a sentence where the features lie outside the training range, or that cannot be measured; by
+            default it becomes a UserWarning.
 
     Raises:
         UsageError: the clip or the transcript does not exist, both text and transcript are given, the model needs what
@@ -46,19 +69,56 @@ def predict(
     """
     device = pick_device(device)
     ensemble = load_ensemble(model, device)
-    dataset = _extract(ensemble, clip, text, transcript, device)
-    probabilities = ensemble.predict(dataset, np.array([0]))[0]
+    config = ensemble.config.model_copy(update={"normalise": "corpus"})
+    if ensemble.config.normalise == "speaker" and like is None:
+        raise UsageError(
+            "this model normalises each speaker by the speaker's other utterances, which a single clip lacks: extract "
+            "a store of them and name it with --like, use `mmpipe evaluate`, or train with normalise=corpus"
+        )
+    norms = None if like is None else _statistics(ensemble, config, like)
+    dataset = _extract(ensemble, config, clip, text, transcript, device)
+    _note_shift(ensemble, dataset, norms, note)
+    probabilities = ensemble.predict(dataset, np.array([0]), norms)[0]
     answer = {label: float(p) for label, p in zip(ensemble.labels, probabilities, strict=True)}
     return dict(sorted(answer.items(), key=lambda item: -item[1]))
 
 
-def _extract(ensemble: Ensemble, clip: Path, text: str | None, transcript: Path | None, device: str) -> Dataset:
-    """A dataset of one utterance: the whole clip, through the stages that the model reads, in a temporary store."""
-    if ensemble.config.normalise == "speaker":
-        raise UsageError(
-            "this model normalises each speaker by the speaker's other utterances, which a single clip lacks: extract "
-            "a store of all clips and use `mmpipe evaluate`, or train with normalise=corpus"
+def _statistics(ensemble: Ensemble, config: TrainConfig, like: Path) -> dict[str, Norm]:
+    """Mean and deviation of all usable utterances of a store."""
+    if not like.is_dir():
+        raise UsageError(f"--like {like}: the feature store does not exist")
+    dataset = load_dataset(FeatureStore(like), config)
+    check_features(ensemble.provenance, dataset.provenance, f"--like {like}: the model was trained on")
+    if len(dataset.ids) < 2:
+        raise UsageError(f"--like {like} holds one usable utterance: a deviation needs two or more")
+    return fit_norms(dataset, np.arange(len(dataset.ids)))
+
+
+def _note_shift(
+    ensemble: Ensemble, dataset: Dataset, norms: Mapping[str, Norm] | None, note: Callable[[str], None]
+) -> None:
+    shifts = ensemble.shift(dataset, 0, norms)
+    if shifts is None:
+        note(
+            "this model was saved without the range of its training features: "
+            "how far the clip lies outside is not known"
         )
+    elif outside := [str(shift) for shift in shifts if shift.is_outside]:
+        remedy = (
+            "name a feature store of clips recorded as this one with --like STORE"
+            if norms is None
+            else "the store of --like is not of clips such as this one"
+        )
+        note(
+            "the clip lies outside the training range, so that its probabilities mean little "
+            f"({'; '.join(outside)}): {remedy}"
+        )
+
+
+def _extract(
+    ensemble: Ensemble, config: TrainConfig, clip: Path, text: str | None, transcript: Path | None, device: str
+) -> Dataset:
+    """A dataset of one utterance: the whole clip, through the stages that the model reads, in a temporary store."""
     utterance = _utterance(ensemble, clip, text, transcript)
     specs = [_spec(stage, made, device) for stage, made in ensemble.provenance.items()]
     with tempfile.TemporaryDirectory(prefix="mmpipe-predict-") as folder, LocalEngine(1) as engine:
@@ -68,7 +128,7 @@ def _extract(ensemble: Ensemble, clip: Path, text: str | None, transcript: Path 
             status, error = (store.read(stage).column(name)[0].as_py() for name in ("status", "error"))
             if status != "ok":
                 raise TrainingError(f"{clip}: stage {stage}: {status}: {error}")
-        dataset = load_dataset(store, ensemble.config)
+        dataset = load_dataset(store, config)
         check_features(ensemble.provenance, dataset.provenance, "the model was trained on")
         return dataset
 
