@@ -221,6 +221,7 @@ def decode_all(file: MediaFile) -> Waveform:
             waveform.begin(round(start * SAMPLING_RATE_HZ))
             expected = start
         elif start is not None and expected - start > _GAP_SECONDS:
+            mixer.flush()  # what is dropped comes after all samples before it
             waveform.skip(round((expected - start) * SAMPLING_RATE_HZ))
             expected = start
         mixer.add(frame)
