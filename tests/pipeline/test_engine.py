@@ -121,7 +121,7 @@ def test_a_shard_that_another_run_made_meanwhile_is_left_alone(tmp_path: Path) -
 
 
 def test_gpu_models_share_one_process_while_the_others_go_on(tmp_path: Path) -> None:
-    stages = [toy(Slow, "decoding", seconds=0.01), toy(Slow, "model", "cuda", seconds=0.01)]
+    stages = [toy(Slow, "decoding", seconds=0.05), toy(Slow, "model", "cuda", seconds=0.01)]
     results = run(sentences(64), tmp_path / "store", *stages, workers=2)
     pids = {stage.name: {result.pid for result in results if result.stage == stage.name} for stage in stages}
     assert len(pids["model"]) == 1
