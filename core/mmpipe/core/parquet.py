@@ -17,9 +17,9 @@ from mmpipe.core.files import canonical_json, is_local, write_bytes
 __all__ = [
     "check_seal",
     "fingerprint",
+    "read_footer",
     "read_metadata",
     "read_parquet",
-    "read_schema",
     "write_parquet",
 ]
 
@@ -102,26 +102,30 @@ def read_metadata(path: Path) -> dict[str, Any]:
         pyarrow.ArrowInvalid: it is not a Parquet file.
     """
     with _one_kind_of_damage():
-        if is_local(path):
-            metadata = pq.read_metadata(path).metadata or {}
-        else:
-            with path.open("rb") as stream:
-                metadata = pq.read_metadata(stream).metadata or {}
-    return dict(json.loads(metadata.get(_METADATA_KEY, b"{}")))
+        return _own_metadata(_footer(path))
 
 
-def read_schema(path: Path) -> pa.Schema:
-    """The columns of a Parquet file, from its footer alone.
+def read_footer(path: Path) -> tuple[dict[str, Any], pa.Schema]:
+    """What `read_metadata` gives, and the columns of the file, by one reading of its footer.
 
     Raises:
         OSError: the file cannot be read.
         pyarrow.ArrowInvalid: it is not a Parquet file.
     """
     with _one_kind_of_damage():
-        if is_local(path):
-            return pq.read_schema(path)
-        with path.open("rb") as stream:
-            return pq.read_schema(stream)
+        footer = _footer(path)
+        return _own_metadata(footer), footer.schema.to_arrow_schema()
+
+
+def _footer(path: Path) -> pq.FileMetaData:
+    if is_local(path):
+        return pq.read_metadata(path)
+    with path.open("rb") as stream:
+        return pq.read_metadata(stream)
+
+
+def _own_metadata(footer: pq.FileMetaData) -> dict[str, Any]:
+    return dict(json.loads((footer.metadata or {}).get(_METADATA_KEY, b"{}")))
 
 
 @contextmanager

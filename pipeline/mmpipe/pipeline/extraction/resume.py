@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import canonical_json
-from mmpipe.core.parquet import fingerprint, read_metadata, read_schema
+from mmpipe.core.parquet import fingerprint, read_footer, read_metadata
 from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
@@ -164,7 +164,7 @@ def _why(store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any], p
     """Why a shard is due, in words; None if it is up to date."""
     path = shard_path(store, spec.name, shard)
     try:
-        old, schema = read_metadata(path), read_schema(path)
+        old, schema = read_footer(path)
     except FileNotFoundError:
         return "not made yet"
     except (OSError, pa.ArrowInvalid):

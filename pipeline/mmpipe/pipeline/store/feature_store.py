@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import location, write_json
-from mmpipe.core.parquet import fingerprint, read_metadata, read_parquet, read_schema, write_parquet
+from mmpipe.core.parquet import fingerprint, read_footer, read_metadata, read_parquet, write_parquet
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.vectors import is_stored_form, stored_field, vectors_as_lists
 
@@ -100,7 +100,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def _of_earlier_format(path: Path) -> str:
     try:
-        earlier = not is_stored_form(read_schema(path))
+        earlier = not is_stored_form(read_footer(path)[1])
     except (OSError, ValueError):
         return ""
     return "; it is in the format of an earlier version, which needs pyarrow 26 or later" if earlier else ""
@@ -109,8 +109,10 @@ def _of_earlier_format(path: Path) -> str:
 def made_with(path: Path, provenance: dict[str, Any]) -> bool:
     """Whether the shard at `path` is there, in the present format, and was made with `provenance`."""
     try:
-        made = path.exists() and read_metadata(path).get("fingerprint") == fingerprint(provenance)
-        return bool(made and is_stored_form(read_schema(path)))
+        if not path.exists():
+            return False
+        footer, schema = read_footer(path)
+        return footer.get("fingerprint") == fingerprint(provenance) and is_stored_form(schema)
     except (OSError, pa.ArrowInvalid):
         return False
 
