@@ -93,7 +93,7 @@ def table_clips(
             message = f"{listed.file!r} is a link that leaves the root: skipped (--follow-links reads it)"
             prepared.problem("leaves_root", at, message, lost=1)
             continue
-        if listed.file and not _is_file(root, listed.file):
+        if listed.file and not is_file(root / listed.file):
             prepared.problem("media_missing", listed.file, f"{at} names it: its row gets the status media_missing")
         yield listed
 
@@ -171,13 +171,6 @@ def _listed(
 
 def _path(root: Path, file: str | None) -> str | None:
     r"""A file of a table with forward slashes: a table made on Windows has `clips\a.wav`."""
-    if file is None or "\\" not in file or _is_file(root, file):
+    if file is None or "\\" not in file or is_file(root / file):
         return file
     return PureWindowsPath(file).as_posix()
-
-
-def _is_file(root: Path, file: str) -> bool:
-    try:
-        return is_file(root / file)
-    except OSError:  # a name that is too long to exist
-        return False

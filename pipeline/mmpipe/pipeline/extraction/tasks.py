@@ -203,7 +203,7 @@ def _result(task: Task, table: pa.Table, made: int, seconds: float) -> TaskResul
 
 
 def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Sequence[Answer]) -> pa.Table:
-    rows = [_refused(columns, answer.row) or answer.row for answer in answers]
+    rows = [_checked(columns, answer.row) for answer in answers]
     arrays: list[pa.Array] = [
         pa.array([u.utterance_id for u in utterances], pa.string()),
         pa.array([row.status if isinstance(row, Rejected) else "ok" for row in rows], pa.string()),
@@ -219,11 +219,11 @@ def _table(columns: list[pa.Field], utterances: Sequence[Utterance], answers: Se
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _refused(columns: list[pa.Field], row: Row | Rejected) -> Rejected | None:
-    """Why there is no row: what the extractor says, or vectors of another width than it declares."""
-    if isinstance(row, Rejected):
+def _checked(columns: list[pa.Field], row: Row | Rejected) -> Row | Rejected:
+    """The row, or why there is none: what the extractor says, or vectors of another width than it declares."""
+    if isinstance(row, Rejected) or (problem := misfit(row, columns)) is None:
         return row
-    return Rejected("extractor_error", problem) if (problem := misfit(row, columns)) else None
+    return Rejected("extractor_error", problem)
 
 
 def _array(values: list[Any], type_: pa.DataType) -> pa.Array:

@@ -10,12 +10,9 @@ from mmpipe.core.errors import UsageError
 from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.manifests.registry import CORPORA
 
-__all__ = ["dataset_card", "licences", "made_by"]
+__all__ = ["dataset_card", "licences"]
 
 _UNKNOWN = "Not named: ask those who made it."
-
-_OF_ROWS = ("rows", "media", "upstream", "stage")
-"""The entries of a shard's provenance that differ from one shard to the next."""
 
 
 def licences(corpus: str, extractors: Iterable[str]) -> dict[str, str]:
@@ -29,11 +26,6 @@ def _licence_of(registry: Any, name: str) -> str:
         return str(registry.load(name).licence or _UNKNOWN)
     except UsageError:  # the package that has it is not installed here
         return _UNKNOWN
-
-
-def made_by(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """What a shard's provenance says of all shards of its stage: extractor, config, weights, versions, device."""
-    return {name: value for name, value in provenance.items() if name not in _OF_ROWS}
 
 
 def dataset_card(

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.files import canonical_json, write_bytes
 from mmpipe.core.parquet import write_parquet
-from mmpipe.pipeline.store.card import dataset_card, licences, made_by
+from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.provenance import made_by
 
 __all__ = ["Dtype", "Exported", "Form", "export"]
 
@@ -226,7 +227,8 @@ def _write_datasets(store: FeatureStore, part: Path, out: Path, choice: _Choice)
     ways: dict[str, dict[str, dict[str, Any]]] = {stage: {} for stage in choice.stages}
     for shard, table, footer in _tables(store, choice):
         for stage, provenance in footer["provenance"].items():
-            ways[stage].setdefault(canonical_json(made_by(provenance)), made_by(provenance))
+            general = made_by(provenance)
+            ways[stage].setdefault(canonical_json(general), general)
         features = datasets.Features.from_arrow_schema(table.schema.remove_metadata())
         if _IMAGES in table.column_names:
             features[_IMAGES] = datasets.List(datasets.Image())

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["StageProvenance"]
+__all__ = ["StageProvenance", "made_by"]
+
+_OF_ROWS = ("rows", "media", "upstream", "stage")
+"""The entries of a shard's provenance that differ from one shard to the next."""
+
+
+def made_by(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a shard's provenance says of all shards of its stage: extractor, config, weights, versions, device."""
+    return {name: value for name, value in provenance.items() if name not in _OF_ROWS}
 
 
 @dataclass(frozen=True)

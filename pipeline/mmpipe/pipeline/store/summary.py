@@ -16,9 +16,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
+from mmpipe.core.files import canonical_json
 from mmpipe.manifests.io import read_manifest
 from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
 from mmpipe.pipeline.store.manifest_summary import ManifestSummary, summarise_manifest
+from mmpipe.pipeline.store.provenance import made_by
 
 __all__ = ["Failure", "StageSummary", "Summary", "inspect_store"]
 
@@ -120,8 +122,8 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
             stage.damaged.append(file.name)
             continue
         stage.shards, stage.bytes = stage.shards + 1, stage.bytes + file.stat().st_size
-        general = {k: v for k, v in made.items() if k not in ("rows", "media", "upstream", "stage")}
-        provenances.setdefault(json.dumps(general, sort_keys=True), general)
+        general = made_by(made)
+        provenances.setdefault(canonical_json(general), general)
         for entry in rows.column("status").value_counts().to_pylist():
             statuses[entry["values"]] += entry["counts"]
         told = pc.or_(pc.not_equal(rows.column("status"), "ok"), pc.is_valid(rows.column("error")))
