@@ -11,16 +11,7 @@ cd "$(dirname "$0")/.."
 
 image=${1:-mmpipe:latest}
 shift || true
-engine=${ENGINE:-}
-if [[ -z $engine ]]; then
-    for name in docker podman buildah; do
-        # The docker command may be there without a daemon that answers.
-        if command -v "$name" >/dev/null && { [[ $name != docker ]] || docker info >/dev/null 2>&1; }; then
-            engine=$name
-            break
-        fi
-    done
-fi
+engine=$(docker/engine.sh)
 [[ -n $engine ]] || { echo "Nothing to build with: install docker, podman or buildah." >&2; exit 1; }
 
 arguments=()

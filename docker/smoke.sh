@@ -22,15 +22,7 @@ mkdir "$work/data" "$work/locked"
 chmod 0777 "$work/data"
 chmod 0755 "$work" "$work/locked"
 
-engine=${ENGINE:-}
-if [[ -z $engine ]]; then
-    for name in docker podman buildah; do
-        if command -v "$name" >/dev/null && { [[ $name != docker ]] || docker info >/dev/null 2>&1; }; then
-            engine=$name
-            break
-        fi
-    done
-fi
+engine=$("$(dirname "$0")/engine.sh")
 
 # in_image DATA COMMAND...: run COMMAND in the image, as user $uid, with the folder DATA at /data.
 case $engine in
