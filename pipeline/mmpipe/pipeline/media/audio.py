@@ -59,14 +59,10 @@ class Waveform:
         """Of each tenth of a second with several channels: its start, the energy of the mix, and that of a channel."""
 
     def begin(self, place: int) -> None:
-        """Start a run of samples at a place, or at the end of the last one if that is later."""
+        """Start a run of samples at a place; what lies before the end of the last run is dropped."""
         self.finish()
         self._skip = max(0, self.ends - place)
         self._start = self.ends = max(place, self.ends)
-
-    def skip(self, samples: int) -> None:
-        """Drop the next samples: they are there already."""
-        self._skip += samples
 
     def add(self, samples: Samples, packed: Samples | None = None) -> None:
         """Append samples to the run; `packed` [T, C] has the channels of which they are the mix."""
@@ -216,13 +212,9 @@ def decode_all(file: MediaFile) -> Waveform:
             expected = max(0.0, (start_seconds(file.stream) or 0.0) - file.zero) if start is None else start
             waveform.begin(round(expected * SAMPLING_RATE_HZ))
             started = True
-        elif start is not None and start - expected > _GAP_SECONDS:
-            mixer.flush()
+        elif start is not None and abs(start - expected) > _GAP_SECONDS:
+            mixer.flush()  # what comes before belongs to the run before
             waveform.begin(round(start * SAMPLING_RATE_HZ))
-            expected = start
-        elif start is not None and expected - start > _GAP_SECONDS:
-            mixer.flush()  # what is dropped comes after all samples before it
-            waveform.skip(round((expected - start) * SAMPLING_RATE_HZ))
             expected = start
         mixer.add(frame)
         expected += frame.samples / frame.sample_rate

@@ -155,8 +155,7 @@ def counted_beyond_index(container: Any, video: Any, path: Path) -> str | None:
 
 def _counted_seconds(path: Path) -> float | None:
     """The length of an MP3 by the number of frames in its Xing or Info header; None without one."""
-    _, frame = _first_frame(path)
-    tag = next((place for place in (frame.find(b"Xing"), frame.find(b"Info")) if place >= 0), None)
+    _, frame, tag = _first_frame(path)
     if tag is None or len(frame) < tag + 12 or not frame[tag + 7] & 1 or frame[0] != 0xFF:
         return None
     version, rate_index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
@@ -166,8 +165,8 @@ def _counted_seconds(path: Path) -> float | None:
     return frames * (1152 if version == 3 else 576) / _MP3_RATES[version][rate_index]
 
 
-def _first_frame(path: Path) -> tuple[int, bytes]:
-    """Where the first frame of an MP3 begins, after its ID3 tag, and the bytes from there on."""
+def _first_frame(path: Path) -> tuple[int, bytes, int | None]:
+    """Where an MP3's first frame begins, after its ID3 tag, the bytes from there on, and its Xing header in them."""
     with path.open("rb") as stream:
         head = stream.read(10)
         start = 0
@@ -176,7 +175,9 @@ def _first_frame(path: Path) -> tuple[int, bytes]:
         stream.seek(start)
         data = stream.read(4096)
     place = next((n for n in range(len(data) - 1) if data[n] == 0xFF and data[n + 1] & 0xE0 == 0xE0), len(data))
-    return start + place, data[place:]
+    frame = data[place:]
+    tag = next((found for found in (frame.find(b"Xing"), frame.find(b"Info")) if found >= 0), None)
+    return start + place, frame, tag
 
 
 def bytes_missing(path: Path) -> int:
@@ -192,8 +193,7 @@ def bytes_missing(path: Path) -> int:
         return 0 if length is None else max(0, place + 4 + width + length - size)
     if path.suffix.lower() != ".mp3":
         return 0
-    start, frame = _first_frame(path)
-    tag = next((place for place in (frame.find(b"Xing"), frame.find(b"Info")) if place >= 0), None)
+    start, frame, tag = _first_frame(path)
     if tag is None or len(frame) < tag + 16 or frame[tag + 7] & 3 != 3:
         return 0
     return max(0, start + int.from_bytes(frame[tag + 12 : tag + 16], "big") - size)
