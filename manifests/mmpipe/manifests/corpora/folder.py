@@ -73,10 +73,9 @@ class Folder(Corpus):
 
     def __init__(self, options: CorpusOptions) -> None:
         super().__init__(options)
-        given = self.options
-        self._columns = parse_columns(given.column)
-        self._follow_links = given.follow_links or follows_links()
-        self._attributes = Attributes(given.label, given.speaker, given.pattern, given.label_map)
+        self._columns = parse_columns(self.options.column)
+        self._follow_links = self.options.follow_links or follows_links()
+        self._attributes = self._new_attributes()  # a wrong option is refused before the corpus is read
 
     def prepare(self, root: Path) -> Prepared:
         """One utterance a clip, cue, window or row of the table; all but windows in the order of the names or rows.
@@ -88,9 +87,7 @@ class Folder(Corpus):
         """
         require(root, "a folder of clips", (), "the clips")
         prepared = Prepared()
-        self._attributes = Attributes(
-            self.options.label, self.options.speaker, self.options.pattern, self.options.label_map
-        )
+        self._attributes = self._new_attributes()
         transcripts = Transcripts(root, prepared, follow_links=self._follow_links)
         if self.options.table is None:
             self._found(root, find_clips(root, prepared, follow_links=self._follow_links), prepared)
@@ -104,6 +101,10 @@ class Folder(Corpus):
             raise CorpusError(_nothing(root, self.options.table, prepared))
         _name_apart(prepared)
         return prepared
+
+    def _new_attributes(self) -> Attributes:
+        given = self.options
+        return Attributes(given.label, given.speaker, given.pattern, given.label_map)
 
     def _found(self, root: Path, clips: Iterable[Clip], prepared: Prepared) -> None:
         recordings: dict[str, tuple[Clip, Recording]] = {}

@@ -87,6 +87,14 @@ class _Values:
             raise TextGridError(f"expected {what}, found {text[:40]!r}", self.line)
         return int(text)
 
+    def skip_bounds(self) -> None:
+        self.next("number", "xmin")
+        self.next("number", "xmax")
+
+    def skip_point(self) -> None:
+        self.next("number", "time")
+        self.next("string", "mark")
+
     def interval(self) -> Interval:
         match = _LONG_FORM.match(self._text, self._at)
         if match is not None:
@@ -122,22 +130,19 @@ def parse_textgrid(text: str) -> dict[str, list[Interval]]:
         return _chronological(values)
     if kind != "ooTextFile" or values.next("string", '"TextGrid"') != "TextGrid":
         raise TextGridError('expected "ooTextFile" and "TextGrid" in the first lines', 1)
-    values.next("number", "xmin")
-    values.next("number", "xmax")
+    values.skip_bounds()
     if values.next("flag", "<exists>") != "exists":
         return {}
     tiers: dict[str, list[Interval]] = {}
     for _ in range(values.count("the number of tiers")):
         kind, name = values.next("string", "the class of a tier"), clean(values.next("string", "the name of a tier"))
-        values.next("number", "xmin")
-        values.next("number", "xmax")
+        values.skip_bounds()
         size = values.count("the number of intervals")
         if kind == "IntervalTier":
             _add(tiers, name, [values.interval() for _ in range(size)])
         elif kind == "TextTier":
             for _ in range(size):
-                values.next("number", "time")
-                values.next("string", "mark")
+                values.skip_point()
         else:
             raise TextGridError(f"expected IntervalTier or TextTier, found {kind[:40]!r}", values.line)
     return tiers
@@ -158,13 +163,11 @@ def _overlap(one: list[Interval], other: list[Interval]) -> bool:
 
 
 def _chronological(values: _Values) -> dict[str, list[Interval]]:
-    values.next("number", "xmin")
-    values.next("number", "xmax")
+    values.skip_bounds()
     heads = []
     for _ in range(values.count("the number of tiers")):
         heads.append((values.next("string", "the class of a tier"), clean(values.next("string", "the name of a tier"))))
-        values.next("number", "xmin")
-        values.next("number", "xmax")
+        values.skip_bounds()
     found: list[list[Interval]] = [[] for _ in heads]
     while not values.is_at_end():
         number = values.count("the number of a tier")
@@ -173,8 +176,7 @@ def _chronological(values: _Values) -> dict[str, list[Interval]]:
         if heads[number - 1][0] == "IntervalTier":
             found[number - 1].append(values.interval())
         else:
-            values.next("number", "time")
-            values.next("string", "mark")
+            values.skip_point()
     tiers: dict[str, list[Interval]] = {}
     for (kind, name), intervals in zip(heads, found, strict=True):
         if kind == "IntervalTier":

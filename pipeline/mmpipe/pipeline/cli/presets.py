@@ -34,5 +34,7 @@ def store_path(dataset: str, root: Path | None, *, sample: bool) -> Path:
         >>> store_path("ami", None, sample=True).as_posix()
         'features/ami-sample'
     """
+    from mmpipe.pipeline.store.feature_store import default_store
+
     name = root.resolve().name if dataset == "folder" and root is not None else dataset
-    return Path("features") / (f"{name}-sample" if sample else name)
+    return default_store(name, sample=sample)

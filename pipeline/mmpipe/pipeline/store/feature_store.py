@@ -36,6 +36,7 @@ from mmpipe.pipeline.store.vectors import is_stored_form, stored_field, vectors_
 
 __all__ = [
     "FeatureStore",
+    "default_store",
     "made_with",
     "open_store",
     "read_table",
@@ -49,6 +50,16 @@ _STORE_FORMAT = "mmpipe-store/2"
 """What this version writes."""
 
 _READABLE_FORMATS = ("mmpipe-store/1", _STORE_FORMAT)
+
+
+def default_store(name: str, *, sample: bool = False) -> Path:
+    """Where the store of a corpus is unless a command says otherwise.
+
+    Example:
+        >>> default_store("ami", sample=True).as_posix()
+        'features/ami-sample'
+    """
+    return Path("features") / (f"{name}-sample" if sample else name)
 
 
 def shard_path(store: Path, stage: str, shard: int) -> Path:

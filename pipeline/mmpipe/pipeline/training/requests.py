@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.store.feature_store import default_store
 from mmpipe.pipeline.training.config import TrainConfig
 
 __all__ = ["Sources", "TrainRequest", "balanced_path", "find_sources", "find_store"]
@@ -55,7 +56,7 @@ def find_store(given: Path | None, dataset: str, *, sample: bool = False) -> Pat
     Raises:
         UsageError: it does not exist.
     """
-    path = given or Path("features") / (f"{dataset}-sample" if sample else dataset)
+    path = given or default_store(dataset, sample=sample)
     if not path.is_dir():
         flag = " --sample" if sample else ""
         raise UsageError(
