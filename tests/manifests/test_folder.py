@@ -16,6 +16,8 @@ from mmpipe.manifests.corpora.folder import Folder, FolderOptions
 from mmpipe.manifests.io import refuse_links
 from mmpipe.manifests.schema import Utterance, to_table
 
+from .generators.textgrid import grid
+
 VTT = "WEBVTT\n\n00:00.000 --> 00:04.000\n<v Ann>one two three four\n\n00:04.000 --> 00:08.000\n<v Ann>five six seven\n"
 SRT = "1\n00:00:01,000 --> 00:00:02,500\nHello there\n\n2\n00:00:09,000 --> 00:00:08,000\nbackwards\n"
 TEXTGRID = """File type = "ooTextFile"
@@ -289,31 +291,13 @@ def as_srt(cues: list[tuple[int, int, str]]) -> str:
 
 
 def as_textgrid(cues: list[tuple[int, int, str]]) -> str:
-    end = cues[-1][1] / 1000
-    lines = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        "",
-        "xmin = 0",
-        f"xmax = {end}",
-        "tiers? <exists>",
-    ]
-    lines += ["size = 1", "item []:", "    item [1]:", '        class = "IntervalTier"', '        name = "speech"']
     intervals, last = [], 0
     for start, stop, text in cues:
         if start > last:
-            intervals.append((last, start, ""))
-        intervals.append((start, stop, text.replace('"', '""')))
+            intervals.append((last / 1000, start / 1000, ""))
+        intervals.append((start / 1000, stop / 1000, text.replace('"', '""')))
         last = stop
-    lines += ["        xmin = 0", f"        xmax = {end}", f"        intervals: size = {len(intervals)}"]
-    for number, (start, stop, text) in enumerate(intervals, 1):
-        lines += [
-            f"        intervals [{number}]:",
-            f"            xmin = {start / 1000}",
-            f"            xmax = {stop / 1000}",
-        ]
-        lines.append(f'            text = "{text}"')
-    return "\n".join(lines) + "\n"
+    return grid({"speech": intervals})
 
 
 def test_skipped_files_are_reported_by_their_ending(tmp_path: Path) -> None:

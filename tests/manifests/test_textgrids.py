@@ -15,38 +15,14 @@ from mmpipe.manifests.formats.tiers import is_mark, tier_kind
 from mmpipe.manifests.formats.transcripts import read_transcript
 from mmpipe.manifests.windows import recordings_of
 
+from .generators.textgrid import grid
+
 CASES = Path(__file__).parent / "cases"
 
 
 def read(name: str, root: Path = CASES, tier: str | None = None) -> tuple[Transcript, Prepared]:
     prepared = Prepared()
     return read_transcript(root, root / name, prepared, tier), prepared
-
-
-def grid(tiers: dict[str, list[tuple[float, float, str]]]) -> str:
-    """A TextGrid in the long form, as Praat writes it."""
-    end = max(interval[1] for intervals in tiers.values() for interval in intervals)
-    lines = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        "",
-        "xmin = 0",
-        f"xmax = {end}",
-        "tiers? <exists>",
-    ]
-    lines += [f"size = {len(tiers)}", "item []:"]
-    for number, (name, intervals) in enumerate(tiers.items(), 1):
-        lines += [
-            f"    item [{number}]:",
-            '        class = "IntervalTier"',
-            f'        name = "{name}"',
-            "        xmin = 0",
-        ]
-        lines += [f"        xmax = {end}", f"        intervals: size = {len(intervals)}"]
-        for place, (start, stop, text) in enumerate(intervals, 1):
-            lines += [f"        intervals [{place}]:", f"            xmin = {start}", f"            xmax = {stop}"]
-            lines.append(f'            text = "{text}"')
-    return "\n".join(lines) + "\n"
 
 
 def test_marks_of_silence_noise_and_laughter_are_not_words() -> None:
