@@ -53,7 +53,7 @@ def _seconds(path: Path) -> float:
 
 
 def _play_again(source: Path, target: Path, rounds: int) -> None:
-    """Copy the packets of a file so often, without encoding anew."""
+    """Copy the packets of a file this many times, without encoding them again."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-stream_loop", str(rounds - 1)]
     subprocess.run([*command, "-i", str(source), "-c", "copy", str(target)], check=True)
 

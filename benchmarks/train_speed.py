@@ -4,10 +4,10 @@
     python -m benchmarks.train_speed acoustic    acoustic-only five-fold training of 5,531 utterances
     python -m benchmarks.train_speed memory      5,531 labelled and 20,000 unlabelled utterances: peak memory
 
-Features are random numbers of the paper's shapes (1,582; 18 x 342; 22 x 1,024); `--faces` and `--words` say how many of
-the steps are no padding. FLOPs are what torch's counter counts of forward and backward pass; the matrix-product rate is
-that of 2,048 x 2,048 float32 matrices. Where other programs keep the cores busy, `--threads 1 --clock process` counts
-processor seconds.
+Features are random numbers of the paper's shapes (1,582; 18 x 342; 22 x 1,024); `--faces` and `--words` say how many
+of the steps are not padding. FLOPs are what torch's counter counts of forward and backward pass; the rate of matrix
+products is that of 2,048 x 2,048 float32 matrices. Where other programs keep the cores busy, `--threads 1 --clock
+process` counts processor seconds.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 An utterance has a latent emotion: the centre of its class and a deviation of its own. An acoustic vector, a visual and
 a lexical sequence are non-linear views of it, each mixed with a nuisance of its own that no other view shares. Labels
-are scarce, unlabelled utterances are many. Every seed draws the world, the data and the initial weights anew; all
+are scarce, unlabelled utterances are many. Every seed draws the world, the data and the initial weights again; all
 methods of a seed see the same data. Prints the table of docs/latent-study.md.
 """
 

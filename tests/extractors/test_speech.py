@@ -104,7 +104,7 @@ def test_the_hashes_cover_config_weights_and_preprocessor(folder: Path) -> None:
 
 
 def test_what_is_no_speech_encoder_is_refused(folder: Path, tiny_bert: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no config of a speech encoder .* 'conv_kernel'"):
+    with pytest.raises(WeightsError, match=r"is not the config of a speech encoder .* 'conv_kernel'"):
         SpeechEncoder(SpeechEncoderConfig(model=str(tiny_bert))).columns()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))

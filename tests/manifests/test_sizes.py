@@ -138,7 +138,7 @@ def test_meld_without_a_split_tells_it(tmp_path: Path) -> None:
 
 
 def independent_words(path: Path) -> int:
-    """Words with times that are no punctuation, by the standard library's parser."""
+    """Words with times that are not punctuation, by the standard library's parser."""
     words = ElementTree.parse(path).getroot().iter("w")
     return sum(
         w.get("punc") != "true" and w.get("starttime") is not None and any(c.isalnum() for c in w.text or "")

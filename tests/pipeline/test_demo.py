@@ -110,7 +110,7 @@ def test_the_probe_of_no_modality_alone_gives_the_label_away(demo: tuple[Path, s
     assert all(probe["ua"] < 1 for probe in probes.values())
 
 
-def test_running_it_again_makes_nothing_anew(demo: tuple[Path, str]) -> None:
+def test_running_it_again_makes_nothing_again(demo: tuple[Path, str]) -> None:
     out, _ = demo
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     report = (out / "report.html").read_bytes()

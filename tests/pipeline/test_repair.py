@@ -37,7 +37,7 @@ def with_a_broken_picture(data: bytes, number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound film, one with broken sound and one with a broken picture, and a text that is no film."""
+    """A sound video, one with broken audio and one with broken video, and a text that is not a video."""
     root, mp4 = tmp_path_factory.mktemp("corpus"), film("mp4")
     (root / "fine.mp4").write_bytes(mp4)
     (root / "sound.mp4").write_bytes(scrambled(mp4, len(mp4) // 3, 500))

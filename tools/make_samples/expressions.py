@@ -122,7 +122,7 @@ TEETH: Mapping[str, float] = {
 
 
 def _names(pattern: str) -> list[str]:
-    """Landmarks of a pattern: `*` stands for the side; without it, a name that is no landmark is a pair."""
+    """Landmarks of a pattern: `*` stands for the side; without it, a name that is not a landmark is a pair."""
     if pattern in LANDMARKS:
         return [pattern]
     pattern = pattern if "*" in pattern else f"{pattern}_*"

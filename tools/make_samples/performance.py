@@ -16,7 +16,7 @@ from speech import SAMPLE_RATE_HZ, Prosody, Signal
 
 SEED = 20260
 ON_TWOS = 2
-"""Faces are drawn anew for every second frame, as animators do: it halves the size of the films."""
+"""Faces are drawn again for every second frame, as animators do: it halves the size of the videos."""
 
 PROSODY: dict[str, Prosody] = {
     "neutral": Prosody(),

@@ -31,7 +31,7 @@ class Written:
     """What was written.
 
     Attributes:
-        words: words with times that are no punctuation, by meeting and agent.
+        words: words with times that are not punctuation, by meeting and agent.
         speakers: channel and camera (or None), by meeting and agent, of those that meetings.xml has.
         seconds: length by meeting.
     """

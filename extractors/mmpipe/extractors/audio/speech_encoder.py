@@ -170,7 +170,7 @@ class SpeechEncoder(PerItemExtractor):
             int(architecture["hidden_size"]), _receptive_field(architecture)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(
-                f"{path} is no config of a speech encoder of the wav2vec2 kind (hidden_size, conv_kernel and "
+                f"{path} is not the config of a speech encoder of the wav2vec2 kind (hidden_size, conv_kernel and "
                 f"conv_stride are expected): {type(error).__name__}: {error}"
             ) from error
         return architecture

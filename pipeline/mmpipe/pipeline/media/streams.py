@@ -1,7 +1,7 @@
 """Which streams of a media file are read: one choice for audio, video, header checks and repair.
 
 Attached pictures (cover art) and streams that no decoder fits are left out. Of the others the one is taken that
-FFmpeg's tool and players take: the first with the default flag that is no track for people with impaired hearing or
+FFmpeg's tool and players take: the first with the default flag that is not a track for people with impaired hearing or
 sight; else the first. An ordinary video comes before a still image that its writer did not mark as attached.
 """
 

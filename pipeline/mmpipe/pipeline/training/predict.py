@@ -57,7 +57,6 @@ def predict(
         like: a feature store of clips recorded as this one, whose statistics normalise the features; None takes those
             of the training rows. A model with normalise=speaker needs it: other utterances of the clip's speaker.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
-
         note: called with a sentence where the features lie outside the training range, or that cannot be measured; by
             default it becomes a UserWarning.
 
