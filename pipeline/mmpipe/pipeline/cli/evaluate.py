@@ -67,8 +67,8 @@ def _show(done: Evaluation) -> None:
         )
     if done.fitted is not None and done.fitted < _FEW:
         console.print(
-            f"[yellow]{done.fitted} utterances are few for statistics of their own[/]: `--normalise train` takes those of "
-            "the training rows"
+            f"[yellow]{done.fitted} utterances are few for statistics of their own[/]: `--normalise train` takes those "
+            "of the training rows"
         )
     scores = done.scores
     table(
