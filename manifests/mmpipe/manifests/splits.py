@@ -73,7 +73,7 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
     columns = ("utterance_id", "split", "session", "speaker", "label", "annotations")
     table = manifest.select(columns).to_pylist()
     rows = [
-        _Row(*(row[name] for name in columns[:5]), _fold_of(row["annotations"]))
+        _Row(*(row[name] for name in columns[:4]), label=row["label"], fold=_fold_of(row["annotations"]))
         for row in table
         if row["label"] is not None
     ]

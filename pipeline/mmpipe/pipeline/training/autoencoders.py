@@ -252,7 +252,7 @@ def shortest_steps(modality: Modality, config: TrainConfig) -> int:
     Example:
         >>> from mmpipe.pipeline.training.modalities import MODALITIES
         >>> shortest_steps(MODALITIES["v"], TrainConfig())
-        8
+        6
     """
     layers = SIZES[config.size].layers(modality)
     if not isinstance(layers, _SequenceSize):

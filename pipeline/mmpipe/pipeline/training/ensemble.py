@@ -73,7 +73,8 @@ def load_ensemble(folder: Path, device: str = "cpu") -> Ensemble:
     """The model in a fold's folder, or those that a run.json names, on a device (`cpu` or `cuda`).
 
     Raises:
-        WeightsError: the folder holds neither a model nor a finished run, or a model cannot be read or is of another run.
+        WeightsError: the folder holds neither a model nor a finished run, or a model is of another run or cannot be
+            read.
     """
     if (folder / "model.json").is_file():
         return Ensemble((load_model(folder, device),))
