@@ -71,10 +71,16 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
             would be on two sides.
     """
     columns = ("utterance_id", "split", "session", "speaker", "label", "annotations")
-    table = manifest.select(columns).to_pylist()
     rows = [
-        _Row(*(row[name] for name in columns[:4]), label=row["label"], fold=_fold_of(row["annotations"]))
-        for row in table
+        _Row(
+            utterance_id=row["utterance_id"],
+            split=row["split"],
+            session=row["session"],
+            speaker=row["speaker"],
+            label=row["label"],
+            fold=_fold_of(row["annotations"]),
+        )
+        for row in manifest.select(columns).to_pylist()
         if row["label"] is not None
     ]
     if not rows:
