@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
 
 if TYPE_CHECKING:
-    from mmpipe.pipeline.training.config import TrainConfig
     from mmpipe.pipeline.training.metrics import Summary
     from mmpipe.pipeline.training.requests import TrainRequest
     from mmpipe.pipeline.training.run import TrainRun
@@ -156,38 +156,11 @@ def _run(
         check_events()
     sources = find_sources(labeled, unlabeled, balanced, semi=not supervised, sample=sample)
     read = [sources.labeled, *([sources.unlabeled] if sources.unlabeled else [])]
-    config = _config(assigned, chosen, read, sample=sample)
+    config = config_for(assigned, chosen, read, sample=sample)
     target = out or default_run(config, sources, seeds)
     show_training(TrainRequest(config, sources, target, seeds, device, tensorboard, overwrite=overwrite))
     stores = [sources.labeled, *([unlabeled] if unlabeled else [])]
     next_command(" ".join(["mmpipe report", *map(str, stores), "--run", str(target)]))
-
-
-def _config(
-    assigned: Mapping[str, Any], chosen: Mapping[str, Any], stores: Sequence[Path], *, sample: bool, fixed: bool = False
-) -> TrainConfig:
-    """The config, with what it leaves open taken from the stores, the labelled one first: modalities and lengths.
-
-    `fixed`: an experiment chooses the modalities itself.
-    """
-    from mmpipe.pipeline.cli.settings import training_config
-    from mmpipe.pipeline.store.feature_store import FeatureStore
-    from mmpipe.pipeline.training.data.inputs import shared_modalities
-    from mmpipe.pipeline.training.data.lengths import resolve_lengths
-
-    lengths = tuple(name for name in ("faces", "words") if assigned.get(name) == "auto")
-    config = training_config({k: v for k, v in assigned.items() if k not in lengths}, sample=sample, **chosen)
-    if not fixed and "modalities" not in {*assigned, *chosen}:
-        found = shared_modalities(stores)
-        if found != config.modalities:
-            names = " and ".join(str(store) for store in stores)
-            console.print(f"Modalities {','.join(found)}: those that {names} {'have' if len(stores) > 1 else 'has'}")
-        config = config.model_copy(update={"modalities": found})
-    if lengths:
-        config = resolve_lengths(config, FeatureStore(stores[0]), lengths)
-        numbers = ", ".join(f"{name}={getattr(config, name)}" for name in lengths)
-        console.print(f"{numbers}: 95 % of the labelled utterances are no longer")
-    return config
 
 
 def show_training(request: TrainRequest) -> None:
@@ -263,7 +236,9 @@ def _experiment(
     _refuse(f"--{name.replace('-', ' ')}", options, unused + (() if semi else ("--unlabeled", "--balanced")))
     sources = find_sources(labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus)
     protocol = {"protocol": "iemocap-5"} if FeatureStore(sources.labeled).corpus == "iemocap" else {}
-    base = _config(assigned, {**experiment.changes, **protocol, **chosen}, [sources.labeled], sample=sample, fixed=True)
+    base = config_for(
+        assigned, {**experiment.changes, **protocol, **chosen}, [sources.labeled], sample=sample, fixed=True
+    )
     target = out or Path("runs") / f"{sources.labeled.name}-experiments"
     use_threads(base.threads)
     console.print(f"{name}: {len(experiment.cells)} runs on {sources.labeled} -> {target}")
@@ -303,7 +278,7 @@ def _baselines(
     from mmpipe.pipeline.training.requests import find_store
 
     store = find_store(labeled, "iemocap", sample=sample)
-    config = _config(assigned, chosen, [store], sample=sample)
+    config = config_for(assigned, chosen, [store], sample=sample)
     use_threads(config.threads)
     data = load_input(config, store)
     with progress("fit") as bars:
