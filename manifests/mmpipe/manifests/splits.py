@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from mmpipe.core.errors import TrainingError, UsageError
+from mmpipe.manifests.parts import deal_groups
 
 __all__ = ["PROTOCOLS", "Fold", "check_leaks", "crossing_speakers", "folds"]
 
@@ -17,9 +19,16 @@ PROTOCOLS = {
     "iemocap-5": "five folds: four sessions train, the woman of the fifth validates and the man is tested",
     "iemocap-10": "ten folds: as iemocap-5, then with the two speakers swapped, so that every speaker is tested once",
     "corpus": "the corpus's own split (MELD)",
-    "groups-5": "five folds over groups of speakers (sessions where there are no speakers)",
+    "groups-K": "K folds, 2 to 20, over groups of speakers (sessions where there are no speakers), balanced in size "
+    "and classes; the next fold validates, of groups-2 a quarter of the training groups",
+    "loso": "each speaker is tested once; about a fifth of the others, whole speakers, validates",
+    "column": "the folds of the table's column `fold` (annotation `fold`); the next fold validates, of two folds a "
+    "quarter of the training groups",
 }
-"""Every protocol and what it means."""
+"""Every protocol, what it means and what validates."""
+
+_MOST_FOLDS = 20
+"""Folds of groups-K."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,13 @@ class _Row:
     split: str | None
     session: str | None
     speaker: str | None
+    label: str
+    fold: str | None
+
+    @property
+    def group(self) -> str:
+        """What stays on one side of a fold."""
+        return self.speaker or self.session or ""
 
 
 def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fold]:
@@ -45,39 +61,72 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
 
     Args:
         manifest: rows of `MANIFEST_SCHEMA`; rows without a label are in no fold.
-        protocol: a name in `PROTOCOLS`, or `auto`: iemocap-10 for IEMOCAP, the corpus's own splits where it has them,
-            else groups-5.
-        seed: shuffles the groups of groups-5.
+        protocol: a name in `PROTOCOLS`, with a number for K, or `auto`: iemocap-10 for IEMOCAP, the corpus's own splits
+            where it has them, else groups-5, or as many folds as there are groups if these are fewer.
+        seed: orders groups of the same size.
 
     Raises:
         UsageError: the protocol does not exist.
-        TrainingError: the manifest has no labels, too few groups, or a speaker would be on two sides.
+        TrainingError: the manifest has no labels, too few groups, rows without what the protocol needs, or a speaker
+            would be on two sides.
     """
-    columns = ("utterance_id", "split", "session", "speaker", "label")
-    table = manifest.select(columns).to_pylist()
-    rows = [_Row(*(row[name] for name in columns[:4])) for row in table if row["label"] is not None]
+    columns = ("utterance_id", "split", "session", "speaker", "label", "annotations")
+    rows = [
+        _Row(
+            utterance_id=row["utterance_id"],
+            split=row["split"],
+            session=row["session"],
+            speaker=row["speaker"],
+            label=row["label"],
+            fold=_fold_of(row["annotations"]),
+        )
+        for row in manifest.select(columns).to_pylist()
+        if row["label"] is not None
+    ]
     if not rows:
         raise TrainingError("the manifest has no labelled utterance: nothing to train on")
     if protocol == "auto":
         protocol = _automatic(manifest, rows)
+    wanted = _number_of_groups(protocol)
     makers = {
         "iemocap-5": lambda: _by_session(rows)[::2],
         "iemocap-10": lambda: _by_session(rows),
         "corpus": lambda: [_own(rows)],
-        "groups-5": lambda: _by_group(rows, 5, seed),
+        "loso": lambda: _by_speaker(rows, seed),
+        "column": lambda: _by_column(rows, seed),
     }
-    if protocol not in makers:
-        raise UsageError(f"protocol {protocol!r} does not exist; valid names: auto, {', '.join(PROTOCOLS)}")
-    made = makers[protocol]()
-    if protocol != "corpus":
-        check_leaks(made, {row.utterance_id: row.speaker or row.session or "" for row in rows})
+    if wanted is not None:
+        made = _by_group(rows, wanted, seed)
+    elif protocol in makers:
+        made = makers[protocol]()
+    else:
+        raise UsageError(
+            f"protocol {protocol!r} does not exist; valid names: auto, {', '.join(PROTOCOLS)} "
+            f"(K from 2 to {_MOST_FOLDS})"
+        )
+    if protocol not in ("corpus", "column"):
+        check_leaks(made, {row.utterance_id: row.group for row in rows})
     return made
+
+
+def _number_of_groups(protocol: str) -> int | None:
+    """K of groups-K; None of other protocols."""
+    found = re.fullmatch(r"groups-([1-9][0-9]?)", protocol)
+    return int(found[1]) if found and 2 <= int(found[1]) <= _MOST_FOLDS else None
+
+
+def _fold_of(annotations: str | None) -> str | None:
+    """The fold that a table's column gives."""
+    value = json.loads(annotations).get("fold") if annotations else None
+    return None if value is None or value == "" else str(value)
 
 
 def _automatic(manifest: pa.Table, rows: list[_Row]) -> str:
     if set(manifest.column("corpus").to_pylist()) == {"iemocap"}:
         return "iemocap-10"
-    return "corpus" if {"train", "test"} <= {row.split for row in rows} else "groups-5"
+    if {"train", "test"} <= {row.split for row in rows}:
+        return "corpus"
+    return f"groups-{min(5, max(3, len({row.group for row in rows})))}"
 
 
 def _by_session(rows: list[_Row]) -> list[Fold]:
@@ -112,24 +161,90 @@ def _own(rows: list[_Row]) -> Fold:
 
 
 def _by_group(rows: list[_Row], number: int, seed: int) -> list[Fold]:
-    groups = sorted(
-        {row.speaker or row.session or "" for row in rows},
-        key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest(),
-    )
+    groups = {row.group for row in rows}
     if len(groups) < 3:
         raise TrainingError(
             f"folds over speakers need three speakers (or sessions) or more; the manifest has {sorted(groups)}. "
             "Name speakers in the table's column `speaker`, or give a column `split` with train, valid and test"
         )
-    number = min(number, len(groups))
-    part = {group: place % number for place, group in enumerate(groups)}
-    sides = [_ids(row for row in rows if part[row.speaker or row.session or ""] == side) for side in range(number)]
+    if number > len(groups):
+        raise TrainingError(
+            f"groups-{number} needs {number} speakers (or sessions) or more, the manifest has {len(groups)}: take "
+            f"groups-{len(groups)}"
+        )
+    dealt = deal_groups(((row.group, row.label) for row in rows), number, seed)
+    sides = [[row for row in rows if row.group in part] for part in dealt]
+    return _in_turn([f"groups-{place}" for place in range(number)], sides, seed)
+
+
+def _by_column(rows: list[_Row], seed: int) -> list[Fold]:
+    if missing := [row.utterance_id for row in rows if row.fold is None]:
+        raise TrainingError(
+            f"{len(missing)} of {len(rows)} labelled utterances, first {missing[0]}, do not have a fold: give one to "
+            "each in the table's column `fold`, or take another protocol"
+        )
+    values = sorted(
+        {row.fold or "" for row in rows}, key=lambda v: (not v.isdecimal(), int(v) if v.isdecimal() else 0, v)
+    )
+    if len(values) < 2:
+        raise TrainingError(f"the column `fold` needs two values or more; it has {values}")
+    return _in_turn(_named("column", values), [[row for row in rows if row.fold == value] for value in values], seed)
+
+
+def _in_turn(names: list[str], sides: list[list[_Row]], seed: int) -> list[Fold]:
+    """Each side is tested once and the next one validates; of two sides, groups of the other one."""
     made = []
-    for test in range(number):
-        valid = (test + 1) % number
-        train = tuple(i for side in range(number) if side not in (test, valid) for i in sides[side])
-        made.append(Fold(f"groups-{test}", train, sides[valid], sides[test]))
+    for place, (name, test) in enumerate(zip(names, sides, strict=True)):
+        following = (place + 1) % len(sides)
+        if len(sides) == 2:
+            train, valid = _hold_out(sides[following], 4, seed, name)
+        else:
+            train = [row for side, held in enumerate(sides) if side not in (place, following) for row in held]
+            valid = sides[following]
+        made.append(Fold(name, _ids(train), _ids(valid), _ids(test)))
     return made
+
+
+def _by_speaker(rows: list[_Row], seed: int) -> list[Fold]:
+    if missing := [row.utterance_id for row in rows if not row.speaker]:
+        raise TrainingError(
+            f"{len(missing)} of {len(rows)} labelled utterances, first {missing[0]}, do not have a speaker, whom loso "
+            "leaves out: name speakers in the table's column `speaker`, or take groups-5"
+        )
+    speakers = sorted({row.group for row in rows})
+    if len(speakers) < 3:
+        raise TrainingError(f"loso needs three speakers or more; the manifest has {speakers}")
+    made = []
+    for name, speaker in zip(_named("loso", speakers), speakers, strict=True):
+        train, valid = _hold_out([row for row in rows if row.group != speaker], 5, seed, name)
+        made.append(Fold(name, _ids(train), _ids(valid), _ids(row for row in rows if row.group == speaker)))
+    return made
+
+
+def _hold_out(rows: list[_Row], parts: int, seed: int, fold: str) -> tuple[list[_Row], list[_Row]]:
+    """Rows for training, and for validation the smallest of `parts` parts of whole groups.
+
+    Raises:
+        TrainingError: all rows are of one group.
+    """
+    number = len({row.group for row in rows})
+    if number < 2:
+        raise TrainingError(
+            f"fold {fold} leaves one speaker (or session) for training and validation: it needs two; "
+            "take another protocol"
+        )
+    dealt = deal_groups(((row.group, row.label) for row in rows), min(parts, number), seed)
+    sides = [[row for row in rows if row.group in part] for part in dealt]
+    valid = min(sides, key=len)
+    return [row for side in sides if side is not valid for row in side], valid
+
+
+def _named(protocol: str, values: Sequence[str]) -> list[str]:
+    """Names of folds, which are names of folders too: by value where all values can be, else by number."""
+    plain = all(re.fullmatch(r"[\w.-]{1,64}", value, re.ASCII) for value in values)
+    if plain and len({value.casefold() for value in values}) == len(values):
+        return [f"{protocol}-{value}" for value in values]
+    return [f"{protocol}-{place}" for place in range(len(values))]
 
 
 def _ids(rows: Iterable[_Row]) -> tuple[str, ...]:

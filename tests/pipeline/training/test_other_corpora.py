@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import wave
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
@@ -57,8 +60,6 @@ def test_the_statistics_of_a_store_are_those_of_scikit_learn(run: Path) -> None:
     far = load_dataset(FeatureStore(run.parent / "far"), config)
     saved = load_ensemble(run.parent / "audio" / "groups-0").models[0]
     x = StandardScaler().fit_transform(far.features["a"]).astype(np.float32)
-    import torch
-
     logits = saved.model({"a": torch.from_numpy(x)}, {}).logits
     guess = logits.argmax(dim=1).tolist()
     right = np.mean([saved.labels[k] == label for k, label in zip(guess, far.labels, strict=True)])
@@ -109,8 +110,6 @@ def test_the_shift_is_the_mean_distance_and_marks_what_lies_outside(run: Path) -
 
 
 def test_a_model_that_was_saved_without_its_range_has_no_measure(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     fold = Path(shutil.copytree(run / "groups-0", tmp_path / "groups-0"))
     card = json.loads((fold / "model.json").read_text())
     assert card.pop("reach").keys() == {"a", "l"}
@@ -157,8 +156,6 @@ def heard(once: Once) -> Path:
 def test_a_clip_outside_the_training_range_is_reported_and_like_takes_other_statistics(
     heard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from contextlib import nullcontext
-
     monkeypatch.setattr("mmpipe.pipeline.training.predict.LocalEngine", lambda workers: nullcontext(SerialEngine()))
     write_tone(tmp_path / "loud.wav", 235, 99, 1.0)
     write_tone(tmp_path / "quiet.wav", 235, 99, 1 / 30)
@@ -176,3 +173,17 @@ def test_a_clip_outside_the_training_range_is_reported_and_like_takes_other_stat
         predict(heard / "run", tmp_path / "quiet.wav", like=tmp_path / "none")
     with pytest.raises(TrainingError, match=r"lacks the stages audio|extract both alike"):
         predict(heard / "run", tmp_path / "quiet.wav", like=make_store(tmp_path / "other"))
+
+
+def test_a_model_of_normalised_speakers_takes_the_speaker_of_a_clip_from_like(
+    heard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmpipe.pipeline.training.predict.LocalEngine", lambda workers: nullcontext(SerialEngine()))
+    config = make_config(size="small", modalities=("a",), batch_size=8, epochs=8, normalise="speaker")
+    train(config, heard / "loud-store", tmp_path / "run")
+    write_tone(tmp_path / "quiet.wav", 115, 98, 1 / 30)
+    with pytest.raises(UsageError, match="name it with --like"):
+        predict(tmp_path / "run", tmp_path / "quiet.wav")
+    answer = predict(tmp_path / "run", tmp_path / "quiet.wav", like=heard / "quiet-store", note=lambda text: None)
+    assert next(iter(answer)) == "low"
+    assert evaluate(tmp_path / "run", heard / "quiet-store").normalise == "speaker"

@@ -87,7 +87,7 @@ def test_a_run_is_read_back_as_it_was(run: tuple[Path, RunResult]) -> None:
     assert result.to_json() == saved
     assert list(saved) == [
         "name", "objective", "config", "seeds", "labels", "folds", "pooled", "summary", "features", "excluded",
-        "unlabeled", "seconds",
+        "cut", "unlabeled", "seconds",
     ]  # fmt: skip
     assert list(saved["folds"][0])[:4] == ["name", "seed", "best_epoch", "n"]
     assert result.unlabeled == UnlabeledRows(47, 47, {"expression: no_face": 1})

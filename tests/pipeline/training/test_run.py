@@ -90,7 +90,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
 def test_a_changed_hyper_parameter_trains_again_and_is_named(labeled: Path, tmp_path: Path) -> None:
     train(tiny(epochs=1), labeled, tmp_path)
     notes: list[str] = []
-    train(tiny(epochs=1, learning_rate=0.01), labeled, tmp_path, note=notes.append)
+    train(tiny(epochs=1, learning_rate=0.01), labeled, tmp_path, note=notes.append, overwrite=True)
     assert all("learning_rate 0.001 -> 0.01" in note for note in notes) and len(notes) == 3
 
 

@@ -19,10 +19,9 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.balancing.draw import PAPER_LIMIT, draw_equally, draws_per_class, seeded_order
 from mmpipe.pipeline.hardware import pick_device
-from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import fit_norms
-from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
+from mmpipe.pipeline.training.data.inputs import TrainInput, load_input, shared_modalities
 from mmpipe.pipeline.training.loop import EpochReport, Pool, Trained, fit, predict
 
 __all__ = ["BalanceResult", "balance"]
@@ -157,12 +156,12 @@ def balance(
 
 def _vanilla(config: TrainConfig, labeled: Path, unlabeled: Path) -> TrainConfig:
     """The classifier's config: the modalities that both stores have."""
-    stages = [set(FeatureStore(path).stages) for path in (labeled, unlabeled)]
-    shared = tuple(m.letter for m in config.chosen_modalities if m.stage in stages[0] & stages[1])
-    if not shared:
+    stores = (labeled, unlabeled)
+    shared, known = shared_modalities(stores, config.modalities), shared_modalities(stores)
+    if len(known) < 2:
         raise TrainingError(
-            f"{labeled} has the stages {', '.join(sorted(stages[0])) or 'none'}, {unlabeled} "
-            f"{', '.join(sorted(stages[1])) or 'none'}: expected one of {', '.join(config.stages)} in both"
+            f"unlabelled data are learnt from by matching modalities, which needs two or more that {labeled} and "
+            f"{unlabeled} both have; they share {','.join(known)}: extract another stage of both"
         )
     return config.vanilla().model_copy(update={"modalities": shared})
 

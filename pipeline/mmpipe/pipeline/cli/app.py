@@ -43,7 +43,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "inspect": (inspect, "features/ami --utterance ami/ES2002a.A.words123@7.2"),
     "export": (export, "features/meld --format datasets --out meld-features"),
     "balance-unlabeled": (balance_unlabeled, "--labeled features/iemocap --unlabeled features/ami"),
-    "train": (train, "--table 7 --seeds 3"),
+    "train": (train, "--out runs/iemocap-semi"),
     "evaluate": (evaluate, "runs/iemocap-semi --store features/meld --skip-unknown"),
     "predict": (predict, 'runs/iemocap-semi clip.mp4 --text "I cannot believe it"'),
     "report": (report, "features/iemocap features/ami --run runs/iemocap-semi --out report.html"),

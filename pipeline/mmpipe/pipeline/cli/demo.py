@@ -74,8 +74,9 @@ def demo(
     per_class = _SMOKE_DRAWS if smoke else None
     show_balancing(stores["iemocap"], stores["ami"], balanced, config, per_class=per_class)
     console.rule("5/6  Train on IEMOCAP, every speaker held out once", align="left")
-    show_training(TrainRequest(config, Sources(stores["iemocap"]), runs[0]))
-    show_training(TrainRequest(config, Sources(stores["iemocap"], stores["ami"], balanced), runs[1]))
+    show_training(TrainRequest(config, Sources(stores["iemocap"]), runs[0], overwrite=True))
+    semi = Sources(stores["iemocap"], stores["ami"], balanced)
+    show_training(TrainRequest(config, semi, runs[1], overwrite=True))
     console.rule("6/6  Report", align="left")
     probes = linear_probes(FeatureStore(stores["iemocap"]))
     write_json(out / "probes.json", {name: probe.to_json() for name, probe in probes.items()})

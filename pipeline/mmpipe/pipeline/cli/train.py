@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
 
@@ -46,19 +47,22 @@ def train(
     table_: Annotated[_Table | None, typer.Option("--table", help="Run the grid of this table of the paper.")] = None,
     figure: Annotated[_Figure | None, typer.Option(help="Run the grid of this figure of the paper.")] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Score the baselines on the same folds.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/STORE-OBJECTIVE.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: named by what it holds.")] = None,
     sample: SampleStores = False,
     size: Annotated[
         Size | None, typer.Option(help="paper (table 3, the default) or small, for laptops and small corpora.")
     ] = None,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     modalities: Annotated[
-        str | None, typer.Option(help="Any of a, v, l, comma-separated. Default: all of them.")
+        str | None, typer.Option(help="Any of a, v, l, comma-separated. Default: those that the stores have.")
     ] = None,
     seed: Seed = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of every fold: SEED, SEED + 1, ...")] = 1,
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.AUTO,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files beside the CSV.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished run of another config in the folder.")
+    ] = False,
 ) -> None:
     """Train the paper's model, cross-validated over held-out speakers, or an experiment of the paper."""
     from mmpipe.pipeline.cli.settings import parse_hyper_parameters
@@ -73,6 +77,7 @@ def train(
         "--balanced": balanced,
         "--modalities": modalities,
         "--tensorboard": tensorboard,
+        "--overwrite": overwrite,
         "--set modalities": assigned.get("modalities"),
     }
     chosen: dict[str, Any] = {"seed": seed}
@@ -85,9 +90,20 @@ def train(
     shared: dict[str, Any] = {"sample": sample, "seeds": seeds, "device": pick_device(device.value)}
     if table_ or figure:
         name = f"table-{table_.value}" if table_ else f"figure-{figure.value}" if figure else ""
-        _experiment(name, options, labeled, unlabeled, balanced, out, chosen=chosen, assigned=assigned, **shared)
+        _experiment(
+            name,
+            options,
+            labeled,
+            unlabeled,
+            balanced,
+            out,
+            chosen=chosen,
+            assigned=assigned,
+            overwrite=overwrite,
+            **shared,
+        )
     elif baselines:
-        _refuse("--baselines", options, ("--supervised", "--unlabeled", "--balanced", "--tensorboard"))
+        _refuse("--baselines", options, ("--supervised", "--unlabeled", "--balanced", "--tensorboard", "--overwrite"))
         _baselines(labeled, out, chosen=chosen, assigned=assigned, **shared)
     else:
         if supervised:
@@ -99,6 +115,7 @@ def train(
             out,
             supervised=supervised,
             tensorboard=tensorboard,
+            overwrite=overwrite,
             chosen=chosen,
             assigned=assigned,
             **shared,
@@ -123,6 +140,7 @@ def _run(
     *,
     supervised: bool,
     tensorboard: bool,
+    overwrite: bool,
     chosen: Mapping[str, Any],
     assigned: Mapping[str, Any],
     sample: bool,
@@ -130,13 +148,17 @@ def _run(
     device: str,
 ) -> None:
     """One cross-validated run."""
-    from mmpipe.pipeline.cli.settings import training_config
-    from mmpipe.pipeline.training.requests import TrainRequest, find_sources
+    from mmpipe.pipeline.training.requests import TrainRequest, default_run, find_sources
 
+    if tensorboard:
+        from mmpipe.pipeline.training.records import check_events
+
+        check_events()
     sources = find_sources(labeled, unlabeled, balanced, semi=not supervised, sample=sample)
-    config = training_config(assigned, sample=sample, **chosen)
-    target = out or Path("runs") / f"{sources.labeled.name}-{'supervised' if supervised else 'semi'}"
-    show_training(TrainRequest(config, sources, target, seeds, device, tensorboard))
+    read = [sources.labeled, *([sources.unlabeled] if sources.unlabeled else [])]
+    config = config_for(assigned, chosen, read, sample=sample)
+    target = out or default_run(config, sources, seeds)
+    show_training(TrainRequest(config, sources, target, seeds, device, tensorboard, overwrite=overwrite))
     stores = [sources.labeled, *([unlabeled] if unlabeled else [])]
     next_command(" ".join(["mmpipe report", *map(str, stores), "--run", str(target)]))
 
@@ -145,6 +167,7 @@ def show_training(request: TrainRequest) -> None:
     """Train a run; show the estimate, progress and the figures."""
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
+    from mmpipe.pipeline.training.modalities import MODALITIES
     from mmpipe.pipeline.training.run import plan_run
 
     sources = request.sources
@@ -152,6 +175,13 @@ def show_training(request: TrainRequest) -> None:
     console.print(f"{sources.labeled}{beside} -> {request.out}")
     use_threads(request.config.threads)
     run = plan_run(request)
+    for letter, share in run.data.cut.items():
+        if share > 0:
+            name = MODALITIES[letter].steps
+            console.print(
+                f"{100 * share:.1f} % of the utterances have more than {getattr(request.config, str(name))} {name} and "
+                f"are cut; --set {name}=auto cuts 5 % at most"
+            )
     _show_estimate([run])
     with progress("epoch") as bars:
         bar = bars.add_task("training", total=run.epochs)
@@ -188,13 +218,13 @@ def _experiment(
     *,
     chosen: Mapping[str, Any],
     assigned: Mapping[str, Any],
+    overwrite: bool,
     sample: bool,
     seeds: int,
     device: str,
 ) -> None:
     """The grid of a table or figure of the paper."""
     from mmpipe.pipeline.cli.progress import progress
-    from mmpipe.pipeline.cli.settings import training_config
     from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, plan_grid, table_rows
@@ -206,12 +236,14 @@ def _experiment(
     _refuse(f"--{name.replace('-', ' ')}", options, unused + (() if semi else ("--unlabeled", "--balanced")))
     sources = find_sources(labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus)
     protocol = {"protocol": "iemocap-5"} if FeatureStore(sources.labeled).corpus == "iemocap" else {}
-    base = training_config(assigned, sample=sample, **experiment.changes, **protocol, **chosen)
+    base = config_for(
+        assigned, {**experiment.changes, **protocol, **chosen}, [sources.labeled], sample=sample, fixed=True
+    )
     target = out or Path("runs") / f"{sources.labeled.name}-experiments"
     use_threads(base.threads)
     console.print(f"{name}: {len(experiment.cells)} runs on {sources.labeled} -> {target}")
     with console.status("reading and estimating"):
-        planned = plan_grid(Grid(name, base, sources, target), seeds=seeds, device=device)
+        planned = plan_grid(Grid(name, base, sources, target), seeds=seeds, device=device, overwrite=overwrite)
         _show_estimate(planned.runs)
     epochs = sum(run.epochs for run in planned.runs)
     with progress("epoch") as bars:
@@ -239,7 +271,6 @@ def _baselines(
 ) -> None:
     """The baselines on the folds of a run."""
     from mmpipe.pipeline.cli.progress import progress
-    from mmpipe.pipeline.cli.settings import training_config
     from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.training.baselines import BASELINES, score_baselines, write_baselines
     from mmpipe.pipeline.training.data.inputs import load_input
@@ -247,7 +278,7 @@ def _baselines(
     from mmpipe.pipeline.training.requests import find_store
 
     store = find_store(labeled, "iemocap", sample=sample)
-    config = training_config(assigned, sample=sample, **chosen)
+    config = config_for(assigned, chosen, [store], sample=sample)
     use_threads(config.threads)
     data = load_input(config, store)
     with progress("fit") as bars:

@@ -18,7 +18,7 @@ from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.layers import Block, Layout, mlp, positions
 from mmpipe.pipeline.training.modalities import Modality
 
-__all__ = ["SIZES", "SequenceAutoEncoder", "VectorAutoEncoder", "conv_shapes", "make_auto_encoder"]
+__all__ = ["SIZES", "SequenceAutoEncoder", "VectorAutoEncoder", "conv_shapes", "make_auto_encoder", "shortest_steps"]
 
 
 _PIECE = 4
@@ -244,6 +244,26 @@ def make_auto_encoder(modality: Modality, width: int, config: TrainConfig) -> Ve
     if isinstance(layers, _SequenceSize):
         return SequenceAutoEncoder(config.steps(modality), width, layers, size.latent, config.dropout)
     return VectorAutoEncoder(width, layers, size.latent)
+
+
+def shortest_steps(modality: Modality, config: TrainConfig) -> int:
+    """The fewest steps of a padded sequence that the convolutions of the config's size take.
+
+    Example:
+        >>> from mmpipe.pipeline.training.modalities import MODALITIES
+        >>> shortest_steps(MODALITIES["v"], TrainConfig())
+        6
+    """
+    layers = SIZES[config.size].layers(modality)
+    if not isinstance(layers, _SequenceSize):
+        return 1
+    steps = 1
+    while True:
+        try:
+            conv_shapes(steps, 1 << 16, layers.convs)
+            return steps
+        except TrainingError:
+            steps += 1
 
 
 def _in_pieces(layers: Callable[[Tensor], Tensor], maps_BCTD: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmpipe.core.errors import WeightsError
+from mmpipe.core.errors import UsageError, WeightsError
 from mmpipe.pipeline.training.checkpoint import SavedModel, load_model
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
+from mmpipe.pipeline.training.results import RunResult, fold_folder, read_run
 from mmpipe.pipeline.training.shift import Shift, measure_shift
 
 __all__ = ["Ensemble", "load_ensemble"]
@@ -69,21 +70,39 @@ class Ensemble:
 
 
 def load_ensemble(folder: Path, device: str = "cpu") -> Ensemble:
-    """The model in a fold's folder, or those of all folds and seeds of a run folder, on a device (`cpu` or `cuda`).
+    """The model in a fold's folder, or those that a run.json names, on a device (`cpu` or `cuda`).
 
     Raises:
-        WeightsError: the folder does not hold a model, or its models cannot be read, or are of different runs.
+        WeightsError: the folder holds neither a model nor a finished run, or a model is of another run or cannot be
+            read.
     """
-    folders = [path.parent for path in (*folder.glob("model.json"), *folder.glob("**/*/model.json"))]
-    if not folders:
+    if (folder / "model.json").is_file():
+        return Ensemble((load_model(folder, device),))
+    run = _finished(folder)
+    folders = [fold_folder(folder, fold.name, fold.seed, run.seeds) for fold in run.folds]
+    models = tuple(load_model(path, device) for path in folders)
+    for fold, path, model in zip(run.folds, folders, models, strict=True):
+        same = model.labels == run.labels and model.fingerprint == models[0].fingerprint
+        if not same or model.config != run.config.model_copy(update={"seed": fold.seed}):
+            raise WeightsError(
+                f"{path} holds a model of another run than {folder / 'run.json'} describes: finish the run with "
+                "`mmpipe train`, or name one fold's folder"
+            )
+    return Ensemble(models)
+
+
+def _finished(folder: Path) -> RunResult:
+    """The run of a folder: what it names is loaded, whatever else lies there."""
+    if not (folder / "run.json").is_file():
+        if any(folder.glob("**/model.json")):
+            raise WeightsError(
+                f"{folder} holds models but no run.json, so the run is not finished: finish it with `mmpipe train`, or "
+                "name one fold's folder"
+            )
         raise WeightsError(
             f"{folder} does not hold a trained model: name a run folder that `mmpipe train` wrote, or a fold's"
         )
-    models = tuple(load_model(path, device) for path in sorted(folders))
-    for path, model in zip(sorted(folders), models, strict=True):
-        same = model.labels == models[0].labels and model.fingerprint == models[0].fingerprint
-        if not same or model.config.model_copy(update={"seed": 0}) != models[0].config.model_copy(update={"seed": 0}):
-            raise WeightsError(
-                f"{folder} holds models of different runs ({sorted(folders)[0]} and {path}): name one run's folder"
-            )
-    return Ensemble(models)
+    try:
+        return read_run(folder)
+    except UsageError as error:
+        raise WeightsError(str(error)) from error

@@ -15,7 +15,7 @@ from mmpipe.core.files import write_bytes
 from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.training.results import FoldResult
 
-__all__ = ["write_events", "write_history", "write_predictions"]
+__all__ = ["check_events", "write_events", "write_history", "write_predictions"]
 
 _PREDICTIONS = pa.schema(
     [
@@ -52,16 +52,27 @@ def write_predictions(path: Path, done: Sequence[FoldResult], labels: Sequence[s
     write_parquet(path, pa.Table.from_pylist(rows, schema=_PREDICTIONS), {"labels": list(labels)})
 
 
+def check_events() -> None:
+    """Make sure that event files can be written.
+
+    Raises:
+        UsageError: the package tensorboard is not installed.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UsageError("TensorBoard logs need the package tensorboard: pip install 'mmpipe[tensorboard]'") from error
+
+
 def write_events(folder: Path, done: Sequence[FoldResult]) -> None:
     """The figures of every epoch as TensorBoard event files, one folder a fold; earlier ones are replaced.
 
     Raises:
         UsageError: the package tensorboard is not installed.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError("TensorBoard logs need the package tensorboard: pip install 'mmpipe[tensorboard]'") from error
+    check_events()
+    from torch.utils.tensorboard import SummaryWriter
+
     shutil.rmtree(folder, ignore_errors=True)
     for fold in done:
         with SummaryWriter(str(folder / f"seed-{fold.seed}" / fold.name)) as writer:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.parquet import fingerprint
 from mmpipe.pipeline.store.feature_store import default_store
 from mmpipe.pipeline.training.config import TrainConfig
 
-__all__ = ["Sources", "TrainRequest", "balanced_path", "find_sources", "find_store"]
+__all__ = ["Sources", "TrainRequest", "balanced_path", "default_run", "find_sources", "find_store"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Sources:
     unlabeled: Path | None = None
     balanced: Path | None = None
 
+    @property
+    def objective(self) -> str:
+        """`supervised` or `semi`."""
+        return "supervised" if self.unlabeled is None else "semi"
+
 
 @dataclass(frozen=True)
 class TrainRequest:
@@ -39,6 +45,7 @@ class TrainRequest:
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         tensorboard: write event files beside the CSV.
         save_seconds: between two states of an unfinished fold.
+        overwrite: replace a finished run of another config that the folder holds, instead of refusing.
     """
 
     config: TrainConfig
@@ -48,6 +55,12 @@ class TrainRequest:
     device: str = "cpu"
     tensorboard: bool = False
     save_seconds: float = 30.0
+    overwrite: bool = False
+
+    @property
+    def objective(self) -> str:
+        """`supervised` or `semi`."""
+        return self.sources.objective
 
 
 def find_store(given: Path | None, dataset: str, *, sample: bool = False) -> Path:
@@ -73,6 +86,21 @@ def balanced_path(unlabeled: Path) -> Path:
         'balanced/ami.parquet'
     """
     return Path("balanced") / f"{unlabeled.name}.parquet"
+
+
+def default_run(config: TrainConfig, sources: Sources, seeds: int = 1) -> Path:
+    """The run folder that is named by what it holds: STORE-OBJECTIVE-MODALITIES-SIZE-HASH.
+
+    The hash is of the config, the number of seeds, and the names of the unlabelled store and its list.
+
+    Example:
+        >>> default_run(TrainConfig(modalities=("a", "l")), Sources(Path("features/x"))).as_posix()[:-8]
+        'runs/x-supervised-al-paper-'
+    """
+    beside = [path and path.name for path in (sources.unlabeled, sources.balanced)]
+    made = fingerprint([config.model_dump(mode="json"), seeds, beside])[:8]
+    parts = (sources.labeled.name, sources.objective, "".join(config.modalities), config.size, made)
+    return Path("runs") / "-".join(parts)
 
 
 def find_sources(

@@ -12,7 +12,7 @@ from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary
 
-__all__ = ["FoldResult", "FoldScores", "Prediction", "RunResult", "UnlabeledRows", "read_run"]
+__all__ = ["FoldResult", "FoldScores", "Prediction", "RunResult", "UnlabeledRows", "fold_folder", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,7 @@ class RunResult:
         summary: by metric.
         features: by stage, what made the features.
         excluded: utterances left out, by reason.
+        cut: by letter of a sequence, the share of the utterances that have more steps than the model takes.
         unlabeled: the unlabelled side; None of a supervised run.
         seconds: that it took, reused folds included.
     """
@@ -169,6 +170,7 @@ class RunResult:
     summary: dict[str, Summary]
     features: dict[str, Any]
     excluded: dict[str, int]
+    cut: dict[str, float] = field(default_factory=dict)
     unlabeled: UnlabeledRows | None = None
     seconds: float = field(default=0.0, compare=False)
 
@@ -185,6 +187,7 @@ class RunResult:
             "summary": {metric: summary.to_json() for metric, summary in self.summary.items()},
             "features": self.features,
             "excluded": self.excluded,
+            "cut": self.cut,
             "unlabeled": None if self.unlabeled is None else asdict(self.unlabeled),
             "seconds": self.seconds,
         }
@@ -203,9 +206,20 @@ class RunResult:
             summary={metric: Summary.from_json(value["summary"][metric]) for metric in METRICS},
             features=value["features"],
             excluded=value["excluded"],
+            cut=value.get("cut", {}),
             unlabeled=None if value["unlabeled"] is None else UnlabeledRows(**value["unlabeled"]),
             seconds=value["seconds"],
         )
+
+
+def fold_folder(run: Path, name: str, seed: int, seeds: int) -> Path:
+    """Where a run folder has a fold.
+
+    Example:
+        >>> fold_folder(Path("runs/x"), "groups-1", seed=4, seeds=2).as_posix()
+        'runs/x/seed-4/groups-1'
+    """
+    return (run if seeds == 1 else run / f"seed-{seed}") / name
 
 
 def read_run(path: Path) -> RunResult:

@@ -1,6 +1,6 @@
 """A cross-validated run: folds over held-out speakers, one folder that says everything about it.
 
-    runs/iemocap-semi/
+    runs/iemocap-semi-avl-paper-1f3a5c7e/
       run.json               config, labels, figures by fold and pooled over all test utterances, what made the features
       history.csv            one line an epoch of every fold
       predictions.parquet    utterance_id, fold, label, predicted, probabilities
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mmpipe.core.errors import TrainingError
+from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.core.files import write_json
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.training.config import TrainConfig
@@ -30,9 +30,9 @@ from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
 from mmpipe.pipeline.training.fold import FoldJob, FoldReport
 from mmpipe.pipeline.training.loop import Pool
 from mmpipe.pipeline.training.metrics import score, summarise
-from mmpipe.pipeline.training.records import write_events, write_history, write_predictions
+from mmpipe.pipeline.training.records import check_events, write_events, write_history, write_predictions
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
-from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows
+from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows, fold_folder, read_run
 
 __all__ = ["TrainRun", "plan_run", "train"]
 
@@ -60,7 +60,7 @@ class TrainRun:
                 config.model_copy(update={"seed": seed}),
                 self.data,
                 fold,
-                (request.out if request.seeds == 1 else request.out / f"seed-{seed}") / fold.name,
+                fold_folder(request.out, fold.name, seed, request.seeds),
                 self.device,
                 request.save_seconds,
             )
@@ -91,9 +91,10 @@ class TrainRun:
 
         Raises:
             TrainingError: see `fit`.
-            UsageError: TensorBoard is asked for and not installed.
         """
         began, out = time.perf_counter(), self.request.out
+        if _other_run(self.request) is not None:
+            (out / "run.json").unlink()  # it describes a run whose folds are replaced from here on
         _note_small(self.data, self.request.config, note)
         done = [job.run(report, note) for job in self.jobs]
         result = self._result(done, time.perf_counter() - began)
@@ -109,7 +110,7 @@ class TrainRun:
         truth, predicted = ([label for fold in answers for label in getattr(fold, k)] for k in ("truth", "predicted"))
         return RunResult(
             name=self.request.out.name,
-            objective="supervised" if data.unlabeled is None else "semi",
+            objective=self.request.objective,
             config=self.request.config,
             seeds=self.request.seeds,
             labels=data.labels,
@@ -118,6 +119,7 @@ class TrainRun:
             summary=summarise(answers, data.labels),
             features=data.labeled.provenance,
             excluded=_excluded(data.labeled),
+            cut=data.cut,
             unlabeled=None if data.unlabeled is None else _rows_of(data.unlabeled),
             seconds=round(seconds, 1),
         )
@@ -133,9 +135,17 @@ def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRu
     Raises:
         StoreError: see `load_input`.
         TrainingError: see `load_input`; or the semi-supervised objective has a single modality.
-        UsageError: the device does not exist here.
+        UsageError: the device does not exist here, TensorBoard is asked for and not installed, or the folder holds a
+            finished run of another config.
     """
     device, config, sources = pick_device(request.device), request.config, request.sources
+    if request.tensorboard:
+        check_events()
+    if not request.overwrite and (other := _other_run(request)) is not None:
+        raise UsageError(
+            f"{request.out} holds a finished run of another config ({other}): name another folder with --out, or "
+            "replace it with --overwrite"
+        )
     if sources.unlabeled is not None and len(config.modalities) < 2:
         raise TrainingError(
             f"unlabelled data are learnt from by matching modalities, which needs two or more; got "
@@ -158,6 +168,7 @@ def train(
     device: str = "cpu",
     tensorboard: bool = False,
     save_seconds: float = 30.0,
+    overwrite: bool = False,
 ) -> RunResult:
     """Train every fold and write the run folder: `plan_run` and `TrainRun.run` in one call.
 
@@ -173,14 +184,34 @@ def train(
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         tensorboard: write event files beside the CSV.
         save_seconds: between two states of an unfinished fold.
+        overwrite: replace a finished run of another config that the folder holds, instead of refusing.
 
     Raises:
         StoreError: see `load_input`.
         TrainingError: see `load_input` and `fit`; or the semi-supervised objective has a single modality.
-        UsageError: the device does not exist here, or TensorBoard is asked for and not installed.
+        UsageError: see `plan_run`.
     """
     sources = Sources(labeled, unlabeled, balanced)
-    return plan_run(TrainRequest(config, sources, out, seeds, device, tensorboard, save_seconds)).run(report, note)
+    request = TrainRequest(config, sources, out, seeds, device, tensorboard, save_seconds, overwrite)
+    return plan_run(request).run(report, note)
+
+
+def _other_run(request: TrainRequest) -> str | None:
+    """How the finished run in the folder differs from what is asked for; None if it does not, or there is none."""
+    if not (request.out / "run.json").is_file():
+        return None
+    try:
+        held = read_run(request.out)
+    except UsageError:
+        return "its run.json cannot be read"
+    before, now = (
+        config.model_dump(mode="json") | {"seeds": seeds, "objective": objective}
+        for config, seeds, objective in (
+            (held.config, held.seeds, held.objective),
+            (request.config, request.seeds, request.objective),
+        )
+    )
+    return ", ".join(f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]) or None
 
 
 def _note_small(data: TrainInput, config: TrainConfig, note: Callable[[str], None]) -> None:

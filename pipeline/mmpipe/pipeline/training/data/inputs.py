@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpipe.core.errors import TrainingError
@@ -11,10 +12,12 @@ from mmpipe.manifests.splits import Fold, folds
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
+from mmpipe.pipeline.training.data.lengths import cut_shares
 from mmpipe.pipeline.training.data.unlabeled import load_unlabeled
 from mmpipe.pipeline.training.loop import Pool
+from mmpipe.pipeline.training.modalities import MODALITIES
 
-__all__ = ["TrainInput", "load_input"]
+__all__ = ["TrainInput", "load_input", "shared_modalities"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class TrainInput:
         labels: the label set, sorted.
         unlabeled: rows to draw from, with repeats where a balanced list repeats them; None trains supervised.
         identity: hashes of what every result follows from, by part.
+        cut: by letter, the share of the labelled rows that have more faces or words than the model takes.
     """
 
     labeled: Dataset
@@ -34,6 +38,7 @@ class TrainInput:
     labels: tuple[str, ...]
     unlabeled: Pool | None
     identity: dict[str, str]
+    cut: dict[str, float] = field(default_factory=dict)
 
 
 def load_input(
@@ -58,19 +63,41 @@ def load_input(
             or stores of different features.
     """
     store, datasets = FeatureStore(labeled), datasets or Datasets()
+    manifest = store.manifest()
+    made = folds(manifest, config.protocol, config.seed)
+    _check_labels(set(manifest.column("label").to_pylist()), f"the labelled utterances of {labeled}")
     dataset = datasets.load(store, config)
     labels = tuple(sorted({label for label in dataset.labels if label is not None}))
-    if len(labels) < 2:
-        raise TrainingError(
-            f"training needs two labels or more; the usable utterances of {labeled} have {', '.join(labels) or 'none'}"
-        )
-    cut = tuple(_cut(fold, dataset) for fold in folds(store.manifest(), config.protocol, config.seed))
+    _check_labels(set(labels), f"the usable utterances of {labeled}")
+    cut = tuple(_cut(fold, dataset) for fold in made)
     pool = None if unlabeled is None else load_unlabeled(unlabeled, balanced, config, dataset, datasets)
     identity = {"labelled features": dataset.fingerprint}
     if pool is not None:
         identity["unlabelled features"] = pool.dataset.fingerprint
         identity["unlabelled rows"] = fingerprint([pool.dataset.ids[row] for row in pool.rows])
-    return TrainInput(dataset, cut, labels, pool, identity)
+    known = tuple(i for i, label in zip(dataset.ids, dataset.labels, strict=True) if label is not None)
+    return TrainInput(dataset, cut, labels, pool, identity, cut_shares(store, config, known))
+
+
+def shared_modalities(stores: Sequence[Path], wanted: Sequence[str] = tuple(MODALITIES)) -> tuple[str, ...]:
+    """The letters of those modalities whose stages all of the stores have.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    stages = [FeatureStore(path).stages for path in stores]
+    found = tuple(letter for letter in wanted if all(MODALITIES[letter].stage in held for held in stages))
+    if not found:
+        held = ", ".join(f"{path} has {', '.join(s) or 'none'}" for path, s in zip(stores, stages, strict=True))
+        names = ", ".join(MODALITIES[letter].stage for letter in wanted)
+        raise TrainingError(f"training needs one of the stages {names}, in every store: {held}")
+    return found
+
+
+def _check_labels(labels: set[str | None], whose: str) -> None:
+    if len(labels - {None}) < 2:
+        names = ", ".join(sorted(str(label) for label in labels - {None}))
+        raise TrainingError(f"training needs two labels or more; {whose} have {names or 'none'}")
 
 
 def _cut(fold: Fold, dataset: Dataset) -> Fold:

@@ -112,7 +112,9 @@ class GridRun:
         return results
 
 
-def plan_grid(grid: Grid, *, seeds: int = 1, device: str = "cpu", save_seconds: float = 30.0) -> GridRun:
+def plan_grid(
+    grid: Grid, *, seeds: int = 1, device: str = "cpu", save_seconds: float = 30.0, overwrite: bool = False
+) -> GridRun:
     """Read what the cells train on, each store once for cells of the same modalities; nothing is trained yet.
 
     Raises:
@@ -122,7 +124,13 @@ def plan_grid(grid: Grid, *, seeds: int = 1, device: str = "cpu", save_seconds: 
     for cell in grid.experiment.cells:
         sources = grid.sources if cell.semi else Sources(grid.sources.labeled)
         request = TrainRequest(
-            grid.config(cell), sources, grid.out / cell.run, seeds, device, save_seconds=save_seconds
+            grid.config(cell),
+            sources,
+            grid.out / cell.run,
+            seeds,
+            device,
+            save_seconds=save_seconds,
+            overwrite=overwrite,
         )
         runs.append(plan_run(request, datasets))
     return GridRun(grid, tuple(runs))

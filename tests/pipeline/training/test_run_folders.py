@@ -1,0 +1,129 @@
+"""A run folder is named by what it holds, is not replaced by another run, and only what its run.json names is used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mmpipe.core.errors import UsageError, WeightsError
+from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.training.config import TrainConfig, make_config
+from mmpipe.pipeline.training.ensemble import load_ensemble
+from mmpipe.pipeline.training.requests import Sources, default_run
+from mmpipe.pipeline.training.results import read_run
+from mmpipe.pipeline.training.run import train
+
+from ...conftest import Once
+from .conftest import make_store
+
+
+def tiny(**values: object) -> TrainConfig:
+    few = {"size": "small", "batch_size": 16, "epochs": 1, "faces": 8, "words": 8, "modalities": ("a",)}
+    return make_config(**(few | values))
+
+
+@pytest.fixture(scope="session")
+def made(once: Once) -> Path:
+    """A folder with a store of three folds and a run of it."""
+    return once("run-folders", lambda f: train(tiny(), make_store(f / "labeled", speakers=3), f / "run"))
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """A copy of the run."""
+    return Path(shutil.copytree(made / "run", tmp_path / "run"))
+
+
+def test_a_finished_run_of_another_config_is_replaced_only_where_that_is_asked_for(run: Path, made: Path) -> None:
+    before = (run / "run.json").read_bytes()
+    for config, seeds in ((tiny(learning_rate=0.01), 1), (tiny(), 2), (tiny(seed=1), 1)):
+        with pytest.raises(
+            UsageError, match=r"finished run of another config \((learning_rate|seeds|seed) .*--overwrite"
+        ):
+            train(config, made / "labeled", run, seeds=seeds)
+    assert (run / "run.json").read_bytes() == before
+    notes: list[str] = []
+    train(tiny(), made / "labeled", run, note=notes.append)
+    assert sum("reused" in note for note in notes) == 3
+    train(tiny(learning_rate=0.01), made / "labeled", run, overwrite=True)
+    assert read_run(run).config.learning_rate == 0.01
+
+
+def test_a_run_that_is_being_replaced_is_not_finished_until_it_is(run: Path, made: Path) -> None:
+    def stop(fold: str, row: dict[str, float]) -> None:
+        if fold == "groups-1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(learning_rate=0.01), made / "labeled", run, overwrite=True, report=stop)
+    with pytest.raises(WeightsError, match="not finished"):
+        load_ensemble(run)
+    train(tiny(learning_rate=0.01), made / "labeled", run)
+    assert len(load_ensemble(run).models) == 3
+
+
+def test_folds_that_the_run_does_not_name_are_not_used(run: Path, made: Path) -> None:
+    train(tiny(seed=5), made / "labeled", run, seeds=2, overwrite=True)
+    assert (run / "groups-0" / "model.json").is_file()  # of the first run
+    assert [m.config.seed for m in load_ensemble(run).models] == [5, 5, 5, 6, 6, 6]
+    train(tiny(), made / "labeled", run, overwrite=True)
+    assert [m.config.seed for m in load_ensemble(run).models] == [0, 0, 0]
+
+
+def test_models_of_another_config_than_the_run_names_are_refused(run: Path, made: Path, tmp_path: Path) -> None:
+    train(tiny(learning_rate=0.01), made / "labeled", tmp_path / "other")
+    shutil.rmtree(run / "groups-1")
+    shutil.copytree(tmp_path / "other" / "groups-1", run / "groups-1")
+    with pytest.raises(WeightsError, match="groups-1 holds a model of another run"):
+        load_ensemble(run)
+    assert len(load_ensemble(run / "groups-0").models) == 1
+
+
+def test_without_a_run_json_only_one_fold_is_accepted(run: Path) -> None:
+    (run / "run.json").unlink()
+    with pytest.raises(WeightsError, match=r"holds models but no run\.json.* or name one fold's folder"):
+        load_ensemble(run)
+    assert len(load_ensemble(run / "groups-2").models) == 1
+    (run / "run.json").write_text("{")
+    with pytest.raises(WeightsError, match="does not hold a finished run"):
+        load_ensemble(run)
+
+
+def test_default_folders_differ_where_runs_do() -> None:
+    sources = (
+        Sources(Path("features/x")),
+        Sources(Path("features/x"), Path("features/ami"), Path("balanced/ami.parquet")),
+    )
+    names = [
+        default_run(tiny(), sources[0]),
+        default_run(tiny(learning_rate=0.01), sources[0]),
+        default_run(tiny(), sources[0], seeds=2),
+        default_run(tiny(), sources[1]),
+        default_run(tiny(modalities=("a", "v")), sources[1]),
+    ]
+    assert len(set(names)) == 5 and default_run(tiny(), sources[0]) == names[0]
+    assert names[0].name.startswith("x-supervised-a-small-") and len(names[0].name.rsplit("-")[-1]) == 8
+    assert names[4].name.startswith("x-semi-av-small-")
+
+
+def test_the_command_writes_there_and_takes_overwrite(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--supervised", "--labeled", str(made / "labeled"), "--size", "small", "--modalities", "a"]
+
+    def call(*more: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["train", *options, "--set", "epochs=1", *more])
+        return done.exit_code, done.output + str(done.exception)
+
+    assert call()[0] == 0 and call("--seed", "1")[0] == 0
+    first, second = sorted((tmp_path / "runs").iterdir())
+    assert first.name.startswith("labeled-supervised-a-small-") and json.loads((first / "run.json").read_text())
+    code, message = call("--out", str(first), "--set", "dropout=0.2")
+    assert code == 1 and "--overwrite" in message
+    assert call("--out", str(first), "--set", "dropout=0.2", "--overwrite")[0] == 0
+    assert read_run(first).config.dropout == 0.2 and second.is_dir()
