@@ -95,7 +95,7 @@ def test_two_folds_train_on_most_of_the_other_half_and_validate_on_the_rest() ->
 
 @pytest.mark.parametrize("protocol", ["groups-1", "groups-21", "groups-05", "groups-", "groups-K", "groups-5 "])
 def test_a_number_of_folds_that_cannot_be_is_refused(protocol: str) -> None:
-    with pytest.raises(UsageError, match=r"does not exist; valid names: .*groups-K, loso, column \(K from 2 to 20\)"):
+    with pytest.raises(UsageError, match=r"does not exist; .*groups-K, clips-K, loso, column \(K from 2 to 20\)"):
         folds(to_table(skewed()), protocol)
 
 
@@ -153,3 +153,20 @@ def test_the_folds_of_a_column_are_taken_in_their_order_and_the_next_validates()
 def test_a_column_that_cannot_make_folds_is_refused(values: list[object], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         folds(to_table(in_folds(values)), "column")
+
+
+def test_clips_without_speakers_are_dealt_out_one_by_one_with_balanced_classes() -> None:
+    rows = [Utterance(f"x/{n}", "x", label=EMOTIONS[n % 3]) for n in range(31)]
+    made = folds(to_table(rows))
+    assert [fold.name for fold in made] == [f"clips-{n}" for n in range(5)]
+    assert sorted(i for fold in made for i in fold.test) == sorted(row.utterance_id for row in rows)
+    label = {row.utterance_id: row.label for row in rows}
+    for fold in made:
+        assert {*fold.train, *fold.valid, *fold.test} == label.keys()
+        assert not {*fold.train} & {*fold.valid, *fold.test} and not {*fold.valid} & {*fold.test}
+        assert min(Counter(label[i] for i in fold.test).values()) >= 1 and len(fold.test) in (6, 7)
+    with pytest.raises(TrainingError, match="clips-20 needs 20 labelled utterances"):
+        folds(to_table(rows[:19]), "clips-20")
+    with pytest.raises(UsageError, match="'clips-1' does not exist"):
+        folds(to_table(rows), "clips-1")
+    assert folds(to_table([*rows, Utterance("x/31", "x", label="joy", speaker="ann")]), "clips-2")[0].name == "clips-0"

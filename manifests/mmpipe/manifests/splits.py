@@ -6,7 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -21,6 +21,8 @@ PROTOCOLS = {
     "corpus": "the corpus's own split (MELD)",
     "groups-K": "K folds, 2 to 20, over groups of speakers (sessions where there are no speakers), balanced in size "
     "and classes; the next fold validates, of groups-2 a quarter of the training groups",
+    "clips-K": "K folds, 2 to 20, over single utterances, balanced in classes, for corpora without speakers: a speaker "
+    "may be on both sides, so figures may be too high; the next fold validates, of clips-2 a quarter of the others",
     "loso": "each speaker is tested once; about a fifth of the others, whole speakers, validates",
     "column": "the folds of the table's column `fold` (annotation `fold`); the next fold validates, of two folds a "
     "quarter of the training groups",
@@ -28,7 +30,7 @@ PROTOCOLS = {
 """Every protocol, what it means and what validates."""
 
 _MOST_FOLDS = 20
-"""Folds of groups-K."""
+"""Folds of groups-K and clips-K."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
     Args:
         manifest: rows of `MANIFEST_SCHEMA`; rows without a label are in no fold.
         protocol: a name in `PROTOCOLS`, with a number for K, or `auto`: iemocap-10 for IEMOCAP, the corpus's own splits
-            where it has them, else groups-5, or as many folds as there are groups if these are fewer.
+            where it has them, else groups-5, or as many folds as there are groups if these are fewer; clips-5 where
+            neither speakers nor sessions are known.
         seed: orders groups of the same size.
 
     Raises:
@@ -87,7 +90,7 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
         raise TrainingError("the manifest has no labelled utterance: nothing to train on")
     if protocol == "auto":
         protocol = _automatic(manifest, rows)
-    wanted = _number_of_groups(protocol)
+    form, number = _numbered(protocol)
     makers = {
         "iemocap-5": lambda: _by_session(rows)[::2],
         "iemocap-10": lambda: _by_session(rows),
@@ -95,8 +98,10 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
         "loso": lambda: _by_speaker(rows, seed),
         "column": lambda: _by_column(rows, seed),
     }
-    if wanted is not None:
-        made = _by_group(rows, wanted, seed)
+    if form == "groups":
+        made = _by_group(rows, number, seed)
+    elif form == "clips":
+        made = _by_clip(rows, number, seed)
     elif protocol in makers:
         made = makers[protocol]()
     else:
@@ -104,15 +109,15 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
             f"protocol {protocol!r} does not exist; valid names: auto, {', '.join(PROTOCOLS)} "
             f"(K from 2 to {_MOST_FOLDS})"
         )
-    if protocol not in ("corpus", "column"):
+    if protocol not in ("corpus", "column") and form != "clips":
         check_leaks(made, {row.utterance_id: row.group for row in rows})
     return made
 
 
-def _number_of_groups(protocol: str) -> int | None:
-    """K of groups-K; None of other protocols."""
-    found = re.fullmatch(r"groups-([1-9][0-9]?)", protocol)
-    return int(found[1]) if found and 2 <= int(found[1]) <= _MOST_FOLDS else None
+def _numbered(protocol: str) -> tuple[str, int]:
+    """What groups-K and clips-K deal out, and K; an empty text and 0 for other protocols."""
+    found = re.fullmatch(r"(groups|clips)-([1-9][0-9]?)", protocol)
+    return (found[1], int(found[2])) if found and 2 <= int(found[2]) <= _MOST_FOLDS else ("", 0)
 
 
 def _fold_of(annotations: str | None) -> str | None:
@@ -126,6 +131,8 @@ def _automatic(manifest: pa.Table, rows: list[_Row]) -> str:
         return "iemocap-10"
     if {"train", "test"} <= {row.split for row in rows}:
         return "corpus"
+    if not any(row.group for row in rows):
+        return f"clips-{min(5, max(2, len(rows)))}"
     return f"groups-{min(5, max(3, len({row.group for row in rows})))}"
 
 
@@ -175,6 +182,15 @@ def _by_group(rows: list[_Row], number: int, seed: int) -> list[Fold]:
     dealt = deal_groups(((row.group, row.label) for row in rows), number, seed)
     sides = [[row for row in rows if row.group in part] for part in dealt]
     return _in_turn([f"groups-{place}" for place in range(number)], sides, seed)
+
+
+def _by_clip(rows: list[_Row], number: int, seed: int) -> list[Fold]:
+    if len(rows) < max(3, number):
+        raise TrainingError(f"clips-{number} needs {max(3, number)} labelled utterances or more; there are {len(rows)}")
+    alone = [replace(row, speaker=row.utterance_id) for row in rows]
+    dealt = deal_groups(((row.group, row.label) for row in alone), number, seed)
+    sides = [[row for row in alone if row.group in part] for part in dealt]
+    return _in_turn([f"clips-{place}" for place in range(number)], sides, seed)
 
 
 def _by_column(rows: list[_Row], seed: int) -> list[Fold]:

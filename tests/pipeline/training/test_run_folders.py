@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -42,7 +44,7 @@ def test_a_finished_run_of_another_config_is_replaced_only_where_that_is_asked_f
     before = (run / "run.json").read_bytes()
     for config, seeds in ((tiny(learning_rate=0.01), 1), (tiny(), 2), (tiny(seed=1), 1)):
         with pytest.raises(
-            UsageError, match=r"finished run of another config \((learning_rate|seeds|seed) .*--overwrite"
+            UsageError, match=r"finished run, and this one differs \((learning_rate|seeds|seed) .*--overwrite"
         ):
             train(config, made / "labeled", run, seeds=seeds)
     assert (run / "run.json").read_bytes() == before
@@ -93,11 +95,20 @@ def test_without_a_run_json_only_one_fold_is_accepted(run: Path) -> None:
         load_ensemble(run)
 
 
-def test_default_folders_differ_where_runs_do() -> None:
-    sources = (
-        Sources(Path("features/x")),
-        Sources(Path("features/x"), Path("features/ami"), Path("balanced/ami.parquet")),
-    )
+def relabelled(store: Path) -> None:
+    """Give the first labelled row of a store the label of another row."""
+    path = store / "manifest.parquet"
+    table = pq.read_table(path)
+    labels = table.column("label").to_pylist()
+    labels[0] = next(label for label in labels if label != labels[0])
+    place = table.column_names.index("label")
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(labels)), path)
+
+
+def test_default_folders_differ_where_runs_do(made: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(made / "labeled", tmp_path / "x"))
+    (balanced := tmp_path / "list.parquet").write_bytes(b"a list")
+    sources = Sources(store), Sources(store, made / "labeled", balanced)
     names = [
         default_run(tiny(), sources[0]),
         default_run(tiny(learning_rate=0.01), sources[0]),
@@ -108,6 +119,21 @@ def test_default_folders_differ_where_runs_do() -> None:
     assert len(set(names)) == 5 and default_run(tiny(), sources[0]) == names[0]
     assert names[0].name.startswith("x-supervised-a-small-") and len(names[0].name.rsplit("-")[-1]) == 8
     assert names[4].name.startswith("x-semi-av-small-")
+    relabelled(store)
+    assert default_run(tiny(), sources[0]) not in names
+    balanced.write_bytes(b"another list")
+    assert default_run(tiny(), Sources(made / "labeled", made / "labeled", balanced)).name != names[3].name
+
+
+def test_a_corrected_label_makes_another_run(run: Path, made: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(made / "labeled", tmp_path / "labeled"))
+    train(tiny(), store, run)
+    relabelled(store)
+    with pytest.raises(UsageError, match=r"finished run, and this one differs \(labels.*--overwrite"):
+        train(tiny(), store, run)
+    notes: list[str] = []
+    train(tiny(), store, run, note=notes.append, overwrite=True)
+    assert len(notes) == 3 and all("trained again, changed: labels" in note for note in notes)
 
 
 def test_the_command_writes_there_and_takes_overwrite(

@@ -61,7 +61,7 @@ def train(
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.AUTO,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files beside the CSV.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a finished run of another config in the folder.")
+        bool, typer.Option("--overwrite", help="Replace a finished run that differs from this one.")
     ] = False,
 ) -> None:
     """Train the paper's model, cross-validated over held-out speakers, or an experiment of the paper."""
@@ -281,6 +281,8 @@ def _baselines(
     config = config_for(assigned, chosen, [store], sample=sample)
     use_threads(config.threads)
     data = load_input(config, store)
+    if data.caution:
+        console.print(data.caution)
     with progress("fit") as bars:
         bar = bars.add_task("baselines", total=len(BASELINES) * len(data.folds) * seeds)
 

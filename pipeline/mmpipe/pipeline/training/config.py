@@ -67,7 +67,7 @@ class TrainConfig(BaseModel):
     unlabeled_rows: int | None = Field(default=None, ge=4)
     """Draw from this many first rows of the balanced list only; a smaller number's rows are part of a larger's."""
     protocol: str = "auto"
-    """How folds are made: auto, iemocap-5, iemocap-10, corpus, groups-K (K from 2 to 20), loso or column."""
+    """How folds are made: auto, iemocap-5, iemocap-10, corpus, groups-K or clips-K (K from 2 to 20), loso or column."""
     seed: int = Field(default=0, ge=0)
     """Decides initial weights, order and dropout."""
 

@@ -65,6 +65,12 @@ class FoldJob:
         saved = self._saved()
         return saved is not None and _changed(saved["identity"], self.identity) is None
 
+    @property
+    def changed(self) -> str | None:
+        """How the fold in the folder differs from this one; None if it does not, or there is none."""
+        saved = self._saved()
+        return None if saved is None else _changed(saved["identity"], self.identity)
+
     def run(self, report: FoldReport, note: Callable[[str], None]) -> FoldResult:
         """Train the fold, or take it over from an equal run; fold.json is written.
 

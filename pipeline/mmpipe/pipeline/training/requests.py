@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.parquet import fingerprint
-from mmpipe.pipeline.store.feature_store import default_store
+from mmpipe.pipeline.store.feature_store import FeatureStore, default_store
 from mmpipe.pipeline.training.config import TrainConfig
 
 __all__ = ["Sources", "TrainRequest", "balanced_path", "default_run", "find_sources", "find_store"]
@@ -45,7 +48,7 @@ class TrainRequest:
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         tensorboard: write event files beside the CSV.
         save_seconds: between two states of an unfinished fold.
-        overwrite: replace a finished run of another config that the folder holds, instead of refusing.
+        overwrite: replace a finished run of another config or of other data that the folder holds, instead of refusing.
     """
 
     config: TrainConfig
@@ -89,18 +92,27 @@ def balanced_path(unlabeled: Path) -> Path:
 
 
 def default_run(config: TrainConfig, sources: Sources, seeds: int = 1) -> Path:
-    """The run folder that is named by what it holds: STORE-OBJECTIVE-MODALITIES-SIZE-HASH.
+    """The run folder that is named by what it holds: runs/STORE-OBJECTIVE-MODALITIES-SIZE-HASH.
 
-    The hash is of the config, the number of seeds, and the names of the unlabelled store and its list.
+    The hash is of the config, the number of seeds, the features, labels and speakers of the stores, and the balanced
+    list: a run on a store that has grown gets a folder of its own.
 
-    Example:
-        >>> default_run(TrainConfig(modalities=("a", "l")), Sources(Path("features/x"))).as_posix()[:-8]
-        'runs/x-supervised-al-paper-'
+    Raises:
+        StoreError: a store cannot be read.
     """
-    beside = [path and path.name for path in (sources.unlabeled, sources.balanced)]
-    made = fingerprint([config.model_dump(mode="json"), seeds, beside])[:8]
+    held = [_content(path, config.stages) for path in (sources.labeled, sources.unlabeled) if path is not None]
+    drawn = [
+        sha256(path.read_bytes()).hexdigest() for path in (sources.balanced,) if path is not None and path.is_file()
+    ]
+    made = fingerprint([config.model_dump(mode="json"), seeds, held, drawn])[:8]
     parts = (sources.labeled.name, sources.objective, "".join(config.modalities), config.size, made)
     return Path("runs") / "-".join(parts)
+
+
+def _content(path: Path, stages: Sequence[str]) -> list[Any]:
+    store = FeatureStore(path)
+    rows = store.manifest().select(["utterance_id", "label", "speaker"])
+    return [store.fingerprint(stages), rows.to_pydict()]
 
 
 def find_sources(

@@ -74,6 +74,13 @@ class TrainRun:
         return tuple(job for job in self.jobs if not job.finished)
 
     @property
+    def replaced(self) -> str | None:
+        """How the finished run in the folder differs from this one; None if it does not, or there is none."""
+        if not (self.request.out / "run.json").is_file():
+            return None
+        return _other_config(self.request) or next((job.changed for job in self.jobs if job.changed), None)
+
+    @property
     def epochs(self) -> int:
         """Epochs of all folds and seeds, if none stops early."""
         return self.request.config.epochs * len(self.jobs)
@@ -93,9 +100,9 @@ class TrainRun:
             TrainingError: see `fit`.
         """
         began, out = time.perf_counter(), self.request.out
-        if _other_run(self.request) is not None:
+        if self.replaced is not None:
             (out / "run.json").unlink()  # it describes a run whose folds are replaced from here on
-        _note_small(self.data, self.request.config, note)
+        _note_data(self.data, self.request.config, note)
         done = [job.run(report, note) for job in self.jobs]
         result = self._result(done, time.perf_counter() - began)
         write_history(out / "history.csv", done)
@@ -136,23 +143,23 @@ def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRu
         StoreError: see `load_input`.
         TrainingError: see `load_input`; or the semi-supervised objective has a single modality.
         UsageError: the device does not exist here, TensorBoard is asked for and not installed, or the folder holds a
-            finished run of another config.
+            finished run of another config or of other data.
     """
     device, config, sources = pick_device(request.device), request.config, request.sources
     if request.tensorboard:
         check_events()
-    if not request.overwrite and (other := _other_run(request)) is not None:
-        raise UsageError(
-            f"{request.out} holds a finished run of another config ({other}): name another folder with --out, or "
-            "replace it with --overwrite"
-        )
     if sources.unlabeled is not None and len(config.modalities) < 2:
         raise TrainingError(
             f"unlabelled data are learnt from by matching modalities, which needs two or more; got "
             f"{','.join(config.modalities)}: add a modality, or train supervised"
         )
-    data = load_input(config, sources.labeled, sources.unlabeled, sources.balanced, datasets)
-    return TrainRun(request, data, device)
+    run = TrainRun(request, load_input(config, sources.labeled, sources.unlabeled, sources.balanced, datasets), device)
+    if not request.overwrite and (other := run.replaced) is not None:
+        raise UsageError(
+            f"{request.out} holds a finished run, and this one differs ({other}): name another folder with --out, or "
+            "replace it with --overwrite"
+        )
+    return run
 
 
 def train(
@@ -184,7 +191,7 @@ def train(
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         tensorboard: write event files beside the CSV.
         save_seconds: between two states of an unfinished fold.
-        overwrite: replace a finished run of another config that the folder holds, instead of refusing.
+        overwrite: replace a finished run of another config or of other data that the folder holds, instead of refusing.
 
     Raises:
         StoreError: see `load_input`.
@@ -196,10 +203,8 @@ def train(
     return plan_run(request).run(report, note)
 
 
-def _other_run(request: TrainRequest) -> str | None:
-    """How the finished run in the folder differs from what is asked for; None if it does not, or there is none."""
-    if not (request.out / "run.json").is_file():
-        return None
+def _other_config(request: TrainRequest) -> str | None:
+    """How the config of the run.json in the folder differs from what is asked for; None if it does not."""
     try:
         held = read_run(request.out)
     except UsageError:
@@ -214,7 +219,9 @@ def _other_run(request: TrainRequest) -> str | None:
     return ", ".join(f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]) or None
 
 
-def _note_small(data: TrainInput, config: TrainConfig, note: Callable[[str], None]) -> None:
+def _note_data(data: TrainInput, config: TrainConfig, note: Callable[[str], None]) -> None:
+    if data.caution:
+        note(data.caution)
     fewest = min(len(fold.train) for fold in data.folds)
     if fewest < config.batch_size:
         note(

@@ -40,6 +40,16 @@ class TrainInput:
     identity: dict[str, str]
     cut: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def caution(self) -> str | None:
+        """What to keep in mind of figures on these folds, in a sentence; None where there is nothing."""
+        if not self.folds[0].name.startswith("clips-"):
+            return None
+        return (
+            "the folds are over single clips: a speaker may be in training and test, so the figures may be too high "
+            "for new speakers; name speakers to hold them out (a column `speaker`, --pattern, or --speaker folder)"
+        )
+
 
 def load_input(
     config: TrainConfig,
@@ -71,7 +81,11 @@ def load_input(
     _check_labels(set(labels), f"the usable utterances of {labeled}")
     cut = tuple(_cut(fold, dataset) for fold in made)
     pool = None if unlabeled is None else load_unlabeled(unlabeled, balanced, config, dataset, datasets)
-    identity = {"labelled features": dataset.fingerprint}
+    identity = {"labelled features": dataset.fingerprint, "labels": fingerprint(dataset.labels)}
+    if config.normalise == "speaker":
+        read = [path for path in (labeled, unlabeled) if path is not None]
+        named = [FeatureStore(path).manifest().select(["utterance_id", "speaker"]).to_pydict() for path in read]
+        identity["speakers"] = fingerprint(named)
     if pool is not None:
         identity["unlabelled features"] = pool.dataset.fingerprint
         identity["unlabelled rows"] = fingerprint([pool.dataset.ids[row] for row in pool.rows])
