@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from mmpipe.core.errors import WeightsError
 from mmpipe.extractors.weights import checkpoints
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, find_model, tokenizer_files, weight_files
+from mmpipe.extractors.weights.hub import hub_refusal
 
 
 class Hub:
@@ -31,6 +34,7 @@ class Hub:
 def set_hub(monkeypatch: pytest.MonkeyPatch, cached: Path | Exception, online: Path | Exception) -> Hub:
     hub = Hub(cached, online)
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url, timeout: None)
     return hub
 
 
@@ -106,3 +110,19 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{}")
     with pytest.raises(WeightsError, match=r"no tokenizer: expected tokenizer\.json or vocab\.txt"):
         tokenizer_files(tmp_path)
+
+
+def test_a_hub_that_does_not_answer_costs_two_seconds_and_says_which_variable_waits_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            f"http://127.0.0.1:{silent.getsockname()[1]}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        )
+        began = time.perf_counter()
+        assert "no answer within 2 s; HF_HUB_ETAG_TIMEOUT" in str(hub_refusal("google-bert/bert-large-uncased", "x"))
+        assert time.perf_counter() - began < 3
+        monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.1")
+        assert "within 0.1 s" in str(hub_refusal("google-bert/bert-large-uncased", "x"))

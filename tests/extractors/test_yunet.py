@@ -105,6 +105,7 @@ def test_a_missing_model_is_answered_with_the_file_its_hash_and_the_place(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, timeout: None)
     with pytest.raises(WeightsError) as caught:
         YuNet(YuNetConfig()).weights()
     for part in (HUB_FILE, yunet_model.KNOWN_MODELS[HUB_FILE], str(tmp_path / "mmpipe"), "detector mtcnn"):

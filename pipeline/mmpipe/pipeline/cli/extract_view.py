@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import TaskID
@@ -28,6 +28,10 @@ class ExtractView(ExtractListener):
 
     def on_problems(self, problems: Sequence[Problem]) -> None:
         show_problems(problems)
+
+    def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
+        for name, reason in reasons.items():
+            console.print(f"[yellow]Stage {name} is left out[/]: {reason}")
 
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         _show_plan(planned, root, workers)

@@ -23,7 +23,8 @@ def check_text_model(options: Mapping[str, Any]) -> Finding:
         options: of the stage `text`.
     """
     from mmpipe.extractors.text.encoder import BertConfig
-    from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, hub_refusal, local_model, weight_files
+    from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, local_model, weight_files
+    from mmpipe.extractors.weights.hub import hub_refusal
 
     given = {name: options[name] for name in ("model", "revision") if name in options}
     config = BertConfig.model_validate(given)
@@ -37,7 +38,7 @@ def check_text_model(options: Mapping[str, Any]) -> Finding:
             return Finding("text model", State.OK, f"{config.model}: {folder}")
     except MmpipeError as error:
         return Finding("text model", State.MISSING, str(error), remedy)
-    if (reason := hub_refusal(config.model, config.revision)) is None:
+    if (reason := hub_refusal(config.model, "config.json", config.revision)) is None:
         text = f"{config.model} is not in the cache; the first run downloads it"
         return Finding("text model", State.WARNING, text, f"for a machine without a network: {remedy}")
     text = f"{config.model} is not in the cache, and the hub does not give it ({reason})"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mmpipe.core.errors import CorpusError
 from mmpipe.core.files import location, sweep_parts
 from mmpipe.extractors.contract import Precision
 from mmpipe.manifests.contract import Problem
@@ -27,6 +28,7 @@ from mmpipe.pipeline.extraction.crop_statistics import (
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.estimate import Estimate, estimate
 from mmpipe.pipeline.extraction.heartbeat import OtherRun, heartbeat
+from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, placed, resolve_stages
@@ -100,6 +102,9 @@ class ExtractListener:
     def on_problems(self, problems: Sequence[Problem]) -> None:
         """What the corpus lacks or holds that is odd, before the plan."""
 
+    def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
+        """Stages that are left out because no row has what they read: why, by stage."""
+
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         """What is due, before anything is written."""
 
@@ -140,11 +145,10 @@ def extract_corpus(
         StorageError: the store cannot be written.
         WeightsError: weights are missing.
     """
-    hears, specs = listener or ExtractListener(), request.specs()
+    hears = listener or ExtractListener()
+    rows, specs = _rows_and_specs(request, hears)
     own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))
     with _swept(request.out), own as pool:
-        rows = _rows(request, hears)
-        hears.on_problems(case_problems(rows, specs))
         plan_for = partial(_plan, request, rows, threads=pool.workers)
         specs = _with_known_statistics(request.out, specs)
         planned = plan_for([s for s in specs if not needs_statistics(s)])
@@ -173,14 +177,31 @@ def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = 
     Raises:
         MmpipeError: as `extract_corpus`.
     """
-    hears, specs = listener or ExtractListener(), request.specs()
+    hears = listener or ExtractListener()
+    rows, specs = _rows_and_specs(request, hears)
     specs = [s for s in _with_known_statistics(request.out, specs) if not needs_statistics(s)]
     workers = request.workers or available_cores()
-    rows = _rows(request, hears)
-    hears.on_problems(case_problems(rows, specs))
     planned = _plan(request, rows, specs, threads=workers, only_known=True)
     hears.on_plan(planned, request.root, workers)
     return estimate(planned) if planned.tasks else []
+
+
+def _rows_and_specs(request: ExtractRequest, hears: ExtractListener) -> tuple[pa.Table, list[StageSpec]]:
+    """The rows of the manifest, and the stages that find something to read in them.
+
+    Raises:
+        CorpusError: no stage does.
+    """
+    asked = request.specs()  # a wrong option is refused before the corpus is read
+    rows = _rows(request, hears)
+    specs, idle = split_by_material(rows, asked)
+    if idle:
+        hears.on_idle_stages(idle)
+    if rows.num_rows and not specs:
+        why = "; ".join(f"{name}: {reason}" for name, reason in idle.items())
+        raise CorpusError(f"none of the stages finds anything to read in {request.root} ({why})")
+    hears.on_problems(case_problems(rows, specs))
+    return rows, specs
 
 
 def _rows(request: ExtractRequest, hears: ExtractListener) -> pa.Table:

@@ -25,7 +25,7 @@ from mmpipe.core.errors import CorpusError, StoreError
 from mmpipe.core.files import append_line, explained, is_local, sweep_parts
 from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.resume import Due, find_due, media_of
-from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe
+from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, naming_remedies
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
 from mmpipe.pipeline.store.feature_store import FeatureStore, write_store
@@ -133,7 +133,10 @@ def plan_extraction(
     """
     if manifest.num_rows == 0:
         raise CorpusError(f"the manifest of {corpus} holds no utterance: nothing to extract from {root}")
-    described = {spec.name: describe(spec) for spec in stages}
+    described = {}
+    for spec in stages:
+        with naming_remedies(spec, stages):
+            described[spec.name] = describe(spec)
     written, known_stages = _existing(store, corpus)
     ordered = plan(manifest, written)
     all_stages = known_stages | described

@@ -7,18 +7,20 @@ and `words` come from the manifest and its media, `crops` from the rows of the s
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmpipe.core.errors import UsageError
+from mmpipe.core.errors import UsageError, WeightsError
 from mmpipe.extractors.contract import Extractor, InputKind, Precision
 from mmpipe.extractors.registry import EXTRACTORS
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.extraction.transcript_words import Source
 from mmpipe.pipeline.media.versions import media_versions, repair_versions
 from mmpipe.pipeline.store.provenance import StageProvenance
 
-__all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "placed", "resolve_stages"]
+__all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "naming_remedies", "placed", "resolve_stages"]
 
 FACES = "faces"
 """The stage whose crops feed the stages of input kind `crops`."""
@@ -144,6 +146,18 @@ def placed(specs: Sequence[StageSpec], device: str, precision: Precision) -> lis
         replace(spec, device=device, precision=precision if spec in able else "float32") if spec in on_device else spec
         for spec in specs
     ]
+
+
+@contextmanager
+def naming_remedies(spec: StageSpec, specs: Sequence[StageSpec]) -> Iterator[None]:
+    """Where the weights of a stage are missing, say how a run of these stages goes on without them."""
+    try:
+        yield
+    except WeightsError as error:
+        others = ",".join(s.name for s in specs if spec.name not in (s.name, s.needs))
+        small = f" (--set {spec.name}.model={PACKAGED_MODEL})" if spec.input == "words" else ""
+        without = f"; or leave the stage out with --stages {others}" if others else ""
+        raise WeightsError(f"stage {spec.name}: {error}{small}{without}") from error
 
 
 def describe(spec: StageSpec) -> StageProvenance:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpipe.manifests.contract import Problem
-from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import StageSpec, naming_remedies
 
 __all__ = ["case_problems"]
 
@@ -23,8 +23,15 @@ def case_problems(rows: pa.Table, specs: Sequence[StageSpec]) -> list[Problem]:
     Args:
         rows: the manifest.
         specs: the stages.
+
+    Raises:
+        WeightsError: a text model is missing.
     """
-    stages = [spec for spec in specs if spec.input == "words" and spec.build().is_case_sensitive()]
+    stages = []
+    for spec in (s for s in specs if s.input == "words"):
+        with naming_remedies(spec, specs):
+            if spec.build().is_case_sensitive():
+                stages.append(spec)
     texts = rows.column("text").drop_null() if stages else pa.chunked_array([], pa.string())
     lettered = texts.filter(pc.match_substring_regex(texts, r"\p{L}{2}"))
     if not len(lettered):

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmpipe.core.errors import WeightsError
 from mmpipe.core.files import cache_folder
 from mmpipe.extractors.weights.bundled import sha256
+from mmpipe.extractors.weights.hub import hub_refusal, reason_of
 
 __all__ = ["HUB_FILE", "HUB_REPOSITORY", "HUB_REVISION", "KNOWN_MODELS", "find_yunet"]
 
@@ -59,14 +60,15 @@ def _from_hub() -> Path:
         return Path(hf_hub_download(HUB_REPOSITORY, HUB_FILE, revision=HUB_REVISION, local_files_only=True))
     except LocalEntryNotFoundError:
         pass  # not in the hub's cache
-    try:
-        return Path(hf_hub_download(HUB_REPOSITORY, HUB_FILE, revision=HUB_REVISION))
-    except Exception as error:  # the hub's client raises the errors of several libraries
-        reason = str(error).strip().partition("\n")[0]
-        raise WeightsError(
-            f"the model of detector yunet is not in {cache_folder()}, and the Hugging Face hub did not give "
-            f"{HUB_FILE} of {HUB_REPOSITORY} at {HUB_REVISION[:12]} ({type(error).__name__}: {reason}). {_remedy()}"
-        ) from error
+    if (reason := hub_refusal(HUB_REPOSITORY, HUB_FILE, HUB_REVISION)) is None:
+        try:
+            return Path(hf_hub_download(HUB_REPOSITORY, HUB_FILE, revision=HUB_REVISION))
+        except Exception as error:  # the hub's client raises the errors of several libraries
+            reason = reason_of(error)
+    raise WeightsError(
+        f"the model of detector yunet is not in {cache_folder()}, and the Hugging Face hub did not give {HUB_FILE} of "
+        f"{HUB_REPOSITORY} at {HUB_REVISION[:12]} ({reason}). {_remedy()}"
+    )
 
 
 def _remedy() -> str:
