@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, next_command
+from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
 from mmpipe.pipeline.cli.options import (
     Config,
-    Dataset,
     Device,
     FollowLinks,
     Precision,
@@ -41,8 +41,12 @@ _TOO_MANY_FAILURES = 3
 """Exit code: done, but more utterances failed than --max-failures allows."""
 
 
+@takes_corpus_options
 def extract(
-    dataset: Dataset,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder. Default: what --out was extracted from."),
+    ] = None,
     root: Root = None,
     out: Annotated[
         Path | None,
@@ -55,8 +59,10 @@ def extract(
     stages: Stages = "",
     set_: Set = [],  # noqa: B006
     workers: Workers = None,
-    device: Annotated[Device, typer.Option(help="Where the models of expression and text run.")] = Device.AUTO,
-    precision: Annotated[Precision, typer.Option(help="Of those models.")] = Precision.FLOAT32,
+    device: Annotated[
+        Device | None, typer.Option(help="Where the models of expression and text run. Default: auto.")
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Of those models. Default: float32.")] = None,
     max_failures: Annotated[
         int | None, typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
     ] = None,
@@ -65,43 +71,45 @@ def extract(
     transcode_fallback: Annotated[
         bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
     ] = False,
+    corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
     config: Config = None,
 ) -> None:
-    """Extract features into a store of Parquet shards. Run it again to go on where it stopped."""
+    """Extract features into a store of Parquet shards. Run it again to go on where it stopped.
+
+    A store knows what it was extracted from: `mmpipe extract --out STORE` goes on with the same corpus and options.
+    """
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_estimate
-    from mmpipe.pipeline.cli.settings import (
-        corpus_options,
-        dataset_root,
-        load_settings,
-        parse_assignments,
-        stage_options,
-    )
+    from mmpipe.pipeline.cli.settings import corpus_options, load_settings, merged, parse_assignments, stage_options
+    from mmpipe.pipeline.cli.store_source import find_root, known_manifest, known_source, note_other_options
     from mmpipe.pipeline.extraction.corpus import ExtractRequest, estimate_corpus
     from mmpipe.pipeline.hardware import available_cores
 
     if dry_run and max_failures is not None:
         raise UsageError("--dry-run extracts nothing that could fail: leave out --max-failures")
-    allow_links(follow_links)
-    settings = load_settings(config)
-    folder = dataset_root(dataset, root, settings, sample=sample)
-    given = stage_options(settings, parse_assignments(set_), sample=sample)
+    known, settings = known_source(dataset, out), load_settings(config)
+    refuse_foreign(known.dataset, corpus)
+    if manifest is not None and corpus:
+        raise UsageError(f"--manifest lists the utterances, so {', '.join(corpus)} would have no effect: leave it out")
+    allow_links(follow_links or known.follow_links)
+    folder = find_root(known, root, settings, sample=sample)
     request = ExtractRequest(
-        dataset,
+        known.dataset,
         folder,
-        out or store_path(dataset, folder, sample=sample),
-        manifest=manifest,
-        corpus_options=corpus_options(dataset, settings, sample=sample),
-        stages=names(stages),
-        stage_options=given,
-        device=device.value,
-        precision=precision.value,
+        out or store_path(known.dataset, folder, sample=sample),
+        manifest=manifest or (None if corpus else known_manifest(known, out)),
+        corpus_options={**known.corpus_options, **corpus_options(known.dataset, settings, sample=sample), **corpus},
+        stages=names(stages) or known.stages,
+        stage_options=merged(known.stage_options, stage_options(settings, parse_assignments(set_), sample=sample)),
+        device=device.value if device else known.device,
+        precision=precision.value if precision else known.precision,
         workers=workers,
         part=parse_slice(slice_),
         retry_failed=retry_failed,
-        transcode_fallback=transcode_fallback,
+        transcode_fallback=transcode_fallback or known.transcode_fallback,
     )
+    note_other_options(request)
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())
         return

@@ -10,6 +10,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
 from mmpipe.pipeline.cli.options import Config, FollowLinks, Root, Sample, allow_links
 
 if TYPE_CHECKING:
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["manifest"]
 
-_WINDOWS, _FOLDER, _IEMOCAP = "Word-centred windows (ami, folder)", "Options of folder", "Options of iemocap"
-"""Headings in the help."""
-
 _SHOWN_COUNTS = 12
 _SHOWN_NAMES = 5
 
 
+@takes_corpus_options
 def manifest(
     dataset: Annotated[str, typer.Argument(help="ami, iemocap, meld or folder.")],
     root: Root = None,
@@ -33,43 +32,7 @@ def manifest(
     check: Annotated[
         bool, typer.Option("--check", help="Read the header of every media file; list what is odd in OUT.check.csv.")
     ] = False,
-    labels: Annotated[str | None, typer.Option(help="merge, drop-exc or all.", rich_help_panel=_IEMOCAP)] = None,
-    crop: Annotated[
-        float | None, typer.Option(help="Seconds of a window: 7.2 or 3.5.", rich_help_panel=_WINDOWS)
-    ] = None,
-    num_crops: Annotated[int | None, typer.Option(help="Windows to draw.", rich_help_panel=_WINDOWS)] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides which are drawn.", rich_help_panel=_WINDOWS)] = None,
-    max_overlap: Annotated[
-        float | None, typer.Option(help="Share of a window that another may cover, 0 to 1.", rich_help_panel=_WINDOWS)
-    ] = None,
-    spread: Annotated[
-        str | None, typer.Option(help="proportional to words, or uniform over speakers.", rich_help_panel=_WINDOWS)
-    ] = None,
-    annotations: Annotated[
-        Path | None, typer.Option(help="AMI: the folder of its annotations, if apart.", rich_help_panel=_WINDOWS)
-    ] = None,
-    exclude: Annotated[
-        list[str], typer.Option(help="AMI: a meeting, or how names begin. Repeatable.", rich_help_panel=_WINDOWS)
-    ] = [],  # noqa: B006
-    utterances: Annotated[
-        str | None, typer.Option(help="One utterance a clip, cue or crop (a window).", rich_help_panel=_FOLDER)
-    ] = None,
-    table_: Annotated[
-        str | None,
-        typer.Option("--table", help="CSV, TSV or JSONL below the root, one row a clip.", rich_help_panel=_FOLDER),
-    ] = None,
-    column: Annotated[
-        list[str], typer.Option(help="A column by another name: label=Emotion. Repeatable.", rich_help_panel=_FOLDER)
-    ] = [],  # noqa: B006
-    label: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=_FOLDER)] = None,
-    label_map: Annotated[
-        str | None, typer.Option(help="Labels by your own: angry=anger,06=fear.", rich_help_panel=_FOLDER)
-    ] = None,
-    pattern: Annotated[
-        str | None, typer.Option(help="Names of files: '{speaker}_{sentence}_{label}'.", rich_help_panel=_FOLDER)
-    ] = None,
-    speaker: Annotated[str | None, typer.Option(help="none, or folder: its name.", rich_help_panel=_FOLDER)] = None,
-    tier: Annotated[str | None, typer.Option(help="TextGrid tier of the cues.", rich_help_panel=_FOLDER)] = None,
+    corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
     set_: Annotated[list[str], typer.Option("--set", help="Any of these options: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     sample: Sample = False,
@@ -83,30 +46,11 @@ def manifest(
     from mmpipe.pipeline.cli.extract_view import show_problems
     from mmpipe.pipeline.cli.settings import corpus_options, dataset_root, load_settings, parse_assignments
 
-    options = {
-        "labels": labels,
-        "crop_seconds": crop,
-        "num_crops": num_crops,
-        "seed": seed,
-        "max_overlap": max_overlap,
-        "spread": spread,
-        "annotations": None if annotations is None else str(annotations),
-        "exclude": exclude or None,
-        "utterances": utterances,
-        "table": table_,
-        "column": column or None,
-        "label": label,
-        "label_map": label_map,
-        "pattern": pattern,
-        "speaker": speaker,
-        "tier": tier,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
     allow_links(follow_links)
     settings = load_settings(config)
     assigned = parse_assignments(f"{dataset}.{text}" for text in set_).get(dataset, {})
-    chosen = corpus_options(dataset, settings) | assigned | given
-    _refuse_foreign(dataset, given)
+    chosen = corpus_options(dataset, settings) | assigned | dict(corpus)
+    refuse_foreign(dataset, corpus)
     reader = corpus_reader(dataset, chosen)
     folder = dataset_root(dataset, root, settings, sample=sample)
     target = out or Path(f"{dataset}.parquet")
@@ -126,15 +70,6 @@ def manifest(
     console.print(f"{rows.num_rows} utterances in {printable(str(target))}", markup=False)
     links = " --follow-links" if follow_links else ""
     next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}{links}")
-
-
-def _refuse_foreign(dataset: str, options: Mapping[str, Any]) -> None:
-    from mmpipe.manifests.registry import CORPORA
-
-    known = CORPORA.load(dataset).Options.model_fields
-    if foreign := sorted(options.keys() - known.keys()):
-        names = ", ".join(known) or "none"
-        raise UsageError(f"{dataset} has no option {', '.join(foreign)}; its options: {names}")
 
 
 def _keep_others(target: Path) -> None:

@@ -11,7 +11,6 @@ import typer
 
 __all__ = [
     "Config",
-    "Dataset",
     "Device",
     "FollowLinks",
     "Normalise",
@@ -37,7 +36,6 @@ def located(text: str) -> Path:
     return location(text)
 
 
-Dataset = Annotated[str, typer.Option("--dataset", "-d", help="ami, iemocap, meld or folder.")]
 Root = Annotated[
     Path | None,
     typer.Option(

@@ -32,6 +32,7 @@ __all__ = [
     "corpus_options",
     "dataset_root",
     "load_settings",
+    "merged",
     "named_roots",
     "parse_assignments",
     "parse_hyper_parameters",
@@ -144,10 +145,20 @@ def stage_options(
     settings: Settings, assigned: dict[str, dict[str, Any]], *, sample: bool = False
 ) -> dict[str, dict[str, Any]]:
     """The options of the stages: those of sample runs, then those of mmpipe.toml, then those of --set."""
+    return merged(SAMPLE_STAGE_OPTIONS if sample else {}, settings.stages, assigned)
+
+
+def merged(*sources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Options by stage; a later source comes before an earlier one.
+
+    Example:
+        >>> merged({"faces": {"every": 5}}, {"faces": {"every": 3}, "text": {"max_tokens": 64}})
+        {'faces': {'every': 3}, 'text': {'max_tokens': 64}}
+    """
     options: dict[str, dict[str, Any]] = {}
-    for source in (SAMPLE_STAGE_OPTIONS if sample else {}, settings.stages, assigned):
+    for source in sources:
         for stage, given in source.items():
-            options[stage] = options.get(stage, {}) | given
+            options[stage] = options.get(stage, {}) | dict(given)
     return options
 
 

@@ -15,7 +15,7 @@ from mmpipe.core.errors import CorpusError
 from mmpipe.core.files import location, sweep_parts
 from mmpipe.extractors.contract import Precision
 from mmpipe.manifests.contract import Problem
-from mmpipe.manifests.io import read_manifest, refuse_links
+from mmpipe.manifests.io import follows_links, read_manifest, refuse_links
 from mmpipe.manifests.prepare import prepare_corpus
 from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.schema import to_table
@@ -31,6 +31,7 @@ from mmpipe.pipeline.extraction.heartbeat import OtherRun, heartbeat
 from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
+from mmpipe.pipeline.extraction.source import Source, absolute, record_source
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, placed, resolve_stages
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.extraction.text_check import case_problems
@@ -95,6 +96,21 @@ class ExtractRequest:
             spec.build()  # a wrong option is refused before the corpus is read
         return specs
 
+    def source(self) -> Source:
+        """What the store is extracted from, for its record."""
+        return Source(
+            self.dataset,
+            absolute(self.root),
+            None if self.manifest is None else absolute(self.manifest),
+            dict(self.corpus_options),
+            tuple(self.stages),
+            {name: dict(options) for name, options in self.stage_options.items()},
+            self.device,
+            self.precision,
+            self.transcode_fallback,
+            follows_links(),
+        )
+
 
 class ExtractListener:
     """Hears what an extraction finds and does; a subclass shows it. Every method does nothing here."""
@@ -153,6 +169,8 @@ def extract_corpus(
         specs = _with_known_statistics(request.out, specs)
         planned = plan_for([s for s in specs if not needs_statistics(s)])
         hears.on_plan(planned, request.root, pool.workers)
+        if request.select is None:
+            record_source(request.out, request.source())
         with heartbeat(request.out, request.part) as others:
             hears.on_other_runs(others)
             result = _run(planned, pool, hears)

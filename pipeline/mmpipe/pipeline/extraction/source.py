@@ -1,0 +1,74 @@
+"""What a store was extracted from, so that the next extraction into it needs no options.
+
+It is in the store's logs, `logs/source.json`, since it names folders of one machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmpipe.core.files import is_local, write_json
+from mmpipe.extractors.contract import Precision
+
+__all__ = ["Source", "absolute", "read_source", "record_source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The options of the last extraction into a store.
+
+    Attributes:
+        dataset: a name of the registry of corpora.
+        root: the corpus root: an absolute path, or a URL.
+        manifest: the manifest that was given, if one was.
+        corpus_options: options of the corpus, by name.
+        stages: names of the stages.
+        stage_options: options of the stages, by stage.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `float32` or `bf16`.
+        transcode_fallback: whether media that cannot be decoded were repaired.
+        follow_links: whether links out of the root were read.
+    """
+
+    dataset: str
+    root: str
+    manifest: str | None = None
+    corpus_options: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
+    stage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "auto"
+    precision: Precision = "float32"
+    transcode_fallback: bool = False
+    follow_links: bool = False
+
+
+def record_source(store: Path, source: Source) -> None:
+    """Write down what a store is extracted from; what is equal is left alone.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    if read_source(store) != source:
+        write_json(_path(store), asdict(source))
+
+
+def read_source(store: Path) -> Source | None:
+    """What the last extraction into a store read; None where nothing is written down."""
+    try:
+        value = json.loads(_path(store).read_text(encoding="utf-8"))
+        return Source(**(value | {"stages": tuple(value["stages"])}))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def absolute(path: Path) -> str:
+    """A local path as an absolute one; a URL as it is."""
+    return str(path.expanduser().absolute() if is_local(path) else path)
+
+
+def _path(store: Path) -> Path:
+    return store / "logs" / "source.json"
