@@ -15,6 +15,7 @@ ROOTS = ("core", "manifests", "extractors", "pipeline")
 
 ROOMS = (
     "hardware",
+    "outputs",
     "media",
     "store",
     "extraction",

@@ -83,6 +83,7 @@ def test_the_command_writes_the_sheet_once(
     printed = " ".join(capsys.readouterr().out.split())
     assert "1 of 3 utterances without a face (33.3%); in the others it was found in 9 of 10 sampled frames" in printed
     np.testing.assert_array_equal(cv2.imread(str(out)), contact_sheet(store, root))
+    out.write_text("mine")
     with pytest.raises(UsageError, match="exists"):
         inspect(store.path, faces=out, root=root)
 

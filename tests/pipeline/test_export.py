@@ -95,7 +95,8 @@ def test_an_existing_folder_an_unknown_stage_and_an_incomplete_store_are_refused
     with pytest.raises(UsageError, match="has no stage 'speech'; stages: audio, faces, expression, text"):
         export(store, tmp_path / "out", stages=["speech"])
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match="out exists: name another folder, or remove it"):
+    (tmp_path / "out" / "notes.txt").touch()
+    with pytest.raises(UsageError, match="out exists and is not an export that mmpipe wrote"):
         export(store, tmp_path / "out")
     shutil.copytree(sample_store, tmp_path / "store")
     (tmp_path / "store" / "text" / "00000.parquet").rename(tmp_path / "store" / "text" / "00001.parquet")

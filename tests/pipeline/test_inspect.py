@@ -159,6 +159,7 @@ def test_the_face_strip_holds_the_crops_side_by_side(tmp_path: Path) -> None:
     crops = FeatureStore(tmp_path / "store").read("faces").column("crops")[0].as_py()
     first = cv2.imdecode(np.frombuffer(crops[0], np.uint8), cv2.IMREAD_UNCHANGED)
     assert first is not None and np.array_equal(strip[:, :64], first)
+    (tmp_path / "strip.png").write_text("mine")
     with pytest.raises(UsageError, match="exists"):
         inspect(tmp_path / "store", "test/a", strip=tmp_path / "strip.png")
 

@@ -19,6 +19,7 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.balancing.draw import PAPER_LIMIT, draw_equally, draws_per_class, seeded_order
 from mmpipe.pipeline.hardware import pick_device
+from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input, shared_modalities
@@ -73,6 +74,7 @@ def balance(
     limit: int = PAPER_LIMIT,
     report: EpochReport = lambda row: None,
     device: str = "cpu",
+    overwrite: bool = False,
 ) -> BalanceResult:
     """Label the unlabelled store and write a list with equal classes.
 
@@ -91,12 +93,14 @@ def balance(
         limit: utterances to take.
         report: called with the figures of every epoch.
         device: where the classifier runs: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        overwrite: replace whatever is at `out`, not only an earlier list.
 
     Raises:
         StoreError: a store cannot be read.
         TrainingError: the stores do not go together, or hold nothing usable.
-        UsageError: the device does not exist here.
+        UsageError: the device does not exist here, or `out` is not an earlier list.
     """
+    claim(out, "balanced list", overwrite=overwrite)
     device = pick_device(device)
     vanilla = _vanilla(config, labeled, unlabeled)
     data = load_input(vanilla, labeled, unlabeled)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import console, next_command, table
-from mmpipe.pipeline.cli.options import Device, SampleStores, Seed
+from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Seed
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.balancing.pseudo_labels import BalanceResult
@@ -24,6 +24,7 @@ def balance_unlabeled(
     per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class.")] = None,
     sample: SampleStores = False,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
     device: Annotated[Device, typer.Option(help="Where the classifier runs.")] = Device.AUTO,
 ) -> None:
     """Label the unlabelled store with a vanilla classifier and draw a list with equal classes."""
@@ -34,7 +35,8 @@ def balance_unlabeled(
     chosen = pick_device(device.value)
     stores = find_store(labeled, "iemocap", sample=sample), find_store(unlabeled, "ami", sample=sample)
     config = training_config({}, sample=sample, seed=seed)
-    done = show_balancing(*stores, out or balanced_path(stores[1]), config, per_class=per_class, device=chosen)
+    target = out or balanced_path(stores[1])
+    done = show_balancing(*stores, target, config, per_class=per_class, device=chosen, overwrite=overwrite)
     options = {"--labeled": labeled, "--unlabeled": unlabeled, "--balanced": out and done.path}
     next_command(" ".join(["mmpipe train", *(f"{k} {v}" for k, v in options.items() if v), *["--sample"] * sample]))
 
@@ -47,6 +49,7 @@ def show_balancing(
     *,
     per_class: int | None = None,
     device: str = "cpu",
+    overwrite: bool = False,
 ) -> BalanceResult:
     """Balance, show progress and the counts before and after. The arguments are those of `balance`."""
     from mmpipe.pipeline.balancing.pseudo_labels import balance
@@ -65,6 +68,7 @@ def show_balancing(
             per_class=per_class,
             report=lambda row: bars.advance(bar),
             device=device,
+            overwrite=overwrite,
         )
     table(
         "Pseudo-labels",

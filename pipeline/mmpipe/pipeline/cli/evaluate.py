@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import console, table
-from mmpipe.pipeline.cli.options import Device, Normalise
+from mmpipe.pipeline.cli.modes import refuse_ignored
+from mmpipe.pipeline.cli.options import Device, Normalise, Overwrite
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.evaluation import Evaluation
@@ -33,12 +34,18 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures as this JSON file.")] = None,
+    overwrite: Overwrite = False,
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.AUTO,
 ) -> None:
     """Score a trained model on a feature store that was made as its own."""
     from mmpipe.core.files import write_json
+    from mmpipe.pipeline.outputs import claim
     from mmpipe.pipeline.training import evaluation
 
+    if out is None:
+        refuse_ignored("without --out", {"--overwrite": overwrite})
+    else:
+        claim(out, "evaluation", overwrite=overwrite)
     done = evaluation.evaluate(
         model,
         store,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import console
-from mmpipe.pipeline.cli.options import names
+from mmpipe.pipeline.cli.options import Overwrite, names
 
 __all__ = ["Dtype", "Format", "export"]
 
@@ -42,6 +42,7 @@ def export(
         bool, typer.Option("--no-text", help="Leave out transcripts: text, words, word pieces.")
     ] = False,
     no_faces: Annotated[bool, typer.Option("--no-faces", help="Leave out pictures of faces.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Join manifest and stages into one Parquet dataset, or a folder that Hugging Face `datasets` loads."""
     from mmpipe.pipeline.store.export import export as export_store
@@ -56,6 +57,7 @@ def export(
         dtype=dtype.value,
         text=not no_text,
         faces=not no_faces,
+        overwrite=overwrite,
     )
     splits = "".join(f", {split} {rows}" for split, rows in done.splits.items())
     console.print(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")

@@ -12,7 +12,7 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
-from mmpipe.pipeline.cli.options import Config, Root, Sample, located
+from mmpipe.pipeline.cli.options import Config, Overwrite, Root, Sample, located
 
 if TYPE_CHECKING:
     from mmpipe.manifests.schema import Utterance
@@ -37,6 +37,7 @@ def inspect(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash every file again; exit with 1 if one changed.")
     ] = False,
+    overwrite: Overwrite = False,
     root: Root = None,
     sample: Sample = False,
     config: Config = None,
@@ -45,16 +46,18 @@ def inspect(
     one_mode({"--utterance": utterance, "--faces": faces, "--verify": verify})
     if utterance is None:
         refuse_ignored("without --utterance", {"--strip": strip, "--clip": clip})
+    if faces is None and strip is None and clip is None:
+        refuse_ignored("without --faces, --strip or --clip", {"--overwrite": overwrite})
     if clip is None and faces is None:
         refuse_ignored("without --clip or --faces", {"--root": root, "--sample": sample, "--config": config})
     if verify:
         _verify(path)
     elif faces is not None:
-        _write_sheet(path, faces, root, sample=sample, config=config)
+        _write_sheet(path, faces, root, sample=sample, config=config, overwrite=overwrite)
     elif utterance is not None:
-        _show_utterance(path, utterance, strip)
+        _show_utterance(path, utterance, strip, overwrite=overwrite)
         if clip is not None:
-            _cut_clip(path, utterance, clip, root, sample=sample, config=config)
+            _cut_clip(path, utterance, clip, root, sample=sample, config=config, overwrite=overwrite)
     else:
         from mmpipe.pipeline.store.summary import inspect_store
 
@@ -82,7 +85,9 @@ def _verify(path: Path) -> None:
     console.print("Every file is what was written.")
 
 
-def _write_sheet(path: Path, out: Path, root: Path | None, *, sample: bool, config: Path | None) -> None:
+def _write_sheet(
+    path: Path, out: Path, root: Path | None, *, sample: bool, config: Path | None, overwrite: bool
+) -> None:
     """Save a contact sheet, with frames where the corpus root is known, and print how many faces were found."""
     from mmpipe.pipeline.cli.settings import dataset_root, load_settings
     from mmpipe.pipeline.report.contact_sheet import write_contact_sheet
@@ -94,7 +99,7 @@ def _write_sheet(path: Path, out: Path, root: Path | None, *, sample: bool, conf
     except UsageError as error:
         folder = None
         console.print(f"Without frames: {error}", markup=False)
-    counts = write_contact_sheet(store, folder, out)
+    counts = write_contact_sheet(store, folder, out, overwrite=overwrite)
     share = counts.without_face / counts.utterances if counts.utterances else 0.0
     console.print(
         f"{counts.without_face} of {counts.utterances} utterances without a face ({share:.1%}); in the others it was "
@@ -103,25 +108,34 @@ def _write_sheet(path: Path, out: Path, root: Path | None, *, sample: bool, conf
     console.print(f"Contact sheet: {out}", markup=False)
 
 
-def _show_utterance(path: Path, utterance: str, strip: Path | None) -> None:
+def _show_utterance(path: Path, utterance: str, strip: Path | None, *, overwrite: bool) -> None:
     from mmpipe.pipeline.report.face_strip import write_face_strip
     from mmpipe.pipeline.store.utterance_view import inspect_utterance
 
     view = inspect_utterance(path, utterance)
     _print_utterance(view)
     if strip is not None:
-        write_face_strip(view, strip)
+        write_face_strip(view, strip, overwrite=overwrite)
         console.print(f"Face strip: {strip}", markup=False)
 
 
-def _cut_clip(path: Path, utterance: str, out: Path, root: Path | None, *, sample: bool, config: Path | None) -> None:
+def _cut_clip(
+    path: Path,
+    utterance: str,
+    out: Path,
+    root: Path | None,
+    *,
+    sample: bool,
+    config: Path | None,
+    overwrite: bool,
+) -> None:
     from mmpipe.pipeline.cli.settings import dataset_root, load_settings
     from mmpipe.pipeline.media.cut import write_clip
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.store.utterance_view import inspect_utterance
 
     folder = dataset_root(FeatureStore(path).corpus, root, load_settings(config), sample=sample)
-    clip = write_clip(inspect_utterance(path, utterance).utterance, folder, out)
+    clip = write_clip(inspect_utterance(path, utterance).utterance, folder, out, overwrite=overwrite)
     console.print(f"Clip: {clip}", markup=False)
 
 

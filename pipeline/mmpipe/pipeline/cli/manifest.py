@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
-from mmpipe.pipeline.cli.options import Config, FollowLinks, Root, Sample, allow_links
+from mmpipe.pipeline.cli.options import Config, FollowLinks, Overwrite, Root, Sample, allow_links
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +33,7 @@ def manifest(
     ] = False,
     corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
+    overwrite: Overwrite = False,
     set_: Annotated[list[str], typer.Option("--set", help="Any of these options: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     sample: Sample = False,
     config: Config = None,
@@ -45,6 +45,7 @@ def manifest(
     from mmpipe.manifests.schema import to_table
     from mmpipe.pipeline.cli.extract_view import show_problems
     from mmpipe.pipeline.cli.settings import corpus_options, dataset_root, load_settings, parse_assignments
+    from mmpipe.pipeline.outputs import claim
 
     allow_links(follow_links)
     settings = load_settings(config)
@@ -54,13 +55,16 @@ def manifest(
     reader = corpus_reader(dataset, chosen)
     folder = dataset_root(dataset, root, settings, sample=sample)
     target = out or Path(f"{dataset}.parquet")
-    _keep_others(target)
+    claim(target, "manifest", overwrite=overwrite)
+    listed = target.with_name(f"{target.stem}.check.csv")
+    if check:
+        claim(listed, "list of problems", overwrite=overwrite)
     prepared = prepare_corpus(dataset, folder, chosen)
     rows = to_table(prepared.utterances)
     refuse_links(rows, folder)
     write_manifest(rows, target, {"corpus": dataset, "options": chosen})
     if check:
-        _show_check(reader, prepared, folder, rows, target, sample=sample)
+        _show_check(reader, prepared, folder, rows, listed, sample=sample)
     else:
         show_problems(prepared.problems)
     if not sample:
@@ -72,24 +76,8 @@ def manifest(
     next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}{links}")
 
 
-def _keep_others(target: Path) -> None:
-    """Refuse to replace a file that is not a manifest: it would be somebody's data."""
-    import pyarrow as pa
-
-    from mmpipe.core.parquet import read_metadata
-
-    if not target.exists():
-        return
-    try:
-        is_manifest = "corpus" in read_metadata(target)
-    except (OSError, pa.ArrowInvalid, ValueError):
-        is_manifest = False
-    if not is_manifest:
-        raise UsageError(f"--out {target} exists and is not a manifest: name another file, or remove it")
-
-
-def _show_check(reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, target: Path, *, sample: bool) -> None:
-    """Read the headers of all media, print what is odd and write it beside the manifest."""
+def _show_check(reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, report: Path, *, sample: bool) -> None:
+    """Read the headers of all media, print what is odd and write it to a list."""
     from mmpipe.manifests.counts import count_problems
     from mmpipe.pipeline.cli.extract_view import show_problems
     from mmpipe.pipeline.cli.progress import progress
@@ -101,7 +89,6 @@ def _show_check(reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, 
         bar = bars.add_task("headers", total=None)
         problems += check_media(prepared, root, rows, lambda files: bars.update(bar, total=files, advance=1))
     show_problems(problems)
-    report = target.with_name(f"{target.stem}.check.csv")
     write_problems(problems, report)
     console.print(f"{len(problems)} things missing or odd, each with its place, in {report}", markup=False)
 

@@ -11,7 +11,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console
-from mmpipe.pipeline.cli.options import Config, Sample
+from mmpipe.pipeline.cli.options import Config, Overwrite, Sample
 
 __all__ = ["report"]
 
@@ -21,6 +21,7 @@ def report(
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
     balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    overwrite: Overwrite = False,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
@@ -28,7 +29,7 @@ def report(
     from mmpipe.pipeline.report.page import build_report
 
     roots = _corpus_roots(stores, sample=sample, config=config)
-    console.print(f"Report: {build_report(stores, run, balanced, None, out, roots)}", markup=False)
+    console.print(f"Report: {build_report(stores, run, balanced, None, out, roots, overwrite=overwrite)}", markup=False)
 
 
 def _corpus_roots(stores: Sequence[Path], *, sample: bool, config: Path | None) -> dict[Path, Path]:

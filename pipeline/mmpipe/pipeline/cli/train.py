@@ -103,8 +103,8 @@ def train(
             **shared,
         )
     elif baselines:
-        _refuse("--baselines", options, ("--supervised", "--unlabeled", "--balanced", "--tensorboard", "--overwrite"))
-        _baselines(labeled, out, chosen=chosen, assigned=assigned, **shared)
+        _refuse("--baselines", options, ("--supervised", "--unlabeled", "--balanced", "--tensorboard"))
+        _baselines(labeled, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)
     else:
         if supervised:
             _refuse("--supervised", options, ("--unlabeled", "--balanced"))
@@ -265,6 +265,7 @@ def _baselines(
     *,
     chosen: Mapping[str, Any],
     assigned: Mapping[str, Any],
+    overwrite: bool,
     sample: bool,
     seeds: int,
     device: str,
@@ -272,12 +273,15 @@ def _baselines(
     """The baselines on the folds of a run."""
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
+    from mmpipe.pipeline.outputs import claim
     from mmpipe.pipeline.training.baselines import BASELINES, score_baselines, write_baselines
     from mmpipe.pipeline.training.data.inputs import load_input
     from mmpipe.pipeline.training.metrics import METRICS
     from mmpipe.pipeline.training.requests import find_store
 
     store = find_store(labeled, "iemocap", sample=sample)
+    target = (out or Path("runs")) / f"{store.name}-baselines.csv"
+    claim(target, "table of baselines", overwrite=overwrite)
     config = config_for(assigned, chosen, [store], sample=sample)
     use_threads(config.threads)
     data = load_input(config, store)
@@ -290,7 +294,6 @@ def _baselines(
             bars.update(bar, advance=1, description=name)
 
         scores = score_baselines(config, data, seeds, report, device=device)
-    target = (out or Path("runs")) / f"{store.name}-baselines.csv"
     write_baselines(target, scores)
     table(
         "Baselines (per cent)",

@@ -13,7 +13,7 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.cli.modes import refuse_ignored
-from mmpipe.pipeline.cli.options import Device
+from mmpipe.pipeline.cli.options import Device, Overwrite
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.face_training.config import FaceTraining
@@ -40,6 +40,7 @@ def train_face(
     start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Decides every random choice. Default: 0.")] = None,
+    overwrite: Overwrite = False,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: the cores.")] = None,
     evaluate: Annotated[Part | None, typer.Option(help="Train nothing: evaluate on this part.")] = None,
@@ -50,12 +51,12 @@ def train_face(
 ) -> None:
     """Train the face expression network on FERPlus, or evaluate weights of it."""
     from mmpipe.pipeline.hardware import available_cores, pick_device, use_threads
+    from mmpipe.pipeline.outputs import claim
 
     given = {"epochs": epochs, "start": start, "seed": seed}
     if evaluate is not None:
-        refuse_ignored(
-            "with --evaluate", {"--out": out, **{f"--{name}": value for name, value in given.items()}, "--set": set_}
-        )
+        unused = {"--out": out, "--overwrite": overwrite, **{f"--{name}": value for name, value in given.items()}}
+        refuse_ignored("with --evaluate", unused | {"--set": set_})
         chosen = pick_device(device.value)
         use_threads(threads or available_cores())
         _evaluate(data, evaluate, weights, flip=flip, device=chosen)
@@ -63,6 +64,7 @@ def train_face(
     refuse_ignored("without --evaluate", {"--weights": weights, "--flip": flip})
     if out is None:
         raise UsageError("--out is missing: name the weights file to write, or give --evaluate PART")
+    claim(out, "face network", overwrite=overwrite)
     chosen = pick_device(device.value)
     use_threads(threads or available_cores())
     _train(data, out, given, set_, device=chosen)

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from mmpipe.core.errors import CorpusError, StoreError
 from mmpipe.core.files import append_line, explained, is_local, sweep_parts
+from mmpipe.core.parquet import read_metadata
 from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.resume import Due, find_due, media_of
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, naming_remedies
@@ -182,12 +183,27 @@ def commit_plan(planned: ExtractPlan) -> None:
 
 def _existing(store: Path, corpus: str) -> tuple[pa.Table | None, dict[str, StageProvenance]]:
     if not (store / "store.json").exists():
+        _refuse_foreign(store)
         return None, {}
     existing = FeatureStore(store)
     if existing.corpus != corpus:
         raise StoreError(f"{store} holds features of {existing.corpus!r}, not of {corpus!r}: give another --out")
     manifest = existing.manifest() if (store / "manifest.parquet").exists() else None
     return manifest, existing.described
+
+
+def _refuse_foreign(store: Path) -> None:
+    """Refuse a folder whose manifest or shards mmpipe did not write: they would be replaced."""
+    stages = [f for f in store.iterdir() if f.is_dir() and f.name in DEFAULT_STAGES] if store.is_dir() else []
+    for path in (store / "manifest.parquet", *(shard for stage in stages for shard in stage.glob("*.parquet"))):
+        if not path.exists():
+            continue
+        try:
+            is_own = bool(read_metadata(path))
+        except (OSError, pa.ArrowInvalid):
+            is_own = False
+        if not is_own:
+            raise StoreError(f"{path} was not written by mmpipe and would be replaced: give another --out")
 
 
 def _shards(manifest: pa.Table) -> dict[int, pa.Table]:

@@ -7,32 +7,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmpipe.core.errors import CorpusError, Rejected, UsageError
+from mmpipe.core.errors import CorpusError, Rejected
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, Utterance
 from mmpipe.pipeline.media.containers import open_media
 from mmpipe.pipeline.media.streams import Kind, choose_streams
+from mmpipe.pipeline.outputs import claim
 
 __all__ = ["write_clip"]
 
 
-def write_clip(utterance: Utterance, root: Path, out: Path) -> Path:
+def write_clip(utterance: Utterance, root: Path, out: Path, *, overwrite: bool = False) -> Path:
     """Cut the audio and video of an utterance into one file; its region is cut from the frame.
 
     Args:
         utterance: a row of a manifest.
         root: the corpus root.
-        out: the clip; an existing file is not overwritten.
+        out: the clip; only an earlier clip is replaced.
+        overwrite: replace whatever is there.
 
     Raises:
-        UsageError: `out` exists.
+        UsageError: `out` exists and is not such a clip.
         CorpusError: the utterance has no media, or FFmpeg cannot cut it.
     """
     import ffmpeg
     import imageio_ffmpeg
 
-    if out.exists():
-        raise UsageError(f"{out} exists: name another file, or remove it")
+    claim(out, "clip", overwrite=overwrite)
     streams = []
     if utterance.video:
         image = _input(root, utterance.video, "video")
@@ -49,12 +50,12 @@ def write_clip(utterance: Utterance, root: Path, out: Path) -> Path:
     if not streams:
         raise CorpusError(f"{utterance.utterance_id} has neither audio nor video: there is nothing to cut")
     command = (
-        ffmpeg.output(*streams, str(out), pix_fmt="yuv420p", shortest=None)
+        ffmpeg.output(*streams, str(out), pix_fmt="yuv420p", shortest=None, metadata="comment=mmpipe")
         if utterance.video
-        else ffmpeg.output(*streams, str(out))
+        else ffmpeg.output(*streams, str(out), metadata="comment=mmpipe")
     )
     try:
-        command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), capture_stdout=True, capture_stderr=True)
+        command.overwrite_output().run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), capture_stdout=True, capture_stderr=True)
     except ffmpeg.Error as error:
         last = error.stderr.decode(errors="replace").strip().splitlines()[-1]
         raise CorpusError(f"{utterance.utterance_id} cannot be cut into {out}: {last}") from error

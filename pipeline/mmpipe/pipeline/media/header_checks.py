@@ -21,6 +21,7 @@ from mmpipe.manifests.contract import Problem
 from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.media.headers import MediaHeader, read_headers
 from mmpipe.pipeline.media.readers import END_TOLERANCE_SECONDS, VIDEO_END_TOLERANCE_SECONDS
+from mmpipe.pipeline.outputs import PROBLEM_COLUMNS
 
 __all__ = ["check_headers", "media_uses", "read_headers", "write_problems"]
 
@@ -151,7 +152,7 @@ def write_problems(problems: Iterable[Problem], path: Path) -> None:
     order = {category: place for place, category in enumerate(CATEGORIES)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["category", "where", "message", "utterances_lost"])
+    writer.writerow(PROBLEM_COLUMNS)
     for problem in sorted(problems, key=lambda problem: order[problem.category]):
         writer.writerow([problem.category, problem.where, problem.message, problem.lost])
     write_bytes(path, text.getvalue().encode())

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from mmpipe.core.errors import Rejected, StoreError, UsageError
+from mmpipe.core.errors import Rejected, StoreError
 from mmpipe.core.files import write_bytes
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.extractors.faces.ferplus import CROP_SIZE
@@ -20,6 +20,7 @@ from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, to_utterances
 from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.media.readers import VideoReader
+from mmpipe.pipeline.outputs import claim, marked_png
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 __all__ = [
@@ -77,22 +78,22 @@ def count_faces(store: FeatureStore) -> FaceCounts:
     return FaceCounts(good + empty, empty, len(found), int(pc.sum(found).as_py() or 0))
 
 
-def write_contact_sheet(store: FeatureStore, root: Path | None, out: Path) -> FaceCounts:
-    """Save the contact sheet of a store as a new PNG file, and count its faces.
+def write_contact_sheet(store: FeatureStore, root: Path | None, out: Path, *, overwrite: bool = False) -> FaceCounts:
+    """Save the contact sheet of a store as a PNG file, and count its faces.
 
     Args:
         store: the store.
         root: the corpus root, for frames; None leaves them out.
         out: the file.
+        overwrite: replace whatever is there.
 
     Raises:
-        UsageError: `out` exists.
+        UsageError: `out` exists and is not such a picture.
         StoreError: the stage `faces` is incomplete, or holds no face.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists: name another file, or remove it")
+    claim(out, "picture", overwrite=overwrite)
     counts = count_faces(store)
-    write_bytes(out, cv2.imencode(".png", contact_sheet(store, root))[1].tobytes())
+    write_bytes(out, marked_png(cv2.imencode(".png", contact_sheet(store, root))[1].tobytes()))
     return counts
 
 

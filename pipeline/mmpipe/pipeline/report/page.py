@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
+from mmpipe.pipeline.outputs import PAGE_MARK, claim
 from mmpipe.pipeline.report.corpora import corpus_section
 from mmpipe.pipeline.report.runs import balance_section, run_section
 
@@ -27,6 +28,8 @@ def build_report(
     probes: Path | None,
     out: Path,
     roots: Mapping[Path, Path] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write the page.
 
@@ -37,6 +40,7 @@ def build_report(
         probes: JSON of linear probes of single modalities, or None.
         out: the page; an earlier one is replaced.
         roots: the corpus root of each store that has one: frames with their boxes are shown for these.
+        overwrite: replace whatever is there.
 
     Returns:
         `out`.
@@ -44,12 +48,14 @@ def build_report(
     Raises:
         StoreError: a store or the balanced list cannot be read.
         ManifestError: a file among the stores is not a manifest.
-        UsageError: a run folder holds no finished run, or the probes cannot be read.
+        UsageError: a run folder holds no finished run, the probes cannot be read, or `out` is not a report.
     """
+    claim(out, "report", overwrite=overwrite)
     trained = [run_section(run) for run in runs]
     page = _environment().get_template("report.html.j2")
     corpora = [corpus_section(store, (roots or {}).get(store)) for store in stores]
     html = page.render(
+        mark=PAGE_MARK,
         corpora=corpora,
         balance=None if balanced is None else balance_section(balanced),
         runs=trained,

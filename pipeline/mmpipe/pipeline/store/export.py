@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.files import canonical_json, write_bytes
 from mmpipe.core.parquet import write_parquet
+from mmpipe.pipeline.outputs import claim, move_into_place
 from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.provenance import made_by
@@ -90,8 +91,9 @@ def export(
     dtype: Dtype = "stored",
     text: bool = True,
     faces: bool = True,
+    overwrite: bool = False,
 ) -> Exported:
-    """Write the joined store to a new folder; it appears whole or not at all.
+    """Write the joined store to a folder; it appears whole or not at all.
 
     Args:
         store: the feature store.
@@ -101,24 +103,24 @@ def export(
         dtype: `float32` casts features that are stored as float16.
         text: with the columns of transcripts: `text`, `words` and word pieces.
         faces: with the pictures of faces.
+        overwrite: replace whatever is at `out`, not only an earlier export.
 
     Raises:
-        UsageError: `out` exists, or a stage does not.
+        UsageError: `out` exists and is not an earlier export, or a stage does not exist.
         StoreError: shards of a stage are missing, or `datasets` is not installed.
     """
     known = tuple(store.info["stages"])
     chosen = tuple(known if stages is None else stages)
     if unknown := [stage for stage in chosen if stage not in known]:
         raise UsageError(f"{store.path} has no stage {unknown[0]!r}; stages: {', '.join(known) or 'none yet'}")
-    if out.exists():
-        raise UsageError(f"{out} exists: name another folder, or remove it")
+    claim(out, "export", overwrite=overwrite)
     _refuse_incomplete(store, chosen)
     choice = _Choice(chosen, dtype, (*(() if text else _TRANSCRIPTS), *(() if faces else _FACES)))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         write = _write_datasets if form == "datasets" else _write_parquet
         exported = write(store, part, out, choice)
-        part.replace(out)
+        move_into_place(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return exported

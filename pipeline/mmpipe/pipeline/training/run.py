@@ -24,6 +24,7 @@ from pathlib import Path
 from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.core.files import write_json
 from mmpipe.pipeline.hardware import pick_device
+from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
@@ -143,7 +144,7 @@ def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRu
         StoreError: see `load_input`.
         TrainingError: see `load_input`; or the semi-supervised objective has a single modality.
         UsageError: the device does not exist here, TensorBoard is asked for and not installed, or the folder holds a
-            finished run of another config or of other data.
+            finished run of another config or of other data, or files that are not of a run.
     """
     device, config, sources = pick_device(request.device), request.config, request.sources
     if request.tensorboard:
@@ -154,6 +155,9 @@ def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRu
             f"{','.join(config.modalities)}: add a modality, or train supervised"
         )
     run = TrainRun(request, load_input(config, sources.labeled, sources.unlabeled, sources.balanced, datasets), device)
+    if not (request.out / "run.json").exists():
+        claim(request.out / "history.csv", "history", overwrite=request.overwrite)
+        claim(request.out / "predictions.parquet", "predictions", overwrite=request.overwrite)
     if not request.overwrite and (other := run.replaced) is not None:
         raise UsageError(
             f"{request.out} holds a finished run, and this one differs ({other}): name another folder with --out, or "

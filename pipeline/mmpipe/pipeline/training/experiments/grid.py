@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
+from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Datasets
 from mmpipe.pipeline.training.experiments.figures import draw
@@ -120,6 +121,7 @@ def plan_grid(
     Raises:
         StoreError, TrainingError, UsageError: see `plan_run`.
     """
+    claim(grid.out / f"{grid.name}.csv", "table of runs", overwrite=overwrite)
     datasets, runs = Datasets(), []
     for cell in grid.experiment.cells:
         sources = grid.sources if cell.semi else Sources(grid.sources.labeled)
