@@ -66,6 +66,9 @@ def extract(
         bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
     ] = False,
     follow_links: FollowLinks = False,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Drop the rows of the store whose clips the corpus no longer has.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
     config: Config = None,
 ) -> None:
@@ -83,6 +86,8 @@ def extract(
 
     if dry_run and max_failures is not None:
         raise UsageError("--dry-run extracts nothing that could fail: leave out --max-failures")
+    if dry_run and drop_missing:
+        raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
     allow_links(follow_links)
     settings = load_settings(config)
     folder = dataset_root(dataset, root, settings, sample=sample)
@@ -101,6 +106,7 @@ def extract(
         part=parse_slice(slice_),
         retry_failed=retry_failed,
         transcode_fallback=transcode_fallback,
+        drop_missing=drop_missing,
     )
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +11,11 @@ import pyarrow as pa
 from mmpipe.core.errors import StoreError
 
 __all__ = ["plan", "shard_size"]
+
+_SHOWN = 3
+
+_NUMBERED = re.compile(r"folder/.*#(\d+|word\d+@[\d.]+)")
+"""Ids that earlier versions gave to rows, cues and words of folders: by their number in the table or transcript."""
 
 
 def shard_size(rows: int) -> int:
@@ -42,10 +49,7 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     if planned is not None:
         kept = planned.column("utterance_id").to_pylist()
         if vanished := [utterance_id for utterance_id in kept if utterance_id not in row_of]:
-            raise StoreError(
-                f"the store holds {len(vanished)} utterances that the manifest no longer has (first: {vanished[0]}); "
-                "a store only grows: restore them, or extract into a new folder with --out"
-            )
+            raise StoreError(_refusal(vanished, ids))
         order = [row_of[utterance_id] for utterance_id in kept]
         shards = planned.column("shard").to_pylist()
     known = set(order)
@@ -57,3 +61,16 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     return ordered.set_column(
         ordered.schema.get_field_index("shard"), "shard", pa.array(shards, pa.int32())
     ).replace_schema_metadata(None)
+
+
+def _refusal(vanished: Sequence[str], ids: Sequence[str]) -> str:
+    """Why a store that holds more than the manifest is refused, and what to do."""
+    shown = ", ".join(vanished[:_SHOWN]) + (", ..." if len(vanished) > _SHOWN else "")
+    lacks = f"the store holds {len(vanished)} utterances that the manifest no longer has ({shown})"
+    if any(map(_NUMBERED.fullmatch, vanished)) and not any(map(_NUMBERED.fullmatch, ids)):
+        return (
+            f"{lacks}: rows, cues and words of folders were named by their number before this version, and are named "
+            "by file and time now: extract into a new folder with --out, or keep the old names with --manifest and the "
+            "store's own manifest.parquet"
+        )
+    return f"{lacks}: restore them, drop their rows with --drop-missing, or extract into a new folder with --out"
