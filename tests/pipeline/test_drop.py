@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.extraction.corpus import ExtractListener, ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.drop import drop_missing, finish_drop
@@ -107,15 +108,26 @@ def test_shards_that_lose_all_rows_stay_empty_or_go_at_the_end(tmp_path: Path) -
     extract(root, store, drop_missing=True)
     assert [pq.read_metadata(file).num_rows for file in sorted((store / "toy").glob("*"))] == [16, 0, 15]
     assert not (found := verify_store(store)).damaged and not found.missing
-    second = {"second": {"extractor": "tests.pipeline.toys:Counting"}}
-    assert extract(root, store, stages=("toy", "second"), stage_options=TOY | second).made == [0, 1, 2]
-    assert FeatureStore(store).missing(("toy", "second")) == {}
-    exported = export(FeatureStore(store), tmp_path / "joined", stages=("toy", "second"))
+    both = {"stages": ("toy", "text"), "stage_options": TOY | {"text": {"model": PACKAGED_MODEL}}}
+    assert extract(root, store, **both).made == [0, 1, 2], "a new stage has the empty shard as well"
+    assert FeatureStore(store).statuses("text") == {"ok": 31}
+    exported = export(FeatureStore(store), tmp_path / "joined", stages=("toy", "text"))
     assert exported.rows == 31
     assert pq.read_table(tmp_path / "joined").num_rows == 31
     write_rows(root, range(64))
     assert extract(root, store).made == [3, 4, 5], "what comes back is new"
     assert len(set(ids(store))) == 64
+
+
+def test_a_damaged_shard_is_removed_and_made_again(tmp_path: Path) -> None:
+    """Written again without its rows, damaged values would get a new seal."""
+    root, store = tmp_path / "root", tmp_path / "store"
+    write_rows(root, range(20))
+    extract(root, store)
+    (store / "toy" / "00000.parquet").write_bytes(b"PAR1")
+    write_rows(root, range(1, 20))
+    assert extract(root, store, drop_missing=True).made == [0]
+    assert not (found := verify_store(store)).damaged and not found.missing
 
 
 def test_a_store_that_shares_nothing_with_the_corpus_is_refused(tmp_path: Path) -> None:
@@ -141,6 +153,8 @@ def test_a_store_with_names_of_an_earlier_version_says_so_and_can_be_kept(tmp_pa
     before = contents(store)
     with pytest.raises(StoreError, match=r"named by their number before this version.*--out.*--manifest"):
         extract(root, store)
+    with pytest.raises(StoreError, match="named by their number before this version"):
+        extract(root, store, drop_missing=True)
     assert extract(root, store, manifest=store / "manifest.parquet").made == []
     assert contents(store) == before
 
@@ -174,7 +188,6 @@ def rows_and_footers(store: Path) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def fewer(sample_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pa.Table, dict[str, object]]:
     """The manifest of `sample_store` without two of its rows, and the store made of it from the start."""
-    from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
     from mmpipe.manifests.samples import sample_root
 
     manifest = pq.read_table(sample_store / "manifest.parquet").replace_schema_metadata(None).take([0, 2, 4])

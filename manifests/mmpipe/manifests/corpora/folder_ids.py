@@ -71,9 +71,7 @@ def name_apart(found: Iterable[tuple[str, Utterance]], prepared: Prepared) -> li
                 same.sort(key=lambda place: _content(rows[place][1]))
             for count, place in enumerate(same):
                 if count and rows[place][1].audio is not None:
-                    message = (
-                        f"{utterance_id} occurs twice: the first counts; skipped (a column utterance_id keeps both)"
-                    )
+                    message = f"{utterance_id} occurs twice, with the same text: the first counts; skipped"
                     prepared.problem("repeated_id", rows[place][0], message, lost=1)
                     names[place] = None
                     continue

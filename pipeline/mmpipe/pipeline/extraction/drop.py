@@ -21,6 +21,7 @@ from mmpipe.core.parquet import check_seal, fingerprint, read_metadata, write_pa
 from mmpipe.pipeline.extraction.heartbeat import heartbeat
 from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS, ROW_COLUMNS, media_uris, rows_print
 from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path, write_shard
+from mmpipe.pipeline.store.plan import describe_vanished, refuse_renamed
 
 __all__ = ["drop_missing", "finish_drop"]
 
@@ -36,7 +37,8 @@ def drop_missing(path: Path, manifest: pa.Table) -> list[str]:
         The ids of the rows that were dropped.
 
     Raises:
-        StoreError: none of the store's utterances is in the manifest, or another run works on the store.
+        StoreError: none of the store's utterances is in the manifest, the store has names of an earlier version, or
+            another run works on it.
         StorageError: the store cannot be written.
     """
     if not (path / "store.json").exists():
@@ -44,6 +46,7 @@ def drop_missing(path: Path, manifest: pa.Table) -> list[str]:
     store, present = FeatureStore(path), set(manifest.column("utterance_id").to_pylist())
     ids = store.manifest().column("utterance_id").to_pylist()
     missing = [utterance_id for utterance_id in ids if utterance_id not in present]
+    refuse_renamed(missing, list(present), describe_vanished(missing))
     if missing and len(missing) == len(ids):
         raise StoreError(
             f"{path} holds {len(ids)} utterances ({ids[0]}, ...), and the manifest has none of them: it is another "
@@ -111,11 +114,9 @@ def _drop_from_shard(store: FeatureStore, shard: int, before: pa.Table, after: p
     tables: dict[str, pa.Table] = {}
     footers: dict[str, dict[str, Any]] = {}
     for stage, path in _files(store, shard):
-        ids = None
-        if check_seal(path) is None:
-            table = read_table(path).replace_schema_metadata(None)
-            ids = table.column("utterance_id").to_pylist()
-        if ids == old:
+        table = _sound_table(path)
+        ids = None if table is None else table.column("utterance_id").to_pylist()
+        if table is not None and ids == old:
             tables[stage], footers[stage] = table, read_metadata(path)
         elif ids != [utterance_id for utterance_id in old if utterance_id in kept]:
             with explained(path):
@@ -125,6 +126,16 @@ def _drop_from_shard(store: FeatureStore, shard: int, before: pa.Table, after: p
     for stage in sorted(tables, key=lambda stage: "upstream" not in provenances[stage]):
         rows = tables[stage].take(pa.array(places, pa.int64()))
         write_shard(shard_path(store.path, stage, shard), rows.combine_chunks(), provenances[stage])
+
+
+def _sound_table(path: Path) -> pa.Table | None:
+    """The rows of a shard; None where it is damaged, or cannot be read by this version of pyarrow."""
+    if check_seal(path) is not None:
+        return None
+    try:
+        return read_table(path).replace_schema_metadata(None)
+    except StoreError:
+        return None
 
 
 def _files(store: FeatureStore, shard: int) -> Iterator[tuple[str, Path]]:

@@ -236,5 +236,5 @@ def _array(values: list[Any], type_: pa.DataType) -> pa.Array:
     flat = np.concatenate(present).reshape(-1) if present else np.empty(0, dtype)
     items = pa.FixedSizeListArray.from_arrays(pa.array(flat, inner.value_type), type=inner)
     offsets = np.cumsum([0, *(0 if value is None else len(value) for value in values)]).astype(np.int32)
-    mask = pa.array([value is None for value in values])
+    mask = pa.array([value is None for value in values], pa.bool_())
     return pa.ListArray.from_arrays(pa.array(offsets), items, type=type_, mask=mask)

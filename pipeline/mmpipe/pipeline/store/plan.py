@@ -1,4 +1,4 @@
-"""The plan: which utterance is in which shard. It only grows."""
+"""The plan: which utterance is in which shard. It only grows, except by `mmpipe.pipeline.extraction.drop`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
 
-__all__ = ["plan", "shard_size"]
+__all__ = ["describe_vanished", "plan", "refuse_renamed", "shard_size"]
 
 _SHOWN = 3
 
@@ -49,7 +49,11 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     if planned is not None:
         kept = planned.column("utterance_id").to_pylist()
         if vanished := [utterance_id for utterance_id in kept if utterance_id not in row_of]:
-            raise StoreError(_refusal(vanished, ids))
+            lacks = describe_vanished(vanished)
+            refuse_renamed(vanished, ids, lacks)
+            raise StoreError(
+                f"{lacks}: restore them, drop their rows with --drop-missing, or extract into a new folder with --out"
+            )
         order = [row_of[utterance_id] for utterance_id in kept]
         shards = planned.column("shard").to_pylist()
     known = set(order)
@@ -63,14 +67,31 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     ).replace_schema_metadata(None)
 
 
-def _refusal(vanished: Sequence[str], ids: Sequence[str]) -> str:
-    """Why a store that holds more than the manifest is refused, and what to do."""
-    shown = ", ".join(vanished[:_SHOWN]) + (", ..." if len(vanished) > _SHOWN else "")
-    lacks = f"the store holds {len(vanished)} utterances that the manifest no longer has ({shown})"
+def refuse_renamed(vanished: Sequence[str], ids: Sequence[str], lacks: str) -> None:
+    """Refuse a manifest that has other names for what a store of an earlier version holds.
+
+    Args:
+        vanished: utterances of the store that the manifest lacks.
+        ids: those of the manifest.
+        lacks: the beginning of the message.
+
+    Raises:
+        StoreError: the store has names of an earlier version, and the manifest has none.
+    """
     if any(map(_NUMBERED.fullmatch, vanished)) and not any(map(_NUMBERED.fullmatch, ids)):
-        return (
+        raise StoreError(
             f"{lacks}: rows, cues and words of folders were named by their number before this version, and are named "
             "by file and time now: extract into a new folder with --out, or keep the old names with --manifest and the "
             "store's own manifest.parquet"
         )
-    return f"{lacks}: restore them, drop their rows with --drop-missing, or extract into a new folder with --out"
+
+
+def describe_vanished(vanished: Sequence[str]) -> str:
+    """How many utterances a manifest lacks, with the names of a few.
+
+    Example:
+        >>> describe_vanished(["a", "b", "c", "d"])
+        'the store holds 4 utterances that the manifest no longer has (a, b, c, ...)'
+    """
+    shown = ", ".join(vanished[:_SHOWN]) + (", ..." if len(vanished) > _SHOWN else "")
+    return f"the store holds {len(vanished)} utterances that the manifest no longer has ({shown})"
