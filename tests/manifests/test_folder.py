@@ -85,8 +85,8 @@ def test_cues_become_utterances_with_their_speaker(tmp_path: Path) -> None:
     (tmp_path / "a.vtt").write_text(VTT)
     rows = prepare(tmp_path, utterances="cue").utterances
     assert [(r.utterance_id, r.text, r.speaker) for r in rows] == [
-        ("folder/a#0", "one two three four", "Ann"),
-        ("folder/a#1", "five six seven", "Ann"),
+        ("folder/a@0-4", "one two three four", "Ann"),
+        ("folder/a@4-8", "five six seven", "Ann"),
     ]
     assert rows[1].audio and (rows[1].audio.start_seconds, rows[1].audio.end_seconds) == (4.0, 8.0)
 

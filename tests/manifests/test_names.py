@@ -61,12 +61,12 @@ def test_what_is_not_a_pattern_is_refused(pattern: str) -> None:
 
 
 def test_files_whose_names_collide_are_all_kept(tmp_path: Path) -> None:
-    for name in ("a.wav", "a.mp3", "a.wav.mp4", "b.mp4", "b.wav", "c#0.wav", "c.wav"):
+    for name in ("a.wav", "a.mp3", "a.wav.mp4", "b.mp4", "b.wav", "c@0-4.wav", "c.wav"):
         (tmp_path / name).touch()
     (tmp_path / "c.vtt").write_text(VTT)
     prepared = prepare(tmp_path, utterances="cue")
     ids = [row.utterance_id.removeprefix("folder/") for row in prepared.utterances]
-    assert ids == ["a.mp3", "a.wav", "a.wav.mp4", "b", "c#0@c.wav", "c#0@c#0.wav"]
+    assert ids == ["a.mp3", "a.wav", "a.wav.mp4", "b", "c@0-4@c.wav", "c@0-4@c@0-4.wav"]
     uris = {span.uri for row in prepared.utterances for span in (row.audio, row.video) if span}
     assert len(uris) == 7
     assert "duplicate_clip" in [p.category for p in prepared.problems]
@@ -78,7 +78,7 @@ def test_files_of_a_table_whose_names_collide_are_all_kept(tmp_path: Path) -> No
     (tmp_path / "a.vtt").write_text(VTT)
     (tmp_path / "t.csv").write_text("file\na.wav\na.mp4\n")
     ids = [row.utterance_id for row in prepare(tmp_path, table="t.csv", utterances="cue").utterances]
-    assert ids == ["folder/a.wav#0", "folder/a.mp4#0"]
+    assert ids == ["folder/a.wav@0-4", "folder/a.mp4@0-4"]
 
 
 def test_a_transcript_may_name_its_language(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), max_size=12)
 def test_each_word_is_in_one_cue_that_contains_its_middle(
     cues: list[tuple[int, int]], words: list[tuple[int, int]]
 ) -> None:
-    made = [Cue(n, start, start + length, "") for n, (start, length) in enumerate(cues)]
+    made = [Cue(start, start + length, "") for start, length in cues]
     spoken = [TimedWord(str(n), start, start + length) for n, (start, length) in enumerate(words)]
     found = words_by_cue(made, spoken)
     place = {word.text: cue for cue, inside in zip(made, found, strict=True) for word in inside}

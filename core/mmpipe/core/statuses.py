@@ -112,7 +112,7 @@ CATEGORIES: dict[Category, str] = {
     "leaves_root": "a path, link or URL leads out of the corpus root",
     "malformed_line": "a line, row, cue or element does not have the corpus's form",
     "unknown_label": "a label that the corpus does not define",
-    "repeated_id": "an utterance or word occurs twice; the first counts",
+    "repeated_id": "an id, or an utterance or word, occurs twice: told apart, or the first counts",
     "times_backwards": "an end is before its start",
     "word_without_times": "a word has no times",
     "zero_length_word": "a spoken word has no duration",

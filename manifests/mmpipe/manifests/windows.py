@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -21,6 +21,7 @@ from pydantic import Field
 
 from mmpipe.manifests.contract import CorpusOptions
 from mmpipe.manifests.formats.spoken import Cue, TimedWord, Transcript, words_by_cue
+from mmpipe.manifests.formats.text import format_seconds
 from mmpipe.manifests.schema import Word
 
 __all__ = ["Recording", "Window", "WindowOptions", "draw", "recordings_of"]
@@ -209,14 +210,15 @@ def recordings_of(name: str, speaker: str, transcript: Transcript, duration_seco
     length = duration_seconds if duration_seconds is not None else max(ends, default=0.0)
     recordings = []
     for who, words in by_speaker.items():
-        words.sort(key=lambda word: (word.start_seconds, word.end_seconds))
-        label = name if who == speaker else f"{name}/{who}"
+        words.sort(key=lambda word: (word.start_seconds, word.end_seconds, word.text))
+        # No path holds `//`: the words of Ann in `talk` are not those of a clip `talk/Ann`.
+        label = name if who == speaker else f"{name}//{who}"
         recordings.append(
             Recording(
                 label,
                 who,
                 length,
-                [f"{label}#word{number}" for number in range(len(words))],
+                _word_ids(label, words),
                 [word.text for word in words],
                 [""] * len(words),
                 np.array([word.start_seconds for word in words], np.float64),
@@ -224,6 +226,17 @@ def recordings_of(name: str, speaker: str, transcript: Transcript, duration_seco
             )
         )
     return recordings
+
+
+def _word_ids(label: str, words: Sequence[TimedWord]) -> list[str]:
+    """Names of words by their start; those that start with another word at the same time are numbered."""
+    ids: list[str] = []
+    seen: Counter[str] = Counter()
+    for word in words:
+        word_id = f"{label}#word@{format_seconds(word.start_seconds)}"
+        seen[word_id] += 1
+        ids.append(f"{word_id}~{seen[word_id]}" if seen[word_id] > 1 else word_id)
+    return ids
 
 
 def _spoken(transcript: Transcript) -> Iterator[TimedWord]:

@@ -9,7 +9,6 @@ alone; rows without `text` take that of the transcript beside their file. Media 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.folder_attributes import Attributes
 from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, VIDEO_ENDINGS, Clip, find_clips
 from mmpipe.manifests.corpora.folder_columns import parse_columns
+from mmpipe.manifests.corpora.folder_ids import name_apart, span_name
 from mmpipe.manifests.corpora.folder_table import Listed, listed_clips, table_clips
 from mmpipe.manifests.corpora.folder_transcripts import Transcripts
 from mmpipe.manifests.formats.riff import riff_seconds
@@ -90,23 +90,23 @@ class Folder(Corpus):
         self._attributes = self._new_attributes()
         transcripts = Transcripts(root, prepared, follow_links=self._follow_links)
         if self.options.table is None:
-            self._found(root, find_clips(root, prepared, follow_links=self._follow_links), prepared)
+            found = self._found(root, find_clips(root, prepared, follow_links=self._follow_links), prepared)
         elif self.options.utterances == "clip":
-            prepared.utterances = list(self._listed(root, self.options.table, transcripts, prepared))
+            found = self._listed(root, self.options.table, transcripts, prepared)
         else:
             rows = self._rows(root, self.options.table, prepared)
-            self._found(root, listed_clips(rows, transcripts, prepared), prepared)
+            found = self._found(root, listed_clips(rows, transcripts, prepared), prepared)
+        prepared.utterances = name_apart(found, prepared)
         self._attributes.report(prepared)
         if not prepared.utterances:
             raise CorpusError(_nothing(root, self.options.table, prepared))
-        _name_apart(prepared)
         return prepared
 
     def _new_attributes(self) -> Attributes:
         given = self.options
         return Attributes(given.label, given.speaker, given.pattern, given.label_map)
 
-    def _found(self, root: Path, clips: Iterable[Clip], prepared: Prepared) -> None:
+    def _found(self, root: Path, clips: Iterable[Clip], prepared: Prepared) -> Iterator[tuple[str, Utterance]]:
         recordings: dict[str, tuple[Clip, Recording]] = {}
         for clip in clips:
             transcript = self._transcript(root, clip, prepared)
@@ -117,11 +117,11 @@ class Folder(Corpus):
             elif self.options.utterances == "cue" and transcript.cues:
                 words = words_by_cue(transcript.cues, transcript.words)
                 pairs = zip(transcript.cues, words, strict=True)
-                prepared.utterances += (self._cue(clip, cue, spoken) for cue, spoken in pairs)
+                yield from ((clip.audio, self._cue(clip, cue, spoken)) for cue, spoken in pairs)
             else:
-                prepared.utterances.append(self._clip(clip, transcript, prepared))
+                yield clip.audio, self._clip(clip, transcript, prepared)
         if self.options.utterances == "crop":
-            prepared.utterances = list(self._windows(recordings, prepared))
+            yield from self._windows(recordings, prepared)
 
     def _clip(self, clip: Clip, transcript: Transcript, prepared: Prepared) -> Utterance:
         utterance = self._utterance(clip, clip.name, 0.0, None)
@@ -131,7 +131,8 @@ class Folder(Corpus):
         return replace(utterance, text=text or None, words=words or None, speaker=who or utterance.speaker)
 
     def _cue(self, clip: Clip, cue: Cue, spoken: list[TimedWord]) -> Utterance:
-        utterance = self._utterance(clip, f"{clip.name}#{cue.number}", cue.start_seconds, cue.end_seconds)
+        name = span_name(clip.name, cue.start_seconds, cue.end_seconds)
+        utterance = self._utterance(clip, name, cue.start_seconds, cue.end_seconds)
         return replace(
             utterance,
             text=cue.text,
@@ -139,7 +140,9 @@ class Folder(Corpus):
             speaker=cue.speaker or utterance.speaker,
         )
 
-    def _windows(self, recordings: dict[str, tuple[Clip, Recording]], prepared: Prepared) -> Iterator[Utterance]:
+    def _windows(
+        self, recordings: dict[str, tuple[Clip, Recording]], prepared: Prepared
+    ) -> Iterator[tuple[str, Utterance]]:
         drawn = draw((recording for _, recording in recordings.values()), self.options)
         if len(drawn) < self.options.num_crops:
             message = f"{self.options.num_crops} were asked for, {len(drawn)} can be drawn: all of them are taken"
@@ -150,7 +153,7 @@ class Folder(Corpus):
             text, words = recording.words(window.start_seconds, window.end_seconds)
             utterance = self._utterance(clip, name, window.start_seconds, window.end_seconds)
             speaker = None if recording.speaker == clip.name else recording.speaker
-            yield replace(utterance, text=text, words=words, speaker=speaker or utterance.speaker)
+            yield clip.audio, replace(utterance, text=text, words=words, speaker=speaker or utterance.speaker)
 
     def _utterance(self, clip: Clip, name: str, start: float, end: float | None) -> Utterance:
         columns, fields = self._attributes.of(clip.audio, clip.attributes)
@@ -166,7 +169,9 @@ class Folder(Corpus):
     def _rows(self, root: Path, table: str, prepared: Prepared) -> Iterator[Listed]:
         return table_clips(root, table, prepared, columns=self._columns, follow_links=self._follow_links)
 
-    def _listed(self, root: Path, table: str, transcripts: Transcripts, prepared: Prepared) -> Iterator[Utterance]:
+    def _listed(
+        self, root: Path, table: str, transcripts: Transcripts, prepared: Prepared
+    ) -> Iterator[tuple[str, Utterance]]:
         read: dict[Path, Transcript] = {}
         for listed in self._rows(root, table, prepared):
             row = self._row(listed)
@@ -177,7 +182,7 @@ class Folder(Corpus):
                     _report_speakers(path.relative_to(root).as_posix(), read[path], prepared)
                 text, words = read[path].part(listed.start_seconds, listed.end_seconds)
                 row = replace(row, text=text or None, words=words or None)
-            yield row
+            yield listed.where, row
 
     def _row(self, listed: Listed) -> Utterance:
         span = listed.file and MediaSpan(listed.file, listed.start_seconds, listed.end_seconds)
@@ -206,20 +211,6 @@ def _report_speakers(where: str, transcript: Transcript, prepared: Prepared) -> 
         names = ", ".join(str(name or "(no name)") for name in transcript.speakers[:6])
         message = f"{len(transcript.speakers)} speakers ({names}) in one utterance; --utterances cue keeps them apart"
         prepared.problem("several_speakers", where, message)
-
-
-def _name_apart(prepared: Prepared) -> None:
-    """Give utterances whose ids collide, such as cue 0 of `a` and the clip `a#0`, the name of their file as well."""
-    counts = Counter(row.utterance_id for row in prepared.utterances)
-    taken = set(counts)
-    for place, row in enumerate(prepared.utterances):
-        if counts[row.utterance_id] > 1 and row.audio is not None:
-            name = f"{row.utterance_id}@{row.audio.uri}"
-            while name in taken:
-                name += "~"
-            taken.add(name)
-            prepared.problem("repeated_id", row.audio.uri, f"{row.utterance_id} is the id of two utterances: {name}")
-            prepared.utterances[place] = replace(row, utterance_id=name)
 
 
 def _nothing(root: Path, table: str | None, prepared: Prepared) -> str:

@@ -24,7 +24,7 @@ ATTRIBUTES = ("label", "speaker", "split", "session", "dialogue", "gender")
 ALIASES: dict[str, tuple[str, ...]] = {
     "file": ("filename", "file_path", "path", "clip", "clip_path", "wav", "wav_file", "wav_path", "audio", "audio_file",
              "audio_path", "video", "video_file", "video_path", "media"),
-    "utterance_id": ("utt_id",),
+    "utterance_id": ("utt_id", "id", "uid", "segment_id"),
     "start_seconds": ("start", "start_time", "start_sec", "begin", "onset"),
     "end_seconds": ("end", "end_time", "end_sec", "stop", "offset"),
     "duration_seconds": ("duration", "duration_sec", "length_seconds"),
@@ -72,7 +72,8 @@ def choose_columns(
 ) -> dict[str, str]:
     """The known column of each column of a table, by its name; all others are annotations.
 
-    An alias of a time counts only where all its values are seconds.
+    An alias of a time counts only where all its values are seconds, and a column of ids only where most of them differ:
+    numbers that begin again in every dialogue are not ids.
 
     Args:
         where: the table, for problems.
@@ -100,6 +101,8 @@ def choose_columns(
         fitting = [name for ranked in by_rank for name in ranked]
         if column in _TIMES:
             fitting = [name for name in fitting if name == column or _is_seconds(where, name, column, rows, prepared)]
+        if column == "utterance_id":
+            fitting = [name for name in fitting if _is_id(where, name, rows, prepared)]
         if fitting:
             known[fitting[0]] = column
         if len(fitting) > 1:
@@ -116,6 +119,16 @@ def _is_seconds(where: str, name: str, column: str, rows: Sequence[Mapping[str, 
             prepared.problem("ambiguous_column", where, message)
             return False
     return True
+
+
+def _is_id(where: str, name: str, rows: Sequence[Mapping[str, Any]], prepared: Prepared) -> bool:
+    values = [str(row[name]) for row in rows if row.get(name) not in (None, "")]
+    differ = len(set(values))
+    if 2 * differ >= len(values):
+        return True
+    message = f"column {name!r} has {differ} values in {len(values)} rows: not the utterance_id; an annotation"
+    prepared.problem("ambiguous_column", where, f"{message}; choose it by column=utterance_id={name}")
+    return False
 
 
 def plain_value(value: Any) -> str | None:

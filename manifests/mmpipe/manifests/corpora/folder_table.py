@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -13,6 +12,7 @@ from mmpipe.core.text import printable
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, Clip
 from mmpipe.manifests.corpora.folder_columns import ATTRIBUTES, choose_columns, json_value, plain_value
+from mmpipe.manifests.corpora.folder_ids import span_name, text_name
 from mmpipe.manifests.corpora.folder_transcripts import Transcripts
 from mmpipe.manifests.formats.tables import read_rows
 from mmpipe.manifests.formats.text import parse_seconds
@@ -26,7 +26,8 @@ class Listed:
     """A row of a table.
 
     Attributes:
-        name: its `utterance_id`, or the file and line that name it.
+        name: its `utterance_id`; without one, a name from its file and span, or from its text.
+        has_own_id: whether the table gives its name.
         where: the table and the line.
         file: relative to the root; None for text alone.
         start_seconds: start in the file.
@@ -37,6 +38,7 @@ class Listed:
     """
 
     name: str
+    has_own_id: bool
     where: str
     file: str | None
     start_seconds: float = 0.0
@@ -82,13 +84,13 @@ def table_clips(
     seen: set[str] = set()
     for number, row in rows:
         at = f"{where}:{number}"
-        listed = _listed(root, at, number, row, known, prepared)
+        listed = _listed(root, at, row, known, prepared)
         if listed is None:
             continue
-        if listed.name in seen:
+        if listed.has_own_id and listed.name in seen:
             prepared.problem("repeated_id", at, f"{listed.name} occurs twice: the first row counts; skipped", lost=1)
             continue
-        seen.add(listed.name)
+        seen.update([listed.name] if listed.has_own_id else [])
         if listed.file and not follow_links and not lies_inside(root / listed.file, root):
             message = f"{listed.file!r} is a link that leaves the root: skipped (--follow-links reads it)"
             prepared.problem("leaves_root", at, message, lost=1)
@@ -110,11 +112,9 @@ def listed_clips(rows: Iterator[Listed], transcripts: Transcripts, prepared: Pre
             prepared.problem("duplicate_clip", listed.where, message, lost=1)
         else:
             clips[listed.file] = listed
-    stems = {uri: PurePosixPath(uri).with_suffix("").as_posix() for uri in clips}
-    taken = Counter([*stems.values(), *clips])
     return [
         Clip(
-            stems[uri] if taken[stems[uri]] == 1 or stems[uri] == uri else uri,
+            uri,
             uri,
             uri if listed.has_video else None,
             transcripts.beside(uri),
@@ -126,7 +126,7 @@ def listed_clips(rows: Iterator[Listed], transcripts: Transcripts, prepared: Pre
 
 
 def _listed(
-    root: Path, where: str, number: int, row: Mapping[str, Any], known: Mapping[str, str], prepared: Prepared
+    root: Path, where: str, row: Mapping[str, Any], known: Mapping[str, str], prepared: Prepared
 ) -> Listed | None:
     try:
         plain = {known[name]: plain_value(row[name]) for name in row if name in known}
@@ -141,6 +141,7 @@ def _listed(
     if file is not None and (reason := unsafe_uri(file)):
         prepared.problem("leaves_root", where, f"{file!r} is {reason}: skipped", lost=1)
         return None
+    file = file and PurePosixPath(file).as_posix()  # `./a.wav` is `a.wav`
     times: dict[str, float | None] = {}
     for name in ("start_seconds", "end_seconds", "duration_seconds"):
         times[name] = parse_seconds(values.get(name))
@@ -157,13 +158,16 @@ def _listed(
     if file is None and not values.get("text"):
         prepared.problem("malformed_line", where, "the row names no file and has no text: skipped", lost=1)
         return None
+    text, own = values.get("text", ""), values.get("utterance_id")
+    voice = tuple(values.get(name) or "" for name in ("session", "dialogue", "speaker"))
     return Listed(
-        name=values.get("utterance_id") or (file or "text") + f"#{number}",
+        name=own or (span_name(file, start, end) if file else text_name(text, voice)),
+        has_own_id=own is not None,
         where=where,
         file=file,
         start_seconds=start,
         end_seconds=end,
-        text=values.get("text", ""),
+        text=text,
         attributes={name: values[name] for name in ATTRIBUTES if values.get(name)},
         annotations={str(name): value for name, value in annotations.items() if value not in (None, "")},
     )

@@ -35,14 +35,12 @@ class Cue:
     """A cue on the clip's clock.
 
     Attributes:
-        number: its place among the file's cues, from 0, the bad ones included.
         start_seconds: start.
         end_seconds: end, later than the start.
         text: one line.
         speaker: who says it, if the file names the speaker.
     """
 
-    number: int
     start_seconds: float
     end_seconds: float
     text: str

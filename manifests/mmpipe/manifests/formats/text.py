@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmpipe.manifests.contract import Prepared
 
-__all__ = ["decode", "parse_seconds", "read_bytes", "read_lines", "read_text"]
+__all__ = ["decode", "format_seconds", "parse_seconds", "read_bytes", "read_lines", "read_text"]
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -140,6 +140,16 @@ def read_lines(root: Path, path: Path, prepared: Prepared) -> list[str]:
     """The lines of a file; empty if it cannot be read."""
     text = read_text(root, path, prepared)
     return [] if text is None else text.removesuffix("\n").split("\n")
+
+
+def format_seconds(seconds: float) -> str:
+    """A time as ids have it: to the microsecond, without zeros at its end.
+
+    Example:
+        >>> format_seconds(1.50), format_seconds(0.1 + 0.2), format_seconds(10.0)
+        ('1.5', '0.3', '10')
+    """
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
 def parse_seconds(text: str | None) -> float | None:

@@ -110,7 +110,7 @@ def read_tiers(where: str, text: str, prepared: Prepared, tier: str | None) -> T
     cues: list[Cue] = []
     for name, speaker in speakers.items():
         for said, start, end in _intervals(where, tiers[name], prepared):
-            cues.append(Cue(len(cues), start, end, said, speaker))
+            cues.append(Cue(start, end, said, speaker))
     words = [
         TimedWord(said, start, end, speaker)
         for name, (kind, speaker) in kinds.items()
@@ -156,13 +156,12 @@ def _whole_cues(words: Sequence[TimedWord]) -> list[Cue]:
         by_speaker.setdefault(word.speaker, []).append(word)
     return [
         Cue(
-            number,
             said[0].start_seconds,
             max(word.end_seconds for word in said),
             " ".join(word.text for word in said),
             speaker,
         )
-        for number, (speaker, said) in enumerate(by_speaker.items())
+        for speaker, said in by_speaker.items()
     ]
 
 

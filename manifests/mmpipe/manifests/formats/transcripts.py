@@ -56,7 +56,7 @@ def _captions(where: str, text: str, ending: str, prepared: Prepared) -> Transcr
             prepared.problem("empty_cue", f"{where}:{block.line}", "the cue has no text: left out")
         for said in pieces:
             start, end = block.times
-            cue = Cue(len(cues), start, end, said.text, said.voice)
+            cue = Cue(start, end, said.text, said.voice)
             cues.append(cue)
             if end <= start:
                 message = f"{said.text[:40]!r} runs from {start} to {end} s: left out"

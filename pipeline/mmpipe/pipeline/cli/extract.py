@@ -73,6 +73,9 @@ def extract(
     ] = False,
     corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Drop the rows of the store whose clips the corpus no longer has.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
     config: Config = None,
 ) -> None:
@@ -88,6 +91,8 @@ def extract(
 
     if dry_run and max_failures is not None:
         raise UsageError("--dry-run extracts nothing that could fail: leave out --max-failures")
+    if dry_run and drop_missing:
+        raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
     known, settings = known_source(dataset, out), load_settings(config)
     refuse_foreign(known.dataset, corpus)
     if manifest is not None and corpus:
@@ -108,6 +113,7 @@ def extract(
         part=parse_slice(slice_),
         retry_failed=retry_failed,
         transcode_fallback=transcode_fallback or known.transcode_fallback,
+        drop_missing=drop_missing,
     )
     note_other_options(request)
     if dry_run:

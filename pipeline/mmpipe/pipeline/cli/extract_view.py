@@ -20,6 +20,9 @@ from mmpipe.pipeline.extraction.tasks import TaskResult
 __all__ = ["ExtractView", "show_estimate", "show_problems", "show_result"]
 
 
+_DROPPED_SHOWN = 3
+
+
 class ExtractView(ExtractListener):
     """Prints the plan, a progress bar for each stage, and what else happens."""
 
@@ -32,6 +35,10 @@ class ExtractView(ExtractListener):
     def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
         for name, reason in reasons.items():
             console.print(f"[yellow]Stage {name} is left out[/]: {reason}")
+
+    def on_dropped(self, ids: Sequence[str]) -> None:
+        shown = ", ".join(ids[:_DROPPED_SHOWN]) + (", ..." if len(ids) > _DROPPED_SHOWN else "")
+        console.print(f"Dropped {len(ids)} rows whose utterances the corpus no longer has: {shown}", markup=False)
 
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         _show_plan(planned, root, workers)

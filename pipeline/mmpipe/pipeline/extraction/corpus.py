@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.core.errors import CorpusError
+from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.core.files import location, sweep_parts
 from mmpipe.extractors.contract import Precision
 from mmpipe.manifests.contract import Problem
@@ -25,6 +25,7 @@ from mmpipe.pipeline.extraction.crop_statistics import (
     needs_statistics,
     with_statistics,
 )
+from mmpipe.pipeline.extraction.drop import drop_missing, finish_drop
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.estimate import Estimate, estimate
 from mmpipe.pipeline.extraction.heartbeat import OtherRun, heartbeat
@@ -59,6 +60,7 @@ class ExtractRequest:
         part: the slice to work on: number from 1, and number of slices.
         retry_failed: make the rows that failed again.
         transcode_fallback: repair media that cannot be decoded, with FFmpeg's own tool.
+        drop_missing: drop the rows of the store whose utterances the corpus no longer has.
         select: picks rows of the manifest.
     """
 
@@ -75,9 +77,12 @@ class ExtractRequest:
     part: tuple[int, int] = (1, 1)
     retry_failed: bool = False
     transcode_fallback: bool = False
+    drop_missing: bool = False
     select: Callable[[pa.Table], pa.Table] | None = None
 
     def __post_init__(self) -> None:
+        if self.drop_missing and self.part != (1, 1):
+            raise UsageError("--drop-missing changes the whole store: run it once without --slice")
         for name in ("root", "out", "manifest"):
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, location(given))
@@ -121,6 +126,9 @@ class ExtractListener:
     def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
         """Stages that are left out because no row has what they read: why, by stage."""
 
+    def on_dropped(self, ids: Sequence[str]) -> None:
+        """The rows of these utterances, which the corpus no longer has, were dropped from the store."""
+
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         """What is due, before anything is written."""
 
@@ -162,9 +170,12 @@ def extract_corpus(
         WeightsError: weights are missing.
     """
     hears = listener or ExtractListener()
+    finish_drop(request.out)
     rows, specs = _rows_and_specs(request, hears)
     own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))
     with _swept(request.out), own as pool:
+        if request.drop_missing and (dropped := drop_missing(request.out, rows)):
+            hears.on_dropped(dropped)
         plan_for = partial(_plan, request, rows, threads=pool.workers)
         specs = _with_known_statistics(request.out, specs)
         planned = plan_for([s for s in specs if not needs_statistics(s)])

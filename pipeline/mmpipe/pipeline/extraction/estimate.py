@@ -51,7 +51,9 @@ def estimate(planned: ExtractPlan) -> list[Estimate]:
     worker = Worker()
     try:
         with tempfile.TemporaryDirectory(prefix="mmpipe-dry-run-") as folder:
-            due = {s.name: [t for t in planned.tasks if t.stage.name == s.name] for s in planned.stages}
+            due = {
+                s.name: [t for t in planned.tasks if t.stage.name == s.name and t.rows.num_rows] for s in planned.stages
+            }
             made: dict[str, pa.Table] = {}
             answers = []
             for name, tasks in due.items():

@@ -26,9 +26,9 @@ from mmpipe.pipeline.store.feature_store import read_table, shard_path
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.vectors import is_stored_form
 
-__all__ = ["MEDIA_COLUMNS", "Due", "find_due", "media_of"]
+__all__ = ["MEDIA_COLUMNS", "ROW_COLUMNS", "Due", "find_due", "media_of", "media_uris", "rows_print"]
 
-_ROW_COLUMNS = {
+ROW_COLUMNS = {
     "audio": ("utterance_id", "audio"),
     "frames": ("utterance_id", "video"),
     "crops": ("utterance_id",),
@@ -58,10 +58,11 @@ class Due:
 def media_of(rows: pa.Table, stages: Sequence[StageSpec]) -> set[str]:
     """The media that these stages read for these rows of a manifest."""
     columns = {MEDIA_COLUMNS[spec.input] for spec in stages if spec.input in MEDIA_COLUMNS}
-    return {uri for column in columns for uri in _uris(rows, column)}
+    return {uri for column in columns for uri in media_uris(rows, column)}
 
 
-def _uris(rows: pa.Table, column: str) -> list[str]:
+def media_uris(rows: pa.Table, column: str) -> list[str]:
+    """The media that a column of these rows names."""
     return list(pc.unique(pc.struct_field(rows.column(column), "uri").drop_null()).to_pylist())
 
 
@@ -96,11 +97,11 @@ def find_due(
             provenance = {
                 "stage": spec.name,
                 **described[spec.name].to_json(),
-                "rows": _rows_print(rows, spec),
+                "rows": rows_print(rows, spec.input),
                 "media": {},
             }
             if column := MEDIA_COLUMNS.get(spec.input):
-                provenance["media"] = {uri: media[uri] for uri in sorted(_uris(rows, column))}
+                provenance["media"] = {uri: media[uri] for uri in sorted(media_uris(rows, column))}
             if spec.needs:
                 provenance["upstream"] = prints.get((spec.needs, number)) or _made(store, spec, number)
             prints[spec.name, number] = fingerprint(provenance)
@@ -115,13 +116,13 @@ def find_due(
     return Due(tuple(tasks), dict(done), dict(reasons))
 
 
-def _rows_print(rows: pa.Table, spec: StageSpec) -> str:
-    """Hash of what the stage reads of these rows.
+def rows_print(rows: pa.Table, kind: str) -> str:
+    """Hash of what a stage that reads inputs of this kind reads of these rows.
 
     Whole columns are hashed: with Python objects, planning would take minutes for a large corpus.
     """
     digest = hashlib.sha256()
-    for name in _ROW_COLUMNS[spec.input]:
+    for name in ROW_COLUMNS[kind]:
         digest.update(name.encode())
         _feed(digest, rows.column(name).combine_chunks())
     return digest.hexdigest()

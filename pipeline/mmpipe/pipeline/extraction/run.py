@@ -207,10 +207,10 @@ def _refuse_foreign(store: Path) -> None:
 
 
 def _shards(manifest: pa.Table) -> dict[int, pa.Table]:
-    """The rows of each shard, which follow one another in the manifest."""
+    """The rows of each shard, which follow one another in the manifest; none where all of its rows were dropped."""
     numbers = manifest.column("shard").to_numpy()
-    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-    return {int(numbers[start]): manifest.slice(start, end - start) for start, end in pairwise(starts)}
+    bounds = np.searchsorted(numbers, np.arange(numbers[-1] + 2)).tolist()
+    return {number: manifest.slice(start, end - start) for number, (start, end) in enumerate(pairwise(bounds))}
 
 
 def run_plan(

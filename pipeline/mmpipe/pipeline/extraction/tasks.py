@@ -61,7 +61,7 @@ class Task:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker gets: a slice of the manifest would carry the whole manifest along."""
-        return {**self.__dict__, "rows": self.rows.take(list(range(self.rows.num_rows)))}
+        return {**self.__dict__, "rows": self.rows.take(pa.array(range(self.rows.num_rows), pa.int64()))}
 
     @property
     def path(self) -> Path:
@@ -148,11 +148,11 @@ def due_places(task: Task) -> list[int]:
 
 def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
     """The rows of the shard at `places`, as they will be in the file."""
-    extractor = _extractor(task.stage)
-    utterances = to_utterances(task.rows.take(list(places)))
+    extractor, taken = _extractor(task.stage), pa.array(places, pa.int64())
+    utterances = to_utterances(task.rows.take(taken))
     upstream = None
     if task.stage.needs:
-        upstream = read_table(shard_path(task.store, task.stage.needs, task.shard)).take(list(places))
+        upstream = read_table(shard_path(task.store, task.stage.needs, task.shard)).take(taken)
     answers = run_stage(task.stage, extractor, utterances, task.root, upstream)
     return _table(extractor.columns(), utterances, answers)
 
@@ -236,5 +236,5 @@ def _array(values: list[Any], type_: pa.DataType) -> pa.Array:
     flat = np.concatenate(present).reshape(-1) if present else np.empty(0, dtype)
     items = pa.FixedSizeListArray.from_arrays(pa.array(flat, inner.value_type), type=inner)
     offsets = np.cumsum([0, *(0 if value is None else len(value) for value in values)]).astype(np.int32)
-    mask = pa.array([value is None for value in values])
+    mask = pa.array([value is None for value in values], pa.bool_())
     return pa.ListArray.from_arrays(pa.array(offsets), items, type=type_, mask=mask)

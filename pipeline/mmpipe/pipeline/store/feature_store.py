@@ -178,12 +178,13 @@ class FeatureStore:
 
     Args:
         path: the folder that `mmpipe extract` wrote.
+        while_dropping: open it also where the dropping of rows was stopped (see `mmpipe.pipeline.extraction.drop`).
 
     Raises:
-        StoreError: the folder is not a feature store, or was written by a newer format.
+        StoreError: the folder is not a feature store, was written by a newer format, or lacks some rows in some shards.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, while_dropping: bool = False) -> None:
         self.path = location(path)
         try:
             self.info: dict[str, Any] = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
@@ -197,6 +198,11 @@ class FeatureStore:
                 f"{self.path} has format {self.info.get('format')!r}; this version of mmpipe reads "
                 f"{' and '.join(_READABLE_FORMATS)}: read it with the version that wrote it, "
                 f"{self.info.get('mmpipe', 'which is not named')}, or a later one"
+            )
+        if self.info.get("dropping") and not while_dropping:
+            raise StoreError(
+                f"{self.path} is losing {len(self.info['dropping'])} rows in a run of --drop-missing that did not end: "
+                "run the same `mmpipe extract` again to finish it"
             )
         self.corpus: str = self.info["corpus"]
         self.num_shards: int = self.info["manifest"]["shards"]

@@ -1,14 +1,21 @@
-"""The plan: which utterance is in which shard. It only grows."""
+"""The plan: which utterance is in which shard. It only grows, except by `mmpipe.pipeline.extraction.drop`."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
 
-__all__ = ["plan", "shard_size"]
+__all__ = ["describe_vanished", "plan", "refuse_renamed", "shard_size"]
+
+_SHOWN = 3
+
+_NUMBERED = re.compile(r"folder/.*#(\d+|word\d+@[\d.]+)")
+"""Ids that earlier versions gave to rows, cues and words of folders: by their number in the table or transcript."""
 
 
 def shard_size(rows: int) -> int:
@@ -42,9 +49,10 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     if planned is not None:
         kept = planned.column("utterance_id").to_pylist()
         if vanished := [utterance_id for utterance_id in kept if utterance_id not in row_of]:
+            lacks = describe_vanished(vanished)
+            refuse_renamed(vanished, ids, lacks)
             raise StoreError(
-                f"the store holds {len(vanished)} utterances that the manifest no longer has (first: {vanished[0]}); "
-                "a store only grows: restore them, or extract into a new folder with --out"
+                f"{lacks}: restore them, drop their rows with --drop-missing, or extract into a new folder with --out"
             )
         order = [row_of[utterance_id] for utterance_id in kept]
         shards = planned.column("shard").to_pylist()
@@ -57,3 +65,33 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     return ordered.set_column(
         ordered.schema.get_field_index("shard"), "shard", pa.array(shards, pa.int32())
     ).replace_schema_metadata(None)
+
+
+def refuse_renamed(vanished: Sequence[str], ids: Sequence[str], lacks: str) -> None:
+    """Refuse a manifest that has other names for what a store of an earlier version holds.
+
+    Args:
+        vanished: utterances of the store that the manifest lacks.
+        ids: those of the manifest.
+        lacks: the beginning of the message.
+
+    Raises:
+        StoreError: the store has names of an earlier version, and the manifest has none.
+    """
+    if any(map(_NUMBERED.fullmatch, vanished)) and not any(map(_NUMBERED.fullmatch, ids)):
+        raise StoreError(
+            f"{lacks}: rows, cues and words of folders were named by their number before this version, and are named "
+            "by file and time now: extract into a new folder with --out, or keep the old names with --manifest and the "
+            "store's own manifest.parquet"
+        )
+
+
+def describe_vanished(vanished: Sequence[str]) -> str:
+    """How many utterances a manifest lacks, with the names of a few.
+
+    Example:
+        >>> describe_vanished(["a", "b", "c", "d"])
+        'the store holds 4 utterances that the manifest no longer has (a, b, c, ...)'
+    """
+    shown = ", ".join(vanished[:_SHOWN]) + (", ..." if len(vanished) > _SHOWN else "")
+    return f"the store holds {len(vanished)} utterances that the manifest no longer has ({shown})"
