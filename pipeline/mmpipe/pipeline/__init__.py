@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.extraction.engines.serial import SerialEngine
     from mmpipe.pipeline.report.page import build_report
     from mmpipe.pipeline.store.feature_store import open_store
-    from mmpipe.pipeline.store.matrix import feature_matrix
     from mmpipe.pipeline.training.config import make_config
     from mmpipe.pipeline.training.evaluation import evaluate
     from mmpipe.pipeline.training.predict import predict
@@ -27,7 +26,6 @@ __all__ = [
     "build_report",
     "evaluate",
     "extract_corpus",
-    "feature_matrix",
     "make_config",
     "open_store",
     "predict",
@@ -41,7 +39,6 @@ _MODULES = {
     "build_report": "report.page",
     "evaluate": "training.evaluation",
     "extract_corpus": "extraction.corpus",
-    "feature_matrix": "store.matrix",
     "make_config": "training.config",
     "open_store": "store.feature_store",
     "predict": "training.predict",
