@@ -1,4 +1,4 @@
-"""What the commands do, as a library: `from mmpipe.pipeline import extract_corpus, open_store, train, predict`.
+"""What the commands do, as a library: `from mmpipe.pipeline import extract, open_store, train, predict`.
 
 Nothing here prints. A name loads its module when it is first used, so importing this package costs nothing.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.balancing.pseudo_labels import balance
+    from mmpipe.pipeline.extraction.clips import extract
     from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
     from mmpipe.pipeline.extraction.engines.serial import SerialEngine
     from mmpipe.pipeline.report.page import build_report
@@ -25,6 +26,7 @@ __all__ = [
     "balance",
     "build_report",
     "evaluate",
+    "extract",
     "extract_corpus",
     "make_config",
     "open_store",
@@ -38,6 +40,7 @@ _MODULES = {
     "balance": "balancing.pseudo_labels",
     "build_report": "report.page",
     "evaluate": "training.evaluation",
+    "extract": "extraction.clips",
     "extract_corpus": "extraction.corpus",
     "make_config": "training.config",
     "open_store": "store.feature_store",

@@ -120,7 +120,10 @@ class ExtractListener:
 
 
 def extract_corpus(
-    request: ExtractRequest, engine: Engine | None = None, listener: ExtractListener | None = None
+    request: ExtractRequest,
+    engine: Engine | None = None,
+    listener: ExtractListener | None = None,
+    stages: Sequence[StageSpec] | None = None,
 ) -> ExtractResult:
     """Extract a corpus into a feature store; shards that are up to date are left alone.
 
@@ -128,6 +131,7 @@ def extract_corpus(
         request: what to extract.
         engine: an engine to share between extractions; None makes one for this call.
         listener: hears what happens.
+        stages: resolved stages; None takes those that the request names.
 
     Returns:
         What the run did, and the statuses of the store.
@@ -140,7 +144,7 @@ def extract_corpus(
         StorageError: the store cannot be written.
         WeightsError: weights are missing.
     """
-    hears, specs = listener or ExtractListener(), request.specs()
+    hears, specs = listener or ExtractListener(), request.specs() if stages is None else list(stages)
     own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))
     with _swept(request.out), own as pool:
         rows = _rows(request, hears)
