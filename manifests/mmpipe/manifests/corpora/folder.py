@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator
 
 from mmpipe.core.errors import CorpusError
-from mmpipe.core.text import printable
+from mmpipe.core.text import clean, printable
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.folder_attributes import Attributes
 from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, VIDEO_ENDINGS, Clip, find_clips
@@ -114,7 +114,7 @@ class Folder(Corpus):
         names = {uri: PurePosixPath(uri).with_suffix("").as_posix() for uri in files}
         counts = Counter(names.values())
         for uri, text in files.items():
-            listed = Listed(names[uri] if counts[names[uri]] == 1 else uri, uri, uri, text=text or "")
+            listed = Listed(names[uri] if counts[names[uri]] == 1 else uri, uri, uri, text=clean(text or ""))
             beside = transcripts.beside(uri) if text is None else None
             prepared.utterances.append(self._row(root, listed, beside, read, prepared))
         _name_apart(prepared)

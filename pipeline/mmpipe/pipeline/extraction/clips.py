@@ -93,6 +93,8 @@ def extract(
     texts = [text] if isinstance(text, str) else [None] * len(paths) if text is None else list(text)
     if len(texts) != len(paths):
         raise UsageError(f"{len(texts)} texts for {len(paths)} clips: give one text for each clip, or None")
+    if odd := [one for one in texts if not (one is None or isinstance(one, str))]:
+        raise UsageError(f"the text of a clip is {odd[0]!r}: give a str, or None for the transcript beside the clip")
     if workers < 1:
         raise UsageError(f"workers is {workers}: give 1 to work in this process, or a number of processes")
     found = read_clips(paths, texts)
