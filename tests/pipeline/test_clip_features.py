@@ -66,6 +66,12 @@ def test_a_clip_has_the_features_that_the_command_gives_its_folder_bit_for_bit(c
             assert table.column(f"{stage}_{name}").equals(stored.column(name).take(rows)), (stage, name)
 
 
+def test_a_stage_that_finds_nothing_to_read_has_its_columns_and_says_why(clips: Path) -> None:
+    table = mp.extract(clips / "clips" / "b.wav", options=OPTIONS)
+    statuses = {stage: table.column(f"{stage}_status")[0].as_py() for stage in ("audio", "faces", "expression", "text")}
+    assert statuses == {"audio": "ok", "faces": "no_video", "expression": "no_video", "text": "ok"}
+
+
 def test_words_are_those_that_are_given_else_those_of_the_transcript_beside_the_clip(clips: Path) -> None:
     pair = [clips / "clips" / "b.wav", clips / "clips" / "a.mp4"]
 

@@ -131,7 +131,7 @@ def extract_corpus(
         request: what to extract.
         engine: an engine to share between extractions; None makes one for this call.
         listener: hears what happens.
-        stages: resolved stages; None takes those that the request names.
+        stages: resolved stages, all of which run; None takes those that the request names.
 
     Returns:
         What the run did, and the statuses of the store.
