@@ -18,7 +18,9 @@ import pytest
 from mmpipe.pipeline.cli.settings import Settings
 from mmpipe.pipeline.extraction.stages import resolve_stages
 
+from .conftest import tone, write_video
 from .runs import call, run_in_a_row
+from .training.conftest import make_store
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -103,11 +105,25 @@ def test_every_block_of_the_page_of_the_python_interface_runs(corpus_root: Path,
         shutil.copy(corpus_root / f"clip{number:02d}.wav", clips)
         rows.append(f"clip{number:02d}.wav,{('anger', 'joy')[number % 2]},p{number % 6},s{number % 6 // 2}")
     (clips / "clips.csv").write_text("\n".join(rows))
+    shutil.copy(corpus_root / "clip03.wav", tmp_path / "voice.wav")
+    write_video(tmp_path / "clip.mp4", 20, audio=tone(0.8))
+    make_store(tmp_path / "features" / "emodb")
     script = [text for kind, text in blocks("python-api.md") if kind == "python"]
-    assert len(script) == 2
+    assert len(script) == 5
     printed = run([sys.executable, "-c", "\n".join(script)], tmp_path)
+    assert "'folder/clip', 'audio_status': 'ok', 'faces_status': 'no_face'" in printed
+    assert "88 ['no_face', 'no_video']" in printed
+    assert "(48, 44)" in printed and "text_mean_23" in printed
+    assert "right of 48" in printed
     assert "{'audio': {'ok': 18}}" in printed
-    assert "(18, 1582)" in printed
-    assert "of 18 right" in printed
     prediction = next(line for line in printed.splitlines() if line.startswith("{'") and "audio" not in line)
     assert set(ast.literal_eval(prediction)) == {"anger", "joy"}
+
+
+def test_every_block_of_python_of_the_readme_runs(sample_store: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample_store, tmp_path / "features" / "iemocap")
+    write_video(tmp_path / "clip.mp4", 20, audio=tone(0.8))
+    script = [text for kind, text in blocks("../README.md") if kind == "python"]
+    assert len(script) == 2
+    shown = "print(table.num_rows, d.X.shape, d.left_out, len(audio) == len(manifest) == 5)"
+    assert run([sys.executable, "-c", "\n".join([*script, shown])], tmp_path).startswith("1 (4, ")

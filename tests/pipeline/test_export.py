@@ -18,8 +18,9 @@ from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.pipeline.cli import export as cli
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.export import Format
-from mmpipe.pipeline.store.export import Dtype, Form, export
+from mmpipe.pipeline.store.export import Form, export
 from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.joined import Dtype
 
 STAGES = ("audio", "faces", "expression", "text")
 

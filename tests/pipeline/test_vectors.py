@@ -79,7 +79,7 @@ def test_a_store_of_format_1_reads_the_same_and_is_made_again_once_with_the_reas
     written = shard_path(path, "toy", 0).read_bytes()
     as_format_1(path, ["toy"])
     assert open_store(path).read("toy").equals(table)
-    assert pooled_features(open_store(path), "toy")[0].tolist() == [[0.0, 0.0], [3.0, 3.0], [1.0, 1.0]]
+    assert pooled_features(open_store(path), "toy").X.tolist() == [[0.0, 0.0], [3.0, 3.0], [1.0, 1.0]]
     again = planned(path, "so it is", "yes")
     assert again.reasons == {("toy", "written in the format of an earlier version"): 1}
     run_plan(again, SerialEngine())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +45,18 @@ class Counting(PerItemExtractor):
     def extract_one(self, item: Any) -> Row:
         """Count."""
         return {"count": len(item)}
+
+
+class Threads(Counting):
+    """The number of threads that torch computes on."""
+
+    def prepare(self) -> None:
+        """Load torch, as a model does."""
+        importlib.import_module("torch")
+
+    def extract_one(self, item: Any) -> Row:
+        """Ask torch."""
+        return {"count": sys.modules["torch"].get_num_threads()}
 
 
 class Needy(Counting):

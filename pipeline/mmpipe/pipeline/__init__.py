@@ -1,4 +1,4 @@
-"""What the commands do, as a library: `from mmpipe.pipeline import extract_corpus, open_store, train, predict`.
+"""What the commands do, as a library: `from mmpipe.pipeline import extract, open_store, train, predict`.
 
 Nothing here prints. A name loads its module when it is first used, so importing this package costs nothing.
 """
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.balancing.pseudo_labels import balance
+    from mmpipe.pipeline.extraction.clips import extract
     from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
     from mmpipe.pipeline.extraction.engines.serial import SerialEngine
     from mmpipe.pipeline.report.page import build_report
     from mmpipe.pipeline.store.feature_store import open_store
-    from mmpipe.pipeline.store.matrix import feature_matrix
     from mmpipe.pipeline.training.config import make_config
     from mmpipe.pipeline.training.evaluation import evaluate
     from mmpipe.pipeline.training.predict import predict
@@ -26,8 +26,8 @@ __all__ = [
     "balance",
     "build_report",
     "evaluate",
+    "extract",
     "extract_corpus",
-    "feature_matrix",
     "make_config",
     "open_store",
     "predict",
@@ -40,8 +40,8 @@ _MODULES = {
     "balance": "balancing.pseudo_labels",
     "build_report": "report.page",
     "evaluate": "training.evaluation",
+    "extract": "extraction.clips",
     "extract_corpus": "extraction.corpus",
-    "feature_matrix": "store.matrix",
     "make_config": "training.config",
     "open_store": "store.feature_store",
     "predict": "training.predict",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmpipe.core.errors import UsageError
 
-__all__ = ["available_cores", "pick_device", "use_threads"]
+__all__ = ["available_cores", "one_thread", "pick_device", "use_threads"]
 
 
 def available_cores() -> int:
@@ -48,6 +51,23 @@ def pick_device(name: str) -> str:
     if name not in ("auto", *available):
         raise UsageError(f"--device {name!r}: valid values on this machine are auto, {', '.join(available)}")
     return available[-1] if name == "auto" else name
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch, if this process has imported it, compute on one thread in the block.
+
+    Small networks gain little by more, and beside another job several threads are many times slower than one.
+    """
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    try:
+        if torch:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 def use_threads(number: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -114,17 +113,16 @@ def make_spoken(folder: Path) -> None:
     train(config, folder / "store", folder / "run")
 
 
-def test_a_clip_is_predicted_with_the_models_own_extraction(
-    spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clip_is_predicted_with_the_models_own_extraction(spoken: Path, tmp_path: Path) -> None:
     clip = tmp_path / "clip.wav"
     clip.write_bytes(b"the model does not listen")
     happy = predict(spoken, clip, "what a wonderful lovely happy day")
     assert sum(happy.values()) == pytest.approx(1, abs=1e-5) and next(iter(happy)) == "joy"
-    here = nullcontext(SerialEngine())  # the first call started a process, which is not needed again
-    monkeypatch.setattr("mmpipe.pipeline.training.predict.LocalEngine", lambda workers: here)
     spoken_words = tmp_path / "words.vtt"
     spoken_words.write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nleave me alone you stupid idiot\n")
+    assert next(iter(predict(spoken, clip, transcript=spoken_words))) == "anger"
+    clip.with_suffix(".txt").write_text("what a wonderful lovely happy day")
+    assert predict(spoken, clip) == happy  # the transcript beside the clip, as extract takes it
     assert next(iter(predict(spoken, clip, transcript=spoken_words))) == "anger"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import wave
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -154,9 +155,8 @@ def heard(once: Once) -> Path:
 
 
 def test_a_clip_outside_the_training_range_is_reported_and_like_takes_other_statistics(
-    heard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    heard: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("mmpipe.pipeline.training.predict.LocalEngine", lambda workers: nullcontext(SerialEngine()))
     write_tone(tmp_path / "loud.wav", 235, 99, 1.0)
     write_tone(tmp_path / "quiet.wav", 235, 99, 1 / 30)
     notes: list[str] = []
@@ -175,10 +175,7 @@ def test_a_clip_outside_the_training_range_is_reported_and_like_takes_other_stat
         predict(heard / "run", tmp_path / "quiet.wav", like=make_store(tmp_path / "other"))
 
 
-def test_a_model_of_normalised_speakers_takes_the_speaker_of_a_clip_from_like(
-    heard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mmpipe.pipeline.training.predict.LocalEngine", lambda workers: nullcontext(SerialEngine()))
+def test_a_model_of_normalised_speakers_takes_the_speaker_of_a_clip_from_like(heard: Path, tmp_path: Path) -> None:
     config = make_config(size="small", modalities=("a",), batch_size=8, epochs=8, normalise="speaker")
     train(config, heard / "loud-store", tmp_path / "run")
     write_tone(tmp_path / "quiet.wav", 115, 98, 1 / 30)
@@ -187,3 +184,23 @@ def test_a_model_of_normalised_speakers_takes_the_speaker_of_a_clip_from_like(
     answer = predict(tmp_path / "run", tmp_path / "quiet.wav", like=heard / "quiet-store", note=lambda text: None)
     assert next(iter(answer)) == "low"
     assert evaluate(tmp_path / "run", heard / "quiet-store").normalise == "speaker"
+
+
+def test_a_model_of_audio_starts_no_process_and_imports_no_library_of_faces_or_text(heard: Path) -> None:
+    """The module `popen_spawn_posix` is imported by the first process of a pool."""
+    code = """
+import sys
+from mmpipe.pipeline.cli.app import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+unwanted = {"torchvision", "transformers", "cv2", "sklearn", "multiprocessing.popen_spawn_posix"}
+print(sorted(unwanted & sys.modules.keys()))
+"""
+    command = [sys.executable, "-c", code, "predict", str(heard / "run"), str(heard / "loud" / "03.wav"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer, imported = done.stdout.splitlines()
+    assert json.loads(answer)["probabilities"].keys() == {"high", "low"}
+    assert imported == "[]"

@@ -9,15 +9,16 @@ alone; rows without `text` take that of the transcript beside their file. Media 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
 from mmpipe.core.errors import CorpusError
-from mmpipe.core.text import printable
+from mmpipe.core.text import clean, printable
 from mmpipe.manifests.contract import Corpus, CorpusOptions, Prepared, require
 from mmpipe.manifests.corpora.folder_attributes import Attributes
 from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, VIDEO_ENDINGS, Clip, find_clips
@@ -29,7 +30,7 @@ from mmpipe.manifests.formats.riff import riff_seconds
 from mmpipe.manifests.formats.spoken import Cue, TimedWord, Transcript, on_clock, words_by_cue
 from mmpipe.manifests.formats.transcripts import read_transcript
 from mmpipe.manifests.io import follows_links
-from mmpipe.manifests.schema import MediaSpan, Utterance
+from mmpipe.manifests.schema import MediaSpan, Utterance, Word
 from mmpipe.manifests.windows import Recording, WindowOptions, draw, recordings_of
 
 __all__ = ["Folder", "FolderOptions"]
@@ -100,6 +101,25 @@ class Folder(Corpus):
         self._attributes.report(prepared)
         if not prepared.utterances:
             raise CorpusError(_nothing(root, self.options.table, prepared))
+        return prepared
+
+    def prepare_files(self, root: Path, files: Mapping[str, str | None]) -> Prepared:
+        """One utterance for each of some media files of a folder, in their order, whatever else the folder holds.
+
+        Args:
+            root: the folder.
+            files: paths relative to it, each with what is said; None takes that of the transcript beside the file.
+        """
+        prepared, read, found = Prepared(), dict[Path, Transcript](), list[tuple[str, Utterance]]()
+        transcripts = Transcripts(root, prepared, follow_links=self._follow_links)
+        names = {uri: PurePosixPath(uri).with_suffix("").as_posix() for uri in files}
+        counts = Counter(names.values())
+        for uri, text in files.items():
+            name = names[uri] if counts[names[uri]] == 1 else uri
+            listed = Listed(name, has_own_id=False, where=uri, file=uri, text=clean(text or ""))
+            beside = transcripts.beside(uri) if text is None else None
+            found.append((uri, self._row(root, listed, beside, read, prepared)))
+        prepared.utterances = name_apart(found, prepared)
         return prepared
 
     def _new_attributes(self) -> Attributes:
@@ -174,25 +194,28 @@ class Folder(Corpus):
     ) -> Iterator[tuple[str, Utterance]]:
         read: dict[Path, Transcript] = {}
         for listed in self._rows(root, table, prepared):
-            row = self._row(listed)
-            path = transcripts.beside(listed.file) if listed.file and not listed.text else None
-            if path is not None:
-                if path not in read:
-                    read[path] = read_transcript(root, path, prepared, self.options.tier)
-                    _report_speakers(path.relative_to(root).as_posix(), read[path], prepared)
-                text, words = read[path].part(listed.start_seconds, listed.end_seconds)
-                row = replace(row, text=text or None, words=words or None)
-            yield listed.where, row
+            beside = transcripts.beside(listed.file) if listed.file and not listed.text else None
+            yield listed.where, self._row(root, listed, beside, read, prepared)
 
-    def _row(self, listed: Listed) -> Utterance:
+    def _row(
+        self, root: Path, listed: Listed, transcript: Path | None, read: dict[Path, Transcript], prepared: Prepared
+    ) -> Utterance:
+        """The utterance of a row, with its part of a transcript where one is given; `read` keeps those read before."""
         span = listed.file and MediaSpan(listed.file, listed.start_seconds, listed.end_seconds)
         columns, fields = self._attributes.of(listed.file, listed.attributes)
+        text, words = listed.text, tuple[Word, ...]()
+        if transcript is not None:
+            if transcript not in read:
+                read[transcript] = read_transcript(root, transcript, prepared, self.options.tier)
+                _report_speakers(transcript.relative_to(root).as_posix(), read[transcript], prepared)
+            text, words = read[transcript].part(listed.start_seconds, listed.end_seconds)
         return Utterance(
             f"folder/{listed.name}",
             "folder",
             audio=span or None,
             video=(span or None) if listed.has_video else None,
-            text=listed.text or None,
+            text=text or None,
+            words=words or None,
             annotations=fields | dict(listed.annotations),
             **columns,
         )

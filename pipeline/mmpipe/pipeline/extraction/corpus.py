@@ -149,7 +149,10 @@ class ExtractListener:
 
 
 def extract_corpus(
-    request: ExtractRequest, engine: Engine | None = None, listener: ExtractListener | None = None
+    request: ExtractRequest,
+    engine: Engine | None = None,
+    listener: ExtractListener | None = None,
+    stages: Sequence[StageSpec] | None = None,
 ) -> ExtractResult:
     """Extract a corpus into a feature store; shards that are up to date are left alone.
 
@@ -157,6 +160,7 @@ def extract_corpus(
         request: what to extract.
         engine: an engine to share between extractions; None makes one for this call.
         listener: hears what happens.
+        stages: resolved stages, all of which run; None takes those that the request names.
 
     Returns:
         What the run did, and the statuses of the store.
@@ -171,7 +175,7 @@ def extract_corpus(
     """
     hears = listener or ExtractListener()
     finish_drop(request.out)
-    rows, specs = _rows_and_specs(request, hears)
+    rows, specs = _rows_and_specs(request, hears, stages)
     own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))
     with _swept(request.out), own as pool:
         if request.drop_missing and (dropped := drop_missing(request.out, rows)):
@@ -215,15 +219,17 @@ def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = 
     return estimate(planned) if planned.tasks else []
 
 
-def _rows_and_specs(request: ExtractRequest, hears: ExtractListener) -> tuple[pa.Table, list[StageSpec]]:
-    """The rows of the manifest, and the stages that find something to read in them.
+def _rows_and_specs(
+    request: ExtractRequest, hears: ExtractListener, stages: Sequence[StageSpec] | None = None
+) -> tuple[pa.Table, list[StageSpec]]:
+    """The rows of the manifest, and the stages that find something to read in them; given stages all stay.
 
     Raises:
         CorpusError: no stage does.
     """
-    asked = request.specs()  # a wrong option is refused before the corpus is read
+    asked = request.specs() if stages is None else list(stages)  # a wrong option is refused before the corpus is read
     rows = _rows(request, hears)
-    specs, idle = split_by_material(rows, asked)
+    specs, idle = split_by_material(rows, asked) if stages is None else (asked, {})
     if idle:
         hears.on_idle_stages(idle)
     if rows.num_rows and not specs:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from mmpipe.core.errors import StoreError
-from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.pipeline.extraction.stages import FACES, StageSpec, describe
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
@@ -57,6 +56,8 @@ def measure_crops(path: Path) -> tuple[float, float]:
     Raises:
         StoreError: the stage `faces` is not complete, or holds no face at all.
     """
+    from mmpipe.extractors.faces.crops import decode_crops  # imports OpenCV, which audio and text do without
+
     store = FeatureStore(path)
     try:
         statuses = store.read(FACES, ["status"]).column("status").to_pylist()

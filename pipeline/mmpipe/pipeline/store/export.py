@@ -26,13 +26,12 @@ from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.outputs import claim, move_into_place
 from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.joined import Dtype, joined_shard
 from mmpipe.pipeline.store.provenance import made_by
 
-__all__ = ["Dtype", "Exported", "Form", "export"]
+__all__ = ["Exported", "Form", "export"]
 
 Form = Literal["parquet", "datasets"]
-Dtype = Literal["stored", "float32"]
-"""Of features: as the store holds them, or float32 also where it holds float16, which Spark does not read."""
 
 _IMAGES = "faces_crops"
 """The column whose PNG files become images of a `datasets` folder."""
@@ -146,48 +145,6 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def _joined_shard(store: FeatureStore, shard: int, choice: _Choice) -> pa.Table:
-    """One shard's rows of the manifest beside those of its stages.
-
-    Raises:
-        StoreError: a stage lacks the shard, or does not hold the manifest's rows in their order.
-    """
-    manifest = store.manifest()
-    rows = manifest.filter(pc.equal(manifest.column("shard"), shard)).replace_schema_metadata(None)
-    rows = rows.select([name for name in rows.column_names if name not in choice.left_out])
-    fields, arrays = list(rows.schema), list(rows.columns)
-    for stage in choice.stages:
-        table = store.read_shard(stage, shard)
-        if table.column("utterance_id").to_pylist() != rows.column("utterance_id").to_pylist():
-            raise StoreError(
-                f"{store.path}: shard {shard} of stage {stage!r} does not hold the manifest's rows in their order: "
-                "`mmpipe extract` again makes a new one"
-            )
-        for field in table.schema:
-            if field.name != "utterance_id" and field.name not in choice.left_out:
-                type_ = _as_float32(field.type) if choice.dtype == "float32" else field.type
-                fields.append(field.with_name(f"{stage}_{field.name}").with_type(type_).with_nullable(True))
-                arrays.append(table.column(field.name).cast(type_))
-    schema = pa.schema(fields)
-    if len(set(schema.names)) < len(schema.names):
-        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-        raise StoreError(f"{store.path}: two columns would be called {', '.join(twice)}: export fewer stages")
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _as_float32(type_: pa.DataType) -> pa.DataType:
-    """The type with float32 for float16, also inside lists.
-
-    Example:
-        >>> str(_as_float32(pa.list_(pa.list_(pa.float16(), 2))))
-        'list<item: fixed_size_list<item: float>[2]>'
-    """
-    if pa.types.is_list(type_) or pa.types.is_fixed_size_list(type_):
-        item = type_.value_field.with_type(_as_float32(type_.value_type))
-        return pa.list_(item) if pa.types.is_list(type_) else pa.list_(item, type_.list_size)
-    return pa.float32() if pa.types.is_float16(type_) else type_
-
-
 def _tables(store: FeatureStore, choice: _Choice) -> Iterator[tuple[int, pa.Table, dict[str, Any]]]:
     """Number, rows and footer of every joined shard."""
     for shard in range(store.num_shards):
@@ -198,7 +155,7 @@ def _tables(store: FeatureStore, choice: _Choice) -> Iterator[tuple[int, pa.Tabl
             "provenance": {stage: footer["provenance"] for stage, footer in made.items()},
             "licences": licences(store.corpus, (str(f["provenance"].get("extractor")) for f in made.values())),
         }
-        yield shard, _joined_shard(store, shard, choice), footer
+        yield shard, joined_shard(store, shard, choice.stages, dtype=choice.dtype, left_out=choice.left_out), footer
 
 
 def _plain(table: pa.Table) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -33,6 +33,9 @@ from mmpipe.core.files import location, write_json
 from mmpipe.core.parquet import fingerprint, read_footer, read_metadata, read_parquet, write_parquet
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.vectors import is_stored_form, stored_field, vectors_as_lists
+
+if TYPE_CHECKING:
+    from mmpipe.pipeline.store.matrix import FeatureMatrix, Pool
 
 __all__ = [
     "FeatureStore",
@@ -249,6 +252,29 @@ class FeatureStore:
         if not tables:
             raise StoreError(f"{self.path} holds no utterances")
         return pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
+
+    def to_xy(self, stages: Sequence[str] = (), pool: Pool = "mean") -> FeatureMatrix:
+        """Features, labels and speakers of the labelled utterances, ready for scikit-learn.
+
+        Utterances without a label, or with another status than `ok` in one of the stages, are left out and counted in
+        `left_out`; a UserWarning says how many lack a stage.
+
+        Args:
+            stages: stages with a column `features`, such as `audio`, `expression` and `text`; none takes all that
+                the store has.
+            pool: what stands for a sequence (faces, word pieces): the `mean` of its steps, or `mean+std`.
+
+        Raises:
+            UsageError: the way of pooling does not exist.
+            StoreError: a stage is incomplete or has no features, or no labelled utterance has all stages.
+
+        Example:
+            >>> d = store.to_xy(["audio", "text"])  # doctest: +SKIP
+            >>> cross_val_score(model, d.X, d.y, groups=d.groups, cv=GroupKFold())  # doctest: +SKIP
+        """
+        from mmpipe.pipeline.store.matrix import feature_matrix
+
+        return feature_matrix(self, stages, pool)
 
     def footer(self, stage: str, shard: int) -> dict[str, Any]:
         """`fingerprint` and `provenance` of one shard.

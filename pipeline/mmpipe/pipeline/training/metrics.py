@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
 __all__ = ["METRICS", "Answers", "Scores", "Summary", "score", "summarise"]
 
@@ -112,6 +111,8 @@ def score(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str])
         >>> score(["anger", "anger", "sadness"], ["anger", "sadness", "sadness"], ["anger", "sadness"]).ua
         0.75
     """
+    from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score  # predicting needs none
+
     present = [label for label in labels if label in set(truth)]
     recall = recall_score(truth, predicted, labels=list(labels), average=None, zero_division=0)
     by_label = dict(zip(labels, map(float, recall), strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,11 +12,9 @@ import numpy as np
 
 from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.manifests.contract import Prepared
-from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, VIDEO_ENDINGS
 from mmpipe.manifests.formats.transcripts import read_transcript
-from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
-from mmpipe.pipeline.extraction.engines.local import LocalEngine
-from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
+from mmpipe.manifests.schema import Word
+from mmpipe.pipeline.extraction.clips import Clips, clip_store, read_clips
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -34,12 +31,12 @@ def _warn(text: str) -> None:
 
 
 def predict(
-    model: Path,
-    clip: Path,
+    model: str | Path,
+    clip: str | Path,
     text: str | None = None,
-    transcript: Path | None = None,
+    transcript: str | Path | None = None,
     *,
-    like: Path | None = None,
+    like: str | Path | None = None,
     device: str = "cpu",
     note: Callable[[str], None] = _warn,
 ) -> dict[str, float]:
@@ -52,13 +49,13 @@ def predict(
     Args:
         model: a run folder of `mmpipe train` (the mean of its models), or a fold's.
         clip: a video or audio file.
-        text: what is said.
+        text: what is said; without it and without a transcript, the transcript beside the clip says it.
         transcript: or a file that says it; its words keep their times.
         like: a feature store of clips recorded as this one, whose statistics normalise the features; None takes those
             of the training rows. A model with normalise=speaker needs it: other utterances of the clip's speaker.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
-        note: called with a sentence where the features lie outside the training range, or that cannot be measured; by
-            default it becomes a UserWarning.
+        note: called with a sentence where the features lie outside the training range, or that cannot be measured, or
+            something is odd with the transcript; by default it becomes a UserWarning.
 
     Raises:
         UsageError: the clip or the transcript does not exist, both text and transcript are given, the model needs what
@@ -67,15 +64,18 @@ def predict(
         WeightsError: the folder does not hold a model, or an extractor's weights are missing.
     """
     device = pick_device(device)
-    ensemble = load_ensemble(model, device)
+    ensemble, clip = load_ensemble(Path(model), device), Path(clip)
     config = ensemble.config.model_copy(update={"normalise": "corpus"})
     if ensemble.config.normalise == "speaker" and like is None:
         raise UsageError(
             "this model normalises each speaker by the speaker's other utterances, which a single clip lacks: extract "
             "a store of them and name it with --like, use `mmpipe evaluate`, or train with normalise=corpus"
         )
-    norms = None if like is None else _statistics(ensemble, config, like)
-    dataset = _extract(ensemble, config, clip, text, transcript, device)
+    norms = None if like is None else _statistics(ensemble, config, Path(like))
+    clips = _read_clip(ensemble, clip, text, None if transcript is None else Path(transcript))
+    dataset = _extract(ensemble, config, clips, clip, device)
+    for problem in clips.problems:
+        note(f"{problem.where}: {problem.message}")
     _note_shift(ensemble, dataset, norms, note)
     probabilities = ensemble.predict(dataset, np.array([0]), norms)[0]
     answer = {label: float(p) for label, p in zip(ensemble.labels, probabilities, strict=True)}
@@ -114,15 +114,10 @@ def _note_shift(
         )
 
 
-def _extract(
-    ensemble: Ensemble, config: TrainConfig, clip: Path, text: str | None, transcript: Path | None, device: str
-) -> Dataset:
-    """A dataset of one utterance: the whole clip, through the stages that the model reads, in a temporary store."""
-    utterance = _utterance(ensemble, clip, text, transcript)
+def _extract(ensemble: Ensemble, config: TrainConfig, clips: Clips, clip: Path, device: str) -> Dataset:
+    """A dataset of one utterance: the whole clip, through the stages that the model reads."""
     specs = [_spec(stage, made, device) for stage, made in ensemble.provenance.items()]
-    with tempfile.TemporaryDirectory(prefix="mmpipe-predict-") as folder, LocalEngine(1) as engine:
-        planned = plan_extraction(to_table([utterance]), "clip", clip.resolve().parent, Path(folder) / "store", specs)
-        store = FeatureStore(run_plan(planned, engine).store)
+    with clip_store(clips, specs) as store:
         for stage in ensemble.config.stages:
             status, error = (store.read(stage).column(name)[0].as_py() for name in ("status", "error"))
             if status != "ok":
@@ -146,24 +141,22 @@ def _spec(stage: str, made: dict[str, Any], device: str) -> StageSpec:
     return replace(spec, device=device) if spec.kind.runs_on_device else spec
 
 
-def _utterance(ensemble: Ensemble, clip: Path, text: str | None, transcript: Path | None) -> Utterance:
-    kind, needed = clip.suffix.lower(), {modality.source for modality in ensemble.config.chosen_modalities}
-    if not clip.is_file():
-        raise UsageError(f"the clip {clip} does not exist")
-    if kind not in VIDEO_ENDINGS + AUDIO_ENDINGS:
-        raise UsageError(f"the clip {clip} ends in {kind!r}: expected {' '.join(VIDEO_ENDINGS + AUDIO_ENDINGS)}")
-    if "faces" in needed and kind in AUDIO_ENDINGS:
-        raise UsageError(f"the model looks at faces, {clip} is audio alone: name a video, or a model without faces")
+def _read_clip(ensemble: Ensemble, clip: Path, text: str | None, transcript: Path | None) -> Clips:
+    needed = {modality.source for modality in ensemble.config.chosen_modalities}
     if text is not None and transcript is not None:
         raise UsageError("--text and --vtt both say what is said: give one of them")
-    words: tuple[Word, ...] | None = None
+    clips = read_clips([clip], [text if "text" in needed and transcript is None else ""])
+    (utterance,) = clips.utterances
+    if "faces" in needed and utterance.video is None:
+        raise UsageError(f"the model looks at faces, {clip} is audio alone: name a video, or a model without faces")
     if transcript is not None:
         text, words = _read(transcript)
-    if "text" in needed and not (text or "").strip():
-        raise UsageError("the model reads words: give them with --text WORDS or --vtt FILE")
-    span = MediaSpan(clip.name)
-    video = span if kind in VIDEO_ENDINGS else None
-    return Utterance("clip/0", "clip", audio=span, video=video, text=text, words=words)
+        utterance = clips.utterances[0] = replace(utterance, text=text, words=words)
+    if "text" in needed and not (utterance.text or "").strip():
+        raise UsageError(
+            "the model reads words: give them with --text WORDS or --vtt FILE, or as a transcript beside the clip"
+        )
+    return clips
 
 
 def _read(path: Path) -> tuple[str, tuple[Word, ...] | None]:

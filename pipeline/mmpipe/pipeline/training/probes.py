@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.store.matrix import pooled_features
+from mmpipe.pipeline.store.matrix import Pooled, pooled_features
 from mmpipe.pipeline.training.modalities import MODALITIES
 
 __all__ = ["Probe", "linear_probes"]
@@ -56,27 +56,22 @@ def linear_probes(store: FeatureStore) -> dict[str, Probe]:
     if len(set(labels[labels != ""])) < 2 or len(set(groups)) < 2:
         raise TrainingError(f"a probe of {store.path} needs two labels and two sessions or speakers at least")
     return {
-        modality.source: _probe(*pooled_features(store, modality.stage), labels, groups)
+        modality.source: _probe(pooled_features(store, modality.stage), labels, groups)
         for modality in MODALITIES.values()
         if modality.stage in store.stages
     }
 
 
-def _probe(
-    features: npt.NDArray[np.float32],
-    usable: npt.NDArray[np.bool_],
-    labels: npt.NDArray[Any],
-    groups: npt.NDArray[Any],
-) -> Probe:
+def _probe(pooled: Pooled, labels: npt.NDArray[Any], groups: npt.NDArray[Any]) -> Probe:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import recall_score
     from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rows = usable & (labels != "")
+    rows = pooled.usable & (labels != "")
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
-    predicted = cross_val_predict(model, features[rows], labels[rows], groups=groups[rows], cv=LeaveOneGroupOut())
+    predicted = cross_val_predict(model, pooled.X[rows], labels[rows], groups=groups[rows], cv=LeaveOneGroupOut())
     return Probe(
         ua=float(recall_score(labels[rows], predicted, average="macro", zero_division=0)),
         chance=1 / len(set(labels[rows])),
