@@ -21,6 +21,7 @@ from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.cli.manifest import manifest
 from mmpipe.pipeline.cli.predict import predict
 from mmpipe.pipeline.cli.report import report
+from mmpipe.pipeline.cli.run import run
 from mmpipe.pipeline.cli.train import train
 from mmpipe.pipeline.cli.train_face import train_face
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "demo": (demo, "--smoke"),
+    "run": (run, "clips/ --pattern '{speaker}_{label}_{take}'"),
     "manifest": (manifest, "ami --root /data/ami --out m.parquet --crop 7.2 --num-crops 25000 --seed 0"),
     "extract": (extract, "--dataset ami --root /data/ami --stages audio,text"),
     "inspect": (inspect, "features/ami --utterance ami/ES2002a.A.words123@7.2"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.cli.baselines import show_baselines
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
@@ -271,36 +272,11 @@ def _baselines(
     device: str,
 ) -> None:
     """The baselines on the folds of a run."""
-    from mmpipe.pipeline.cli.progress import progress
-    from mmpipe.pipeline.hardware import use_threads
-    from mmpipe.pipeline.outputs import claim
-    from mmpipe.pipeline.training.baselines import BASELINES, score_baselines, write_baselines
-    from mmpipe.pipeline.training.data.inputs import load_input
-    from mmpipe.pipeline.training.metrics import METRICS
     from mmpipe.pipeline.training.requests import find_store
 
     store = find_store(labeled, "iemocap", sample=sample)
-    target = (out or Path("runs")) / f"{store.name}-baselines.csv"
-    claim(target, "table of baselines", overwrite=overwrite)
     config = config_for(assigned, chosen, [store], sample=sample)
-    use_threads(config.threads)
-    data = load_input(config, store)
-    if data.caution:
-        console.print(data.caution)
-    with progress("fit") as bars:
-        bar = bars.add_task("baselines", total=len(BASELINES) * len(data.folds) * seeds)
-
-        def report(name: str) -> None:
-            bars.update(bar, advance=1, description=name)
-
-        scores = score_baselines(config, data, seeds, report, device=device)
-    write_baselines(target, scores)
-    table(
-        "Baselines (per cent)",
-        ["baseline", *METRICS.values()],
-        ((name, *(f"{100 * s[m].mean:.1f} ± {100 * s[m].std:.1f}" for m in METRICS)) for name, s in scores.items()),
-    )
-    console.print(f"Written: {target}")
+    show_baselines(config, store, out or Path("runs"), seeds=seeds, device=device, overwrite=overwrite)
 
 
 def show_scores(runs: Sequence[Path]) -> None:
@@ -313,7 +289,7 @@ def show_scores(runs: Sequence[Path]) -> None:
     from mmpipe.pipeline.training.results import read_run
 
     table(
-        "Pooled over held-out speakers (per cent, [95 % interval])",
+        "Pooled over the test utterances of all folds (per cent, [95 % interval])",
         ["run", "utterances", *METRICS.values()],
         ((r.name, r.pooled.n, *(_interval(r.summary[name]) for name in METRICS)) for r in map(read_run, runs)),
     )

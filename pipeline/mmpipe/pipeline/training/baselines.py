@@ -123,6 +123,8 @@ def _logistic(config: TrainConfig, data: TrainInput, pools: Mapping[str, Pool], 
 
     x = {side: _pooled(*pool.batch(pool.rows)).numpy() for side, pool in pools.items()}
     y = {side: [str(data.labeled.labels[row]) for row in pool.rows] for side, pool in pools.items()}
+    if len(set(y["train"])) == 1:
+        return [y["train"][0]] * len(y["test"])
     models = [
         make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(x["train"], y["train"])
         for c in _STRENGTHS

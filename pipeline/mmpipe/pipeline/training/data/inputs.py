@@ -46,7 +46,7 @@ class TrainInput:
         if not self.folds[0].name.startswith("clips-"):
             return None
         return (
-            "the folds are over single clips: a speaker may be in training and test, so the figures may be too high "
+            "The folds are over single clips: a speaker may be in training and test, so the figures may be too high "
             "for new speakers; name speakers to hold them out (a column `speaker`, --pattern, or --speaker folder)"
         )
 
