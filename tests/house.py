@@ -189,7 +189,8 @@ class House:
 
     def unplaced(self) -> list[str]:
         """Modules that belong to no room of the pipeline."""
-        return [name for name in self.modules if _height(name)[0] < 0 or _height(name)[1] < 0]
+        names = (name for name in self.modules if name != "mmpipe.__main__")
+        return [name for name in names if _height(name)[0] < 0 or _height(name)[1] < 0]
 
     def circles(self) -> list[list[str]]:
         """Groups of modules of which each imports, by way of others, each."""

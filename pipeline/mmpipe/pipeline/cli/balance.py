@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.pipeline.cli.console import console, next_command, result, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def balance_unlabeled(
     stores = find_store(labeled, "iemocap", sample=sample), find_store(unlabeled, "ami", sample=sample)
     config = training_config({}, sample=sample, seed=seed)
     done = show_balancing(*stores, out or balanced_path(stores[1]), config, per_class=per_class, device=chosen)
+    result(f"{sum(done.after.values())} utterances in {done.path}")
     options = {"--labeled": labeled, "--unlabeled": unlabeled, "--balanced": out and done.path}
     next_command(" ".join(["mmpipe train", *(f"{k} {v}" for k, v in options.items() if v), *["--sample"] * sample]))
 

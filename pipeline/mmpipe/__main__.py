@@ -1,0 +1,5 @@
+"""`python -m mmpipe`: the command `mmpipe`."""
+
+from mmpipe.pipeline.cli.app import main
+
+main()
