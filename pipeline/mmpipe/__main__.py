@@ -2,4 +2,7 @@
 
 from mmpipe.pipeline.cli.app import main
 
-main()
+__all__ = []
+
+if __name__ == "__main__":
+    main()

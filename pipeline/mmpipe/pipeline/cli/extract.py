@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.extraction.run import ExtractResult
 
-__all__ = ["empty_stages", "extract", "parse_slice", "sample_request", "show_extraction"]
+__all__ = ["extract", "parse_slice", "sample_request", "show_extraction"]
 
 _INCOMPLETE = 3
 """Exit code: done, but more is missing than --max-failures or --strict allow."""
@@ -126,14 +126,14 @@ def extract(
     next_command(f"mmpipe inspect {result.store}")
     if max_failures is not None and result.failed > max_failures:
         raise typer.Exit(_INCOMPLETE)
-    if strict and (empty := empty_stages(result, [spec.name for spec in specs])):
+    if strict and (empty := _empty_stages(result, [spec.name for spec in specs])):
         console.print(f"[yellow]No usable row[/] in {', '.join(empty)}: --strict")
         raise typer.Exit(_INCOMPLETE)
     if strict and result.failed:
         raise typer.Exit(_INCOMPLETE)
 
 
-def empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:
+def _empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:
     """The stages that were asked for and have no row that is `ok`, those that were left out among them."""
     return [name for name in asked if not result.statuses.get(name, {}).get("ok")]
 
