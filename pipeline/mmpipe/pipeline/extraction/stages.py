@@ -147,8 +147,8 @@ def resolve_stages(names: Sequence[str], options: Mapping[str, Mapping[str, Any]
         extractor = given.pop("extractor", DEFAULT_STAGES.get(name))
         if extractor is None:
             raise UsageError(
-                f"stage {name!r} is not one of {', '.join(DEFAULT_STAGES)}{nearest(name, DEFAULT_STAGES)}: name what it runs with "
-                f"{name}.extractor=NAME; extractors: {', '.join(sorted(EXTRACTORS.names()))}"
+                f"stage {name!r} is not one of {', '.join(DEFAULT_STAGES)}{nearest(name, DEFAULT_STAGES)}: "
+                f"name what it runs with {name}.extractor=NAME; extractors: {', '.join(sorted(EXTRACTORS.names()))}"
             )
         if not isinstance(extractor, str):
             raise UsageError(f"{name}.extractor: expected a name (got {printable(extractor)})")
