@@ -184,13 +184,14 @@ class House:
         broken = []
         for module in self.modules.values():
             for target, line in self.imports(module).items():
-                if _height(target) > _height(module.name):
+                if module.name != "mmpipe.__main__" and _height(target) > _height(module.name):
                     broken.append(f"{self._where(module, line)} imports {target}")
         return broken
 
     def unplaced(self) -> list[str]:
         """Modules that belong to no room of the pipeline."""
-        return [name for name in self.modules if _height(name)[0] < 0 or _height(name)[1] < 0]
+        names = (name for name in self.modules if name != "mmpipe.__main__")
+        return [name for name in names if _height(name)[0] < 0 or _height(name)[1] < 0]
 
     def circles(self) -> list[list[str]]:
         """Groups of modules of which each imports, by way of others, each."""

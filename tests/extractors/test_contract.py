@@ -88,7 +88,7 @@ def test_every_name_of_the_registry_loads_an_extractor() -> None:
 
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
     valid = "bert, densenet-ferplus, egemaps, face-crops, is10, speech-encoder"
-    with pytest.raises(UsageError, match=f"'is11' does not exist; valid names: {valid}"):
+    with pytest.raises(UsageError, match=f"'is11' does not exist .did you mean is10..; valid names: {valid}"):
         EXTRACTORS.load("is11")
 
 

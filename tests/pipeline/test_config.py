@@ -40,7 +40,7 @@ def test_sample_and_root_exclude_each_other() -> None:
     ("text", "message"),
     [
         ("[datasets", "not valid TOML"),
-        ("[dataset.ami]\nroot='x'", "dataset: Extra inputs"),
+        ("[dataset.ami]\nroot='x'", "dataset does not exist .did you mean datasets"),
         ("stages = 3", "stages"),
     ],
 )

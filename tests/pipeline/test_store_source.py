@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,8 +13,16 @@ from typer.testing import CliRunner
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 
 from .conftest import tone, write_wav
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "mmpipe.pipeline.extraction.corpus.LocalEngine", lambda workers, extractors: nullcontext(SerialEngine())
+    )
 
 
 @pytest.fixture

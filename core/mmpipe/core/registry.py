@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.text import nearest
 
 __all__ = ["Registry"]
 
@@ -23,14 +24,23 @@ class Registry(Generic[_T]):
         group: the entry point group in which other packages name theirs, each as "module:Class".
         own: name -> "module:Class" of those that come with mmpipe.
         takes_paths: whether "module:Class" on the Python path is also a valid name.
+        check: says what a class lacks to be one of the kind, or nothing.
 
     Example:
         >>> Registry("shape", "mmpipe.shapes", {"path": "pathlib:PurePath"}).load("path").__name__
         'PurePath'
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, str], *, takes_paths: bool = False) -> None:
-        self.kind, self.group, self.own, self.takes_paths = kind, group, dict(own), takes_paths
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        own: Mapping[str, str],
+        *,
+        takes_paths: bool = False,
+        check: Callable[[Any], str] | None = None,
+    ) -> None:
+        self.kind, self.group, self.own, self.takes_paths, self.check = kind, group, dict(own), takes_paths, check
 
     @cached_property
     def _points(self) -> tuple[EntryPoint, ...]:
@@ -57,18 +67,25 @@ class Registry(Generic[_T]):
         """The class that has this name.
 
         Raises:
-            UsageError: no class has it (the message lists the valid names), or it cannot be imported.
+            UsageError: no class has it (the message lists the valid names), it cannot be imported, or it is not one of
+                the kind.
         """
         known = self.names()
         path = known.get(name, name if self.takes_paths else "")
         module, colon, attribute = path.partition(":")
         if not colon:
             paths = ", or MODULE:CLASS of your own" if self.takes_paths else ""
-            raise UsageError(f"{self.kind} {name!r} does not exist; valid names: {', '.join(sorted(known))}{paths}")
+            raise UsageError(
+                f"{self.kind} {name!r} does not exist{nearest(name, known)}; "
+                f"valid names: {', '.join(sorted(known))}{paths}"
+            )
         try:
-            return cast(type[_T], getattr(importlib.import_module(module), attribute))
-        except (ImportError, AttributeError) as error:
+            found = getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # the code of others may fail in any way
             if name in self.own:
                 raise
             remedy = "is its package complete?" if name in known else "is its folder in PYTHONPATH?"
             raise UsageError(f"{self.kind} {name!r} cannot be imported ({error}); {remedy}") from error
+        if self.check is not None and (lack := self.check(found)):
+            raise UsageError(f"{self.kind} {name!r} ({path}) {lack}: ask its authors to mend it, or take another")
+        return cast(type[_T], found)

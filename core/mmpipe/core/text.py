@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["clean", "printable"]
+__all__ = ["clean", "nearest", "printable"]
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -31,3 +33,14 @@ def printable(value: Any) -> str:
     """
     text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The end of a message about a name that does not exist: the most similar valid one, or nothing.
+
+    Example:
+        >>> nearest("expresion", ["audio", "faces", "expression"]), nearest("x", ["audio"])
+        (' (did you mean expression?)', '')
+    """
+    found = difflib.get_close_matches(name[:100], list(names), 1)
+    return f" (did you mean {found[0]}?)" if found else ""

@@ -23,9 +23,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from mmpipe.core.errors import Rejected
+from mmpipe.core.options import Options
 
 __all__ = [
     "SAMPLING_RATE_HZ",
@@ -74,10 +74,8 @@ class Frame:
     source: str
 
 
-class ExtractorConfig(BaseModel):
+class ExtractorConfig(Options):
     """Base of every extractor's config: frozen, unknown fields refused. It enters the shard's fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Extractor(ABC):

@@ -5,11 +5,22 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any, get_args
 
 from mmpipe.core.registry import Registry
-from mmpipe.extractors.contract import Extractor
+from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind
 
 __all__ = ["EXTRACTORS", "load_libraries"]
+
+
+def _lack(kind: Any) -> str:
+    if not (isinstance(kind, type) and issubclass(kind, Extractor)):
+        return "is not an Extractor"
+    if (found := getattr(kind, "input", None)) not in get_args(InputKind):
+        return f"reads {found!r}, which is not one of the inputs {', '.join(get_args(InputKind))}"
+    config = getattr(kind, "Config", None)
+    return "" if isinstance(config, type) and issubclass(config, ExtractorConfig) else "has no Config"
+
 
 EXTRACTORS: Registry[Extractor] = Registry(
     "extractor",
@@ -23,6 +34,7 @@ EXTRACTORS: Registry[Extractor] = Registry(
         "bert": "mmpipe.extractors.text.encoder:Bert",
     },
     takes_paths=True,
+    check=_lack,
 )
 """The extractors."""
 

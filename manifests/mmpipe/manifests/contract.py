@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from mmpipe.core.errors import CorpusError
+from mmpipe.core.options import Options
 from mmpipe.core.statuses import CATEGORIES, Category
 from mmpipe.core.text import printable
 from mmpipe.manifests.schema import Utterance
@@ -19,10 +18,8 @@ from mmpipe.manifests.schema import Utterance
 __all__ = ["Corpus", "CorpusOptions", "Prepared", "Problem", "require"]
 
 
-class CorpusOptions(BaseModel):
+class CorpusOptions(Options):
     """Base of every corpus's options: frozen, unknown ones refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)

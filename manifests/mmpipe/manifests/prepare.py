@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local
+from mmpipe.core.options import explain
 from mmpipe.manifests.contract import Corpus, Prepared
 from mmpipe.manifests.registry import CORPORA
 
@@ -30,10 +31,8 @@ def corpus_reader(dataset: str, options: Mapping[str, Any]) -> Corpus:
     try:
         return corpus(corpus.Options.model_validate(dict(options)))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        valid = ", ".join(corpus.Options.model_fields) or "none"
-        raise UsageError(f"{dataset}: {where}: {first['msg']} (got {first['input']!r}); options: {valid}") from error
+        names = corpus.Options.model_fields
+        raise UsageError(f"{dataset}: {explain(error, names)}; options: {', '.join(names) or 'none'}") from error
 
 
 def prepare_corpus(dataset: str, root: Path, options: Mapping[str, Any]) -> Prepared:

@@ -53,7 +53,7 @@ class SpeechEncoderConfig(ExtractorConfig):
     """`mean` gives an utterance one vector, the mean of its frames; `none` keeps every frame (7.2 s of a model 768
     wide are 0.55 MB)."""
 
-    window_seconds: float = Field(default=30.0, ge=1)
+    window_seconds: float = Field(default=30.0, ge=1, le=3600)
     """A longer waveform is encoded in equal windows of at most this length: attention costs its square."""
 
 

@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mmpipe.core.errors import Rejected
+from mmpipe.core.options import explain
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, Frame, InputKind, Precision, Row
 from mmpipe.extractors.faces.detectors.contract import Box, Detection, Detector, Image
 from mmpipe.extractors.faces.detectors.registry import DETECTORS
@@ -63,7 +64,10 @@ class FaceCropsConfig(ExtractorConfig):
     @model_validator(mode="after")
     def _resolve(self) -> Self:
         detector = DETECTORS.load(self.detector)
-        options = detector.Config.model_validate(self.detector_options).model_dump(mode="json")
+        try:
+            options = detector.Config.model_validate(self.detector_options).model_dump(mode="json")
+        except ValidationError as error:
+            raise ValueError(explain(error, detector.Config.model_fields, "detector_options.")) from error
         object.__setattr__(self, "detector_options", options)
         object.__setattr__(self, "margin", detector.margin if self.margin is None else self.margin)
         return self

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -12,6 +10,8 @@ import typer
 
 from mmpipe.core.errors import MmpipeError, UsageError
 from mmpipe.pipeline.cli.balance import balance_unlabeled
+from mmpipe.pipeline.cli.command import Command, takes_quiet
+from mmpipe.pipeline.cli.console import lines
 from mmpipe.pipeline.cli.demo import demo
 from mmpipe.pipeline.cli.doctor import doctor
 from mmpipe.pipeline.cli.evaluate import evaluate
@@ -34,7 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
@@ -54,8 +54,13 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 """Every command, in the order of the help, with the arguments of its example."""
 
+_ANSWERS = ("inspect", "evaluate", "predict", "doctor")
+"""Commands whose output is their result: the others take `--quiet`."""
+
 for _name, (_command, _example) in _COMMANDS.items():
-    app.command(_name, epilog=f"Example: mmpipe {_name} {_example}")(_command)
+    app.command(_name, cls=Command, epilog=f"Example: mmpipe {_name} {_example}")(
+        _command if _name in _ANSWERS else takes_quiet(_command)
+    )
 
 _INTERRUPTED = 130
 """Exit code that typer gives after Ctrl-C."""
@@ -83,14 +88,8 @@ def main() -> None:
     try:
         app()
     except MmpipeError as error:
-        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        typer.secho(f"Error: {lines(str(error))}", fg=typer.colors.RED, err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        remedy = f"let user {os.getuid()} read or write there; `mmpipe doctor` checks folders and corpora"
-        typer.secho(f"Error: {error.filename}: {error.strerror}: {remedy}", fg=typer.colors.RED, err=True)
-        sys.exit(1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.pipeline.cli.console import console, next_command, result, table
 from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Seed
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def balance_unlabeled(
     config = training_config({}, sample=sample, seed=seed)
     target = out or balanced_path(stores[1])
     done = show_balancing(*stores, target, config, per_class=per_class, device=chosen, overwrite=overwrite)
+    result(f"{sum(done.after.values())} utterances in {done.path}")
     options = {"--labeled": labeled, "--unlabeled": unlabeled, "--balanced": out and done.path}
     next_command(" ".join(["mmpipe train", *(f"{k} {v}" for k, v in options.items() if v), *["--sample"] * sample]))
 

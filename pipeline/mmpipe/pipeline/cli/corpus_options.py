@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.text import nearest
 
 __all__ = ["refuse_foreign", "takes_corpus_options"]
 
@@ -91,5 +92,5 @@ def refuse_foreign(dataset: str, given: Iterable[str]) -> None:
 
     known: Mapping[str, Any] = CORPORA.load(dataset).Options.model_fields
     if foreign := sorted(set(given) - known.keys()):
-        names = ", ".join(known) or "none"
-        raise UsageError(f"{dataset} has no option {', '.join(foreign)}; its options: {names}")
+        names, near = ", ".join(known) or "none", nearest(foreign[0], known)
+        raise UsageError(f"{dataset} has no option {', '.join(foreign)}{near}; its options: {names}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.pipeline.cli.console import console, next_command, result, table
 from mmpipe.pipeline.cli.options import Workers
 from mmpipe.pipeline.cli.presets import SAMPLE_TRAINING, SMOKE_TRAINING
 
@@ -98,5 +98,5 @@ def demo(
             ("report", report),
         ],
     )
-    console.print(f"\nDone in {time.perf_counter() - began:.0f} s. Report: {report}")
+    result(f"\nDone in {time.perf_counter() - began:.0f} s. Report: {report}")
     next_command("mmpipe extract --dataset ami --root /path/to/your/ami")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console
 from mmpipe.pipeline.cli.options import Config
 
@@ -28,9 +29,15 @@ def doctor(
     from mmpipe.pipeline.cli.settings import load_settings, named_roots, parse_assignments, stage_options
     from mmpipe.pipeline.doctor.examine import examine
     from mmpipe.pipeline.doctor.finding import State
+    from mmpipe.pipeline.extraction.stages import resolve_stages
 
-    settings = load_settings(config)
-    text = stage_options(settings, parse_assignments(set_)).get("text", {})
+    settings, assigned = load_settings(config, check=False), parse_assignments(set_)
+    options = stage_options(settings, assigned)
+    (spec,) = resolve_stages(["text"], options)  # a stage that does not exist is refused
+    spec.build()
+    if ignored := [name for name in assigned if name != "text"]:
+        raise UsageError(f"doctor checks the options of text only: leave out --set {ignored[0]}.OPTION")
+    text = options.get("text", {})
     findings = examine(text, named_roots(settings, os.environ))
     missing = [finding.name for finding in findings if finding.state is State.MISSING]
     if json_:

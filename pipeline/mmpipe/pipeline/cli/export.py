@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.console import console, result
 from mmpipe.pipeline.cli.options import Overwrite, names
 
 __all__ = ["Dtype", "Format", "export"]
@@ -60,7 +60,7 @@ def export(
         overwrite=overwrite,
     )
     splits = "".join(f", {split} {rows}" for split, rows in done.splits.items())
-    console.print(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
+    result(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
     if done.personal:
         console.print(
             f"[yellow]{', '.join(done.personal)} hold transcripts or faces: the corpus's licence may not allow to "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, next_command
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
+from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
+from mmpipe.pipeline.cli.modes import refuse_ignored
 from mmpipe.pipeline.cli.options import (
     Config,
     Device,
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["extract", "parse_slice", "sample_request", "show_extraction"]
 
-_TOO_MANY_FAILURES = 3
-"""Exit code: done, but more utterances failed than --max-failures allows."""
+_INCOMPLETE = 3
+"""Exit code: done, but more is missing than --max-failures or --strict allow."""
 
 
 @takes_corpus_options
@@ -66,6 +68,9 @@ def extract(
     max_failures: Annotated[
         int | None, typer.Option(min=0, help="Exit with 3 if more utterances than this failed.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 if an utterance failed, or a stage has no usable row.")
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make the rows that failed again.")] = False,
     slice_: Annotated[str, typer.Option("--slice", help="I/N: the I-th of N jobs that share the store.")] = "1/1",
     transcode_fallback: Annotated[
@@ -89,8 +94,9 @@ def extract(
     from mmpipe.pipeline.extraction.corpus import ExtractRequest, estimate_corpus
     from mmpipe.pipeline.hardware import available_cores
 
-    if dry_run and max_failures is not None:
-        raise UsageError("--dry-run extracts nothing that could fail: leave out --max-failures")
+    if dry_run:
+        refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict})
+    assigned = parse_assignments(set_)
     if dry_run and drop_missing:
         raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
     known, settings = known_source(dataset, out), load_settings(config)
@@ -106,7 +112,7 @@ def extract(
         manifest=manifest or (None if corpus else known_manifest(known, out)),
         corpus_options={**known.corpus_options, **corpus_options(known.dataset, settings, sample=sample), **corpus},
         stages=names(stages) or known.stages,
-        stage_options=merged(known.stage_options, stage_options(settings, parse_assignments(set_), sample=sample)),
+        stage_options=merged(known.stage_options, stage_options(settings, assigned, sample=sample)),
         device=device.value if device else known.device,
         precision=precision.value if precision else known.precision,
         workers=workers,
@@ -115,6 +121,9 @@ def extract(
         transcode_fallback=transcode_fallback or known.transcode_fallback,
         drop_missing=drop_missing,
     )
+    specs = request.specs()
+    refuse_idle(specs, assigned)
+    name_idle(specs, settings.stages, device=device, repair=transcode_fallback)
     note_other_options(request)
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())
@@ -122,7 +131,17 @@ def extract(
     result = show_extraction(request)
     next_command(f"mmpipe inspect {result.store}")
     if max_failures is not None and result.failed > max_failures:
-        raise typer.Exit(_TOO_MANY_FAILURES)
+        raise typer.Exit(_INCOMPLETE)
+    if strict and (empty := _empty_stages(result, [spec.name for spec in specs])):
+        console.print(f"[yellow]No usable row[/] in {', '.join(empty)}: --strict")
+        raise typer.Exit(_INCOMPLETE)
+    if strict and result.failed:
+        raise typer.Exit(_INCOMPLETE)
+
+
+def _empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:
+    """The stages that were asked for and have no row that is `ok`, those that were left out among them."""
+    return [name for name in asked if not result.statuses.get(name, {}).get("ok")]
 
 
 def sample_request(dataset: str, out: Path, select: Callable[[pa.Table], pa.Table] | None = None) -> ExtractRequest:

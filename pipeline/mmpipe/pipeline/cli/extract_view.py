@@ -10,6 +10,7 @@ from rich.progress import TaskID
 from mmpipe.core.statuses import CATEGORIES, Category
 from mmpipe.manifests.contract import Problem
 from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.console import result as show
 from mmpipe.pipeline.cli.progress import progress
 from mmpipe.pipeline.extraction.corpus import ExtractListener
 from mmpipe.pipeline.extraction.estimate import Estimate
@@ -139,7 +140,7 @@ def show_result(result: ExtractResult) -> None:
             for name, counts in result.statuses.items()
         ),
     )
-    console.print(f"{result.store} in {result.seconds:.1f} s")
+    show(f"{result.store} in {result.seconds:.1f} s")
     if result.failed:
         console.print(
             f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason"

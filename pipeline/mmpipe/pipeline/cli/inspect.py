@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,12 +39,17 @@ def inspect(
         bool, typer.Option("--verify", help="Hash every file again; exit with 1 if one changed.")
     ] = False,
     overwrite: Overwrite = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the counts, or the result of --verify, as one JSON document.")
+    ] = False,
     root: Root = None,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
     """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
     one_mode({"--utterance": utterance, "--faces": faces, "--verify": verify})
+    if utterance is not None or faces is not None:
+        refuse_ignored("with --utterance or --faces", {"--json": json_})
     if utterance is None:
         refuse_ignored("without --utterance", {"--strip": strip, "--clip": clip})
     if faces is None and strip is None and clip is None:
@@ -51,7 +57,7 @@ def inspect(
     if clip is None and faces is None:
         refuse_ignored("without --clip or --faces", {"--root": root, "--sample": sample, "--config": config})
     if verify:
-        _verify(path)
+        _verify(path, as_json=json_)
     elif faces is not None:
         _write_sheet(path, faces, root, sample=sample, config=config, overwrite=overwrite)
     elif utterance is not None:
@@ -61,19 +67,31 @@ def inspect(
     else:
         from mmpipe.pipeline.store.summary import inspect_store
 
-        _print_summary(inspect_store(path))
+        summary = inspect_store(path)
+        if json_:
+            _print_json(asdict(summary))
+        else:
+            _print_summary(summary)
 
 
-def _verify(path: Path) -> None:
+def _print_json(value: Mapping[str, Any]) -> None:
+    """One JSON document on standard output, in ASCII, so that every reader and terminal takes it."""
+    typer.echo(json.dumps(value, indent=2, default=str, allow_nan=False))
+
+
+def _verify(path: Path, *, as_json: bool) -> None:
     """Hash a store's files again and print what is wrong; exit with 1 if anything is."""
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.store.verify import verify_store
 
     store = FeatureStore(path)
+    console.quiet = as_json
     with progress("file") as bars:
         bar = bars.add_task("re-hash", total=1 + store.num_shards * len(store.info["stages"]))
         found = verify_store(path, lambda: bars.advance(bar))
+    if as_json:
+        _print_json(asdict(found))
     console.print(f"{found.files} files, {found.bytes / 1e6:.1f} MB re-hashed")
     if found.missing:
         console.print(f"{len(found.missing)} shards are not made yet (first: {found.missing[0]})", markup=False)

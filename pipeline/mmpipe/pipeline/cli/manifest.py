@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.cli.console import console, next_command, result, table
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
+from mmpipe.pipeline.cli.modes import refuse_ignored
 from mmpipe.pipeline.cli.options import Config, FollowLinks, Overwrite, Root, Sample, allow_links
 
 if TYPE_CHECKING:
@@ -18,6 +20,25 @@ if TYPE_CHECKING:
     from mmpipe.manifests.contract import Corpus, Prepared, Problem
 
 __all__ = ["manifest"]
+
+_INCOMPLETE = 3
+"""Exit code: done, but --strict does not allow what was found."""
+
+_UNREADABLE = frozenset(
+    {
+        "cut_off",
+        "file_damaged",
+        "file_empty",
+        "file_missing",
+        "file_refused",
+        "leaves_root",
+        "media_missing",
+        "media_unreadable",
+        "no_decoder",
+        "unusable_name",
+    }
+)
+"""Categories of problems that mean a file cannot be read, or not to its end."""
 
 _SHOWN_COUNTS = 12
 _SHOWN_NAMES = 5
@@ -31,6 +52,10 @@ def manifest(
     check: Annotated[
         bool, typer.Option("--check", help="Read the header of every media file; list what is odd in OUT.check.csv.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="With --check: exit with 3 if a file cannot be read or a stage has no input."),
+    ] = False,
     corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
@@ -39,7 +64,6 @@ def manifest(
     config: Config = None,
 ) -> None:
     """Make the manifest of a corpus: one row an utterance, counted against the complete release."""
-    from mmpipe.core.text import printable
     from mmpipe.manifests.io import refuse_links, write_manifest
     from mmpipe.manifests.prepare import corpus_reader, prepare_corpus
     from mmpipe.manifests.schema import to_table
@@ -47,11 +71,16 @@ def manifest(
     from mmpipe.pipeline.cli.settings import corpus_options, dataset_root, load_settings, parse_assignments
     from mmpipe.pipeline.outputs import claim
 
+    problems: Sequence[Problem] = ()
+    if not check:
+        refuse_ignored("without --check", {"--strict": strict})
     allow_links(follow_links)
     settings = load_settings(config)
-    assigned = parse_assignments(f"{dataset}.{text}" for text in set_).get(dataset, {})
+    assigned = parse_assignments(f"corpus.{text}" for text in set_).get("corpus", {})
     chosen = corpus_options(dataset, settings) | assigned | dict(corpus)
     refuse_foreign(dataset, corpus)
+    if twice := sorted(assigned.keys() & corpus.keys()):
+        raise UsageError(f"--set {twice[0]}=... and its own option say the same: give one of them")
     reader = corpus_reader(dataset, chosen)
     folder = dataset_root(dataset, root, settings, sample=sample)
     target = out or Path(f"{dataset}.parquet")
@@ -64,20 +93,36 @@ def manifest(
     refuse_links(rows, folder)
     write_manifest(rows, target, {"corpus": dataset, "options": chosen})
     if check:
-        _show_check(reader, prepared, folder, rows, listed, sample=sample)
+        problems = _show_check(reader, prepared, folder, rows, listed, sample=sample)
     else:
         show_problems(prepared.problems)
     if not sample:
         _show_counts(reader, prepared)
     _show_labels(rows)
     _show_left_out(prepared)
-    console.print(f"{rows.num_rows} utterances in {printable(str(target))}", markup=False)
+    result(f"{rows.num_rows} utterances in {target}")
     links = " --follow-links" if follow_links else ""
+    if strict and (reasons := _unusable(problems, rows, reader)):
+        console.print(f"--strict: {'; '.join(reasons)}")
+        raise typer.Exit(_INCOMPLETE)
     next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}{links}")
 
 
-def _show_check(reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, report: Path, *, sample: bool) -> None:
-    """Read the headers of all media, print what is odd and write it to a list."""
+def _unusable(problems: Sequence[Problem], rows: pa.Table, reader: Corpus) -> list[str]:
+    """What keeps a corpus from being read in full: files that cannot be read, stages without input."""
+    from mmpipe.pipeline.extraction.material import split_by_material
+    from mmpipe.pipeline.extraction.stages import resolve_stages
+
+    unreadable = sum(problem.category in _UNREADABLE for problem in problems)
+    _, idle = split_by_material(rows, resolve_stages(reader.stages, {}))
+    reasons = [f"stage {name}: {reason}" for name, reason in idle.items()]
+    return [f"{unreadable} files or parts cannot be read", *reasons] if unreadable else reasons
+
+
+def _show_check(
+    reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, report: Path, *, sample: bool
+) -> list[Problem]:
+    """Read the headers of all media, print what is odd, write it to a list and give it."""
     from mmpipe.manifests.counts import count_problems
     from mmpipe.pipeline.cli.extract_view import show_problems
     from mmpipe.pipeline.cli.progress import progress
@@ -91,6 +136,7 @@ def _show_check(reader: Corpus, prepared: Prepared, root: Path, rows: pa.Table, 
     show_problems(problems)
     write_problems(problems, report)
     console.print(f"{len(problems)} things missing or odd, each with its place, in {report}", markup=False)
+    return problems
 
 
 def _show_counts(reader: Corpus, prepared: Prepared) -> None:

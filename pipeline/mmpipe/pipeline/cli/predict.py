@@ -39,7 +39,7 @@ def predict(
         typer.secho(f"Warning: {note}", fg=typer.colors.YELLOW, err=True)
     if json_:
         rounded = {label: round(probability, 6) for label, probability in answer.items()}
-        print(json.dumps({"clip": str(clip), "probabilities": rounded}, ensure_ascii=False))
+        print(json.dumps({"clip": str(clip), "probabilities": rounded}))
         return
     table(
         f"{clip.name} by {model}",

@@ -1,6 +1,9 @@
-"""Progress bars with rate and time left."""
+"""Progress with rate and time left: bars on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
+
+from datetime import timedelta
+from threading import Event, Thread
 
 from rich.progress import (
     BarColumn,
@@ -19,6 +22,9 @@ from mmpipe.pipeline.cli.console import console
 
 __all__ = ["progress"]
 
+_SECONDS = 60.0
+"""Between two lines where there is no terminal."""
+
 
 class _Rate(ProgressColumn):
     def __init__(self, unit: str) -> None:
@@ -30,16 +36,63 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:.1f} {self._unit}/s", style="dim")
 
 
+class _Lines(Progress):
+    """Progress as lines of a log: one a minute for each task that goes on, and one at its end."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(console=console, disable=True)
+        self._unit, self._shown = unit, dict[int, float]()
+        self._stopped, self._clock = Event(), Thread(target=self._tick, daemon=True)
+
+    def start(self) -> None:
+        """Begin to print."""
+        self._clock.start()
+
+    def stop(self) -> None:
+        """Print where every task is, if it is further than the last line says."""
+        self._stopped.set()
+        if self._clock.is_alive():
+            self._clock.join()
+        self._show()
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(_SECONDS):
+            self._show()
+
+    def _show(self) -> None:
+        for task in self.tasks:
+            if task.completed and self._shown.get(task.id) != task.completed:
+                self._shown[task.id] = task.completed
+                console.print(self._line(task), markup=False)
+
+    def _line(self, task: Task) -> str:
+        elapsed = task.finished_time or task.elapsed or 0.0
+        parts = [f"{task.completed:.0f}/{'?' if task.total is None else f'{task.total:.0f}'}"]
+        if elapsed > 0:
+            parts.append(f"{task.completed / elapsed:.1f} {self._unit}/s")
+        if task.finished:
+            parts.append(f"took {_clock(elapsed)}")
+        elif task.total is not None and elapsed > 0:
+            parts.append(f"{_clock(elapsed * (task.total - task.completed) / task.completed)} left")
+        return f"{task.description}: {', '.join(parts)}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
 def progress(unit: str = "utt") -> Progress:
-    """Bars with counts, rate and time left; on a pipe only the final state is printed."""
+    """Counts, rate and time left: bars on a terminal; in a pipe or log file a line a minute."""
+    if not console.is_terminal:
+        return _Lines(unit)
     return Progress(
-        SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description:<12}"),
+        SpinnerColumn(finished_text=Text("✓", "green")),
+        TextColumn("{task.description:<12}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         _Rate(unit),
         TimeElapsedColumn(),
-        TextColumn("[dim]left"),
+        TextColumn("left", style="dim"),
         TimeRemainingColumn(),
         console=console,
     )

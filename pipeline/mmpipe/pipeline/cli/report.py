@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.console import result
 from mmpipe.pipeline.cli.options import Config, Overwrite, Sample
 
 __all__ = ["report"]
@@ -29,7 +29,7 @@ def report(
     from mmpipe.pipeline.report.page import build_report
 
     roots = _corpus_roots(stores, sample=sample, config=config)
-    console.print(f"Report: {build_report(stores, run, balanced, None, out, roots, overwrite=overwrite)}", markup=False)
+    result(f"Report: {build_report(stores, run, balanced, None, out, roots, overwrite=overwrite)}")
 
 
 def _corpus_roots(stores: Sequence[Path], *, sample: bool, config: Path | None) -> dict[Path, Path]:

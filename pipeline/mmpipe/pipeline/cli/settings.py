@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
+from mmpipe.core.options import explain
+from mmpipe.core.text import printable
 from mmpipe.manifests.registry import CORPORA
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
 from mmpipe.pipeline.doctor.inputs import NamedRoot
@@ -55,11 +57,12 @@ class Settings(BaseModel):
     """The options of a stage, by stage."""
 
 
-def load_settings(path: Path | None = None) -> Settings:
+def load_settings(path: Path | None = None, *, check: bool = True) -> Settings:
     """Settings from `path`, or from mmpipe.toml in the working directory if it exists.
 
     Raises:
-        UsageError: the file named does not exist, is not TOML, or holds something unknown.
+        UsageError: the file named does not exist, is not TOML, or holds something unknown; unknown datasets and options
+            of datasets only with `check`.
     """
     file = path or _CONFIG_FILE
     if not file.exists():
@@ -67,13 +70,30 @@ def load_settings(path: Path | None = None) -> Settings:
             raise UsageError(f"the configuration file {path} does not exist")
         return Settings()
     try:
-        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file} is not valid TOML: {error}") from error
+        settings = Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{file}: {where}: {first['msg']}; tables: [datasets.NAME], [stages.NAME]") from error
+        problems = explain(error, Settings.model_fields)
+        raise UsageError(f"{file}: {problems}; tables: [datasets.NAME], [stages.NAME]") from error
+    except OSError as error:
+        raise UsageError(f"the configuration file {file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not valid TOML: {printable(error)}") from error
+    if check:
+        _check_datasets(file, settings)
+    return settings
+
+
+def _check_datasets(file: Path, settings: Settings) -> None:
+    """Refuse datasets and options of datasets that do not exist, whichever of them a command uses."""
+    from mmpipe.manifests.prepare import corpus_reader
+
+    for dataset, options in settings.datasets.items():
+        try:
+            corpus_reader(dataset, {name: value for name, value in options.items() if name != "root"})
+        except UsageError as error:
+            raise UsageError(f"{file}: [datasets.{printable(dataset)}]: {error}") from error
+        if not isinstance(options.get("root", ""), str):
+            raise UsageError(f"{file}: [datasets.{dataset}]: root: expected a path in quotation marks")
 
 
 def _root_variable(dataset: str) -> str:
@@ -127,12 +147,19 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
         stage, dot, option = target.strip().partition(".")
         if not (equals and dot and stage and option):
             raise UsageError(f"--set {text!r}: expected STAGE.OPTION=VALUE, for example --set faces.every=5")
-        try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed = value
-        options.setdefault(stage, {})[option] = parsed
+        if option in options.setdefault(stage, {}):
+            raise UsageError(f"--set gives {option} twice: leave one out")
+        options[stage][option] = _value(value)
     return options
+
+
+def _value(text: str) -> Any:
+    """A TOML value; any other text as it is."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return table["value"] if len(table) == 1 else text
 
 
 def corpus_options(dataset: str, settings: Settings, *, sample: bool = False) -> dict[str, Any]:
@@ -144,21 +171,31 @@ def corpus_options(dataset: str, settings: Settings, *, sample: bool = False) ->
 def stage_options(
     settings: Settings, assigned: dict[str, dict[str, Any]], *, sample: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """The options of the stages: those of sample runs, then those of mmpipe.toml, then those of --set."""
+    """The options of the stages: those of sample runs, then those of mmpipe.toml, then those of --set; see `merged`."""
     return merged(SAMPLE_STAGE_OPTIONS if sample else {}, settings.stages, assigned)
 
 
 def merged(*sources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Options by stage; a later source comes before an earlier one.
 
+    Where a later source names another extractor, the options that earlier sources have for the stage are left out: they
+    are those of the extractor that is replaced.
+
     Example:
+        >>> merged({"text": {"model": "my/model"}}, {"text": {"extractor": "word-count"}})
+        {'text': {'extractor': 'word-count'}}
         >>> merged({"faces": {"every": 5}}, {"faces": {"every": 3}, "text": {"max_tokens": 64}})
         {'faces': {'every': 3}, 'text': {'max_tokens': 64}}
     """
+    from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES
+
     options: dict[str, dict[str, Any]] = {}
     for source in sources:
         for stage, given in source.items():
-            options[stage] = options.get(stage, {}) | dict(given)
+            before = options.get(stage, {})
+            default = DEFAULT_STAGES.get(stage)
+            replaces = given.get("extractor", default) != before.get("extractor", default) and "extractor" in given
+            options[stage] = dict(given) if replaces else before | dict(given)
     return options
 
 

@@ -12,7 +12,7 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.baselines import show_baselines
 from mmpipe.pipeline.cli.config_for import config_for
-from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.pipeline.cli.console import console, next_command, result, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def _run(
     config = config_for(assigned, chosen, read, sample=sample)
     target = out or default_run(config, sources, seeds)
     show_training(TrainRequest(config, sources, target, seeds, device, tensorboard, overwrite=overwrite))
+    result(f"Run: {target}")
     stores = [sources.labeled, *([unlabeled] if unlabeled else [])]
     next_command(" ".join(["mmpipe report", *map(str, stores), "--run", str(target)]))
 
@@ -190,10 +191,10 @@ def show_training(request: TrainRequest) -> None:
         def report(fold: str, row: dict[str, float]) -> None:
             bars.update(bar, advance=1, description=f"{fold} {row['train_loss']:.2f}")
 
-        result = run.run(report, bars.console.print)
+        done = run.run(report, bars.console.print)
         bars.update(bar, completed=run.epochs)
     show_scores([request.out])
-    for reason, count in result.excluded.items():
+    for reason, count in done.excluded.items():
         console.print(f"[yellow]{count} utterances left out[/]: {reason}")
 
 
@@ -257,7 +258,7 @@ def _experiment(
         bars.update(bar, completed=epochs)
     header, rows = table_rows(experiment, results)
     table(f"{experiment.title} (per cent)", header, rows)
-    console.print(f"Beside the paper's figures: {target / f'{name}.md'}, .csv and .png")
+    result(f"Beside the paper's figures: {target / f'{name}.md'}, .csv and .png")
 
 
 def _baselines(

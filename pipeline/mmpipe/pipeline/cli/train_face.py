@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, table
+from mmpipe.core.options import explain
+from mmpipe.pipeline.cli.console import console, result, table
 from mmpipe.pipeline.cli.modes import refuse_ignored
 from mmpipe.pipeline.cli.options import Device, Overwrite
 
@@ -81,6 +82,7 @@ def _train(data: Path, out: Path, given: Mapping[str, Any], assignments: Sequenc
     with training_progress() as listener:
         scores = train(data, out, config, listener, device=device)
     print_scores(scores, f"{out} on the valid part")
+    result(f"Weights: {out}, {scores.accuracy:.2%} of the valid part")
 
 
 def _evaluate(data: Path, part: Part, weights: Path | None, *, flip: bool, device: str) -> None:
@@ -115,8 +117,8 @@ def parse_training(kind: type[_Training], given: Mapping[str, Any], assignments:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{d['loc'][0]}: {d['msg']} (got {d['input']!r})" for d in error.errors())
-        raise UsageError(f"{problems}; hyper-parameters: {', '.join(kind.model_fields)}") from error
+        names = kind.model_fields
+        raise UsageError(f"{explain(error, names)}; hyper-parameters: {', '.join(names)}") from error
 
 
 @contextmanager

@@ -97,8 +97,9 @@ class ExtractRequest:
         names += [name for name in self.stage_options if name not in DEFAULT_STAGES and name not in names]
         specs = placed(resolve_stages(names, self.stage_options), pick_device(self.device), self.precision)
         specs = [replace(s, transcode_fallback=self.transcode_fallback and s.input in MEDIA_COLUMNS) for s in specs]
-        for spec in specs:
-            spec.build()  # a wrong option is refused before the corpus is read
+        idle = [name for name in self.stage_options if name not in names]
+        for spec in [*specs, *resolve_stages(idle, self.stage_options)]:
+            spec.build()  # a wrong option is refused before the corpus is read, that of an idle stage too
         return specs
 
     def source(self) -> Source:

@@ -7,12 +7,17 @@ and `words` come from the manifest and its media, `crops` from the rows of the s
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import Field
+
 from mmpipe.core.errors import UsageError, WeightsError
+from mmpipe.core.options import Options, explain
+from mmpipe.core.text import nearest, printable
 from mmpipe.extractors.contract import Extractor, InputKind, Precision
 from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
@@ -33,8 +38,16 @@ DEFAULT_STAGES: dict[str, str] = {
 }
 """The stages of the paper and their extractors, in the order of the flow."""
 
+_STAGE_NAME = re.compile(r"(?!logs$)[A-Za-z0-9][\w-]{0,99}", re.ASCII)
+
 _EVERY_NTH_FRAME = 10
 """The paper's sampling of video (section 4.2)."""
+
+
+class _Sampling(Options):
+    """Options of a stage that reads frames, beside those of its extractor."""
+
+    every: int = Field(default=_EVERY_NTH_FRAME, ge=1)
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,16 @@ class StageSpec:
 
     @property
     def every(self) -> int:
-        """Which frames are sampled: every n-th."""
-        return int(self.options.get("every", _EVERY_NTH_FRAME))
+        """Which frames are sampled: every n-th.
+
+        Raises:
+            UsageError: it is not a whole number from 1.
+        """
+        given = {name: value for name, value in self.options.items() if name == "every"}
+        try:
+            return _Sampling.model_validate(given).every
+        except ValueError as error:
+            raise UsageError(self._explain(error)) from error
 
     @property
     def source(self) -> Source:
@@ -94,17 +115,14 @@ class StageSpec:
         try:
             config = cls.Config.model_validate(options)
         except ValueError as error:
-            raise UsageError(_explain(self.name, cls, error)) from error
+            raise UsageError(self._explain(error)) from error
+        if cls.input == "frames":
+            _ = self.every
         return cls(config, device=self.device, precision=self.precision)
 
-
-def _explain(stage: str, cls: type[Extractor], error: ValueError) -> str:
-    problems = []
-    for detail in getattr(error, "errors", list)():
-        where = ".".join(str(part) for part in detail["loc"])
-        problems.append(f"{stage}.{where}: {detail['msg']} (got {detail['input']!r})")
-    valid = sorted({*cls.Config.model_fields, *(["every"] if cls.input == "frames" else [])})
-    return f"{'; '.join(problems) or error}; options of {stage}: {', '.join(valid) or 'none'}"
+    def _explain(self, error: ValueError) -> str:
+        valid = sorted({*self.kind.Config.model_fields, *(["every"] if self.input == "frames" else [])})
+        return f"{explain(error, valid, f'{self.name}.')}; options of {self.name}: {', '.join(valid) or 'none'}"
 
 
 def resolve_stages(names: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> list[StageSpec]:
@@ -117,16 +135,23 @@ def resolve_stages(names: Sequence[str], options: Mapping[str, Mapping[str, Any]
     """
     known = [*DEFAULT_STAGES, *(name for name in options if name not in DEFAULT_STAGES)]
     if unknown := [name for name in [*names, *options] if name not in known]:
-        raise UsageError(f"stage {unknown[0]!r} does not exist; stages: {', '.join(known)}")
+        near = nearest(unknown[0], known)
+        raise UsageError(f"stage {unknown[0]!r} does not exist{near}; stages: {', '.join(known)}")
+    if unusable := [name for name in known if not _STAGE_NAME.fullmatch(name)]:
+        raise UsageError(
+            f"stage {printable(unusable[0])!r}: a stage is a folder of the store: use letters, digits, _ or -"
+        )
     specs = []
-    for name in sorted(names, key=known.index):
+    for name in sorted(dict.fromkeys(names), key=known.index):
         given = dict(options.get(name, {}))
         extractor = given.pop("extractor", DEFAULT_STAGES.get(name))
         if extractor is None:
             raise UsageError(
-                f"stage {name!r} is not one of {', '.join(DEFAULT_STAGES)}: name what it runs with "
-                f"{name}.extractor=NAME; extractors: {', '.join(sorted(EXTRACTORS.names()))}"
+                f"stage {name!r} is not one of {', '.join(DEFAULT_STAGES)}{nearest(name, DEFAULT_STAGES)}: "
+                f"name what it runs with {name}.extractor=NAME; extractors: {', '.join(sorted(EXTRACTORS.names()))}"
             )
+        if not isinstance(extractor, str):
+            raise UsageError(f"{name}.extractor: expected a name (got {printable(extractor)})")
         specs.append(StageSpec(name, extractor, given))
     return specs
 

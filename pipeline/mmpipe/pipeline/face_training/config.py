@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from mmpipe.core.options import Options
 from mmpipe.extractors.faces.ferplus import CROP_SIZE
 
 __all__ = ["FaceTraining"]
 
 
-class FaceTraining(BaseModel):
+class FaceTraining(Options):
     """Hyper-parameters of the recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=8, ge=1)
     """Passes over the training part."""
@@ -24,19 +23,19 @@ class FaceTraining(BaseModel):
     """Highest learning rate of the one-cycle schedule."""
     warmup: float = Field(default=0.25, gt=0, lt=1)
     """Share of the steps in which the rate rises."""
-    momentum: float = 0.9
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     """Nesterov momentum."""
-    weight_decay: float = 5e-4
+    weight_decay: float = Field(default=5e-4, ge=0)
     """On all weights."""
     ema_decay: float = Field(default=0.998, gt=0, lt=1)
     """Decay of the moving average of the weights, a step."""
-    rotation_degrees: float = 15.0
+    rotation_degrees: float = Field(default=15.0, ge=0, le=180)
     """Largest rotation."""
-    scale: float = 0.13
+    scale: float = Field(default=0.13, ge=0, lt=1)
     """Largest relative change of size."""
-    shift: float = 0.12
+    shift: float = Field(default=0.12, ge=0, le=1)
     """Largest shift, as a share of the image's side."""
-    erasing: float = 0.25
+    erasing: float = Field(default=0.25, ge=0, le=1)
     """Probability of erasing a rectangle."""
     rare_share: float = Field(default=0.05, ge=0, lt=1)
     """Faces of a class with a smaller share than this are drawn sqrt(this / share) times as often as others (repeat
@@ -53,7 +52,7 @@ class FaceTraining(BaseModel):
     """Share of the teacher's answers in the targets."""
     evaluate_epochs: int = Field(default=1, ge=1)
     """The valid part is evaluated after every so many epochs, and at the end."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Decides order, augmentation and initial weights."""
     checkpoint_steps: int = Field(default=100, ge=1)
     """A checkpoint is written every so many steps."""

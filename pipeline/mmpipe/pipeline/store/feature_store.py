@@ -196,6 +196,8 @@ class FeatureStore:
                 f"{self.path} is not a feature store: store.json cannot be read ({error}); "
                 "write one with `mmpipe extract --dataset NAME --out FOLDER`"
             ) from error
+        if not isinstance(self.info, dict):
+            raise StoreError(f"{self.path}: store.json does not hold an object: restore it from a copy")
         if self.info.get("format") not in _READABLE_FORMATS:
             raise StoreError(
                 f"{self.path} has format {self.info.get('format')!r}; this version of mmpipe reads "
@@ -207,8 +209,14 @@ class FeatureStore:
                 f"{self.path} is losing {len(self.info['dropping'])} rows in a run of --drop-missing that did not end: "
                 "run the same `mmpipe extract` again to finish it"
             )
-        self.corpus: str = self.info["corpus"]
-        self.num_shards: int = self.info["manifest"]["shards"]
+        try:
+            self.corpus: str = self.info["corpus"]
+            self.num_shards: int = self.info["manifest"]["shards"]
+            is_whole = isinstance(self.info["stages"], dict) and isinstance(self.info["mmpipe"], str)
+        except (KeyError, TypeError):
+            is_whole = False
+        if not is_whole:
+            raise StoreError(f"{self.path}: store.json is not complete: restore it from a copy")
         self._manifest: pa.Table | None = None
 
     @property

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.options import Options, explain
 from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.training.modalities import MODALITIES, Modality, modalities_of
 
 __all__ = ["TrainConfig", "make_config"]
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Options):
     """Defaults are the paper's where it speaks (section 4.2, table 3), else as documented field by field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     modalities: tuple[str, ...] = tuple(MODALITIES)
     """Any of a, v, l. The first of them, in this order, is matched with each of the others."""
@@ -122,9 +121,5 @@ def make_config(**values: Any) -> TrainConfig:
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"hyper-parameter {where}: {first['msg']} (got {first['input']!r}); "
-            f"valid: {', '.join(TrainConfig.model_fields)}"
-        ) from error
+        names = TrainConfig.model_fields
+        raise UsageError(f"{explain(error, names, 'hyper-parameter ')}; valid: {', '.join(names)}") from error

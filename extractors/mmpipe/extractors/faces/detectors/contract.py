@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+
+from mmpipe.core.options import Options
 
 __all__ = ["Box", "Detection", "Detector", "DetectorConfig", "Image"]
 
@@ -36,10 +37,8 @@ class Detection:
     landmarks: tuple[tuple[float, float], ...] | None = None
 
 
-class DetectorConfig(BaseModel):
+class DetectorConfig(Options):
     """Base of every detector's config: frozen, unknown fields refused. It enters the shard's fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Detector(ABC):

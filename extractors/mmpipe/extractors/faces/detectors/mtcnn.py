@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,9 @@ _LYING_DEGREES, _REDUCTION = 40.0, 0.6
 """The last views of a frame without a face: for tilted heads, and for faces between two levels of the pyramid."""
 
 
+_Score = Annotated[float, Field(ge=0, le=1)]
+
+
 class MTCNNConfig(DetectorConfig):
     """Config of MTCNN; the first three thresholds are the wheel's."""
 
@@ -48,10 +51,10 @@ class MTCNNConfig(DetectorConfig):
     min_face_pixels: int = Field(default=20, ge=WINDOW)
     """Smallest face to look for, in pixels, whatever the fraction says."""
 
-    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
+    thresholds: tuple[_Score, _Score, _Score] = (0.6, 0.7, 0.8)
     """Scores that a face needs to pass the proposal, the refinement and the output network."""
 
-    retry_thresholds: tuple[float, ...] = Field(default=(0.9, 0.95), max_length=2)
+    retry_thresholds: tuple[_Score, ...] = Field(default=(0.9, 0.95), max_length=2)
     """A frame without a face is searched again for faces twice as large: rotated by 18 degrees to either side and with
     equalised contrast, and if there is still none, rotated by 40 degrees and reduced to 0.6 of its size. These are
     the scores that a face needs in the first and in the second search; with an empty list there is neither."""

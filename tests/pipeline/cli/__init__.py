@@ -1,0 +1,1 @@
+"""The command line: its options, output and answers to bad input."""
