@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import wave
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,17 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 
 LABELS = ("anger", "joy", "sadness")
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extract in the process of the test, which has the libraries loaded."""
+    monkeypatch.setattr(
+        "mmpipe.pipeline.extraction.corpus.LocalEngine", lambda workers, extractors: nullcontext(SerialEngine())
+    )
 
 
 def write_clip(path: Path, label: str, take: int) -> None:
@@ -55,7 +66,7 @@ def test_a_newcomer_is_never_refused_and_loses_nothing(tmp_path: Path, monkeypat
     for label in LABELS:
         for take in range(10):
             write_clip(tmp_path / "clips" / label / f"{take}.wav", label, take)
-    shown = mmpipe("run", "clips", "--workers", "1")
+    shown = mmpipe("run", "clips")
     assert "the 3 folders of the clips are their labels" in shown and "folds are over single clips" in shown
     assert sorted(rows("features/clips").values()) == sorted(10 * LABELS)
     assert Path("clips.html").read_text().startswith("<!doctype html>")
@@ -67,7 +78,7 @@ def test_a_newcomer_is_never_refused_and_loses_nothing(tmp_path: Path, monkeypat
     before = Path(first, "run.json").read_bytes()
     write_clip(tmp_path / "clips" / "joy" / "again.wav", "joy", 11)
     (tmp_path / "clips" / "anger" / "3.wav").unlink()
-    shown = mmpipe("run", "clips", "--workers", "1")
+    shown = mmpipe("run", "clips")
     assert "Dropped 1 rows" in shown and "folder/anger/3" in shown
     assert len(rows("features/clips")) == 30 and "folder/joy/again" in rows("features/clips")
     assert "Nothing to do" in mmpipe("extract", "--out", "features/clips")
@@ -79,7 +90,7 @@ def test_a_newcomer_is_never_refused_and_loses_nothing(tmp_path: Path, monkeypat
     for label in LABELS:
         for take in range(4):
             write_clip(tmp_path / "others" / label / f"{take}.wav", label, 20 + take)
-    mmpipe("extract", "-d", "folder", "--root", "others", "--label", "folder", "--workers", "1")
+    mmpipe("extract", "-d", "folder", "--root", "others", "--label", "folder")
     mmpipe("evaluate", second, "--store", "features/others", "--out", "others.json")
     assert json.loads(Path("others.json").read_text())["n"] == 12
 
@@ -94,10 +105,27 @@ def test_a_row_inserted_into_a_table_is_the_only_one_that_is_made(
         lines.append(f"{take}.wav,s{take % 3},{LABELS[take % 2]}")
     table = tmp_path / "talks" / "list.csv"
     table.write_text("\n".join(lines[:1] + lines[2:]) + "\n")
-    shown = mmpipe("run", "talks", "--workers", "1")
+    shown = mmpipe("run", "talks")
     assert "talks: list.csv lists the clips (--table list.csv)" in shown and len(rows("features/talks")) == 5
     before = {path: path.read_bytes() for path in Path("features/talks/audio").glob("*.parquet")}
     table.write_text("\n".join(lines) + "\n")
-    mmpipe("run", "talks", "--workers", "1")
+    mmpipe("run", "talks")
     assert len(rows("features/talks")) == 6
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_commands_of_the_readme_run_on_a_folder_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    block = re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0]
+    commands = [line.partition("  #")[0].split()[2:] for line in block.splitlines() if line.startswith("$ mmpipe")]
+    assert [words[0] for words in commands] == ["run", "extract", "train", "demo"]
+    monkeypatch.chdir(tmp_path)
+    for label in LABELS:
+        for take in range(4):
+            write_clip(tmp_path / "clips" / label / f"{take}.wav", label, take)
+    mmpipe(*commands[0])
+    mmpipe(*commands[1])
+    mmpipe(*commands[2], "--set", "epochs=1")
+    assert (
+        len(rows("features/clips")) == 12 and len(list(Path("runs").glob("clips-supervised-a-small-*/run.json"))) == 1
+    )
