@@ -146,7 +146,7 @@ def _keep_others(target: Path) -> None:
     if not target.exists():
         return
     try:
-        is_manifest = "corpus" in read_metadata(target)
+        is_manifest = "corpus" in read_metadata(target, foreign=True)
     except (OSError, pa.ArrowInvalid, ValueError):
         is_manifest = False
     if not is_manifest:

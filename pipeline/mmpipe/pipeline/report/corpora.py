@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmpipe.core.errors import StoreError
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.io import read_manifest
 from mmpipe.manifests.schema import to_utterances
@@ -92,6 +93,7 @@ def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
     """
     summary = inspect_store(path)
     store = None if path.is_file() else FeatureStore(path)
+    _refuse_damage(summary)
     manifest = read_manifest(path) if store is None else store.manifest()
     seconds = durations_seconds(manifest).drop_null().to_numpy()
     words = _words(manifest)
@@ -105,6 +107,18 @@ def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
         None if store is None or not _is_complete(store) else count_faces(store),
         [] if store is None else list(_strips(store, manifest, root)),
     )
+
+
+def _refuse_damage(summary: Summary) -> None:
+    for stage in summary.stages:
+        if stage.damaged or stage.difference:
+            what = "; ".join(
+                [*(f"{file}: {why}" for file, why in stage.damaged.items()), *filter(None, [stage.difference])]
+            )
+            raise StoreError(
+                f"stage {stage.name!r} of {summary.path} is damaged or not made alike ({what}): run the same "
+                f"`mmpipe extract` again; `mmpipe inspect {summary.path}` shows what is there"
+            )
 
 
 def _words(manifest: pa.Table) -> npt.NDArray[np.float64]:

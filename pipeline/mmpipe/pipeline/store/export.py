@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +25,7 @@ from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.provenance import made_by
+from mmpipe.pipeline.store.soundness import ranges
 
 __all__ = ["Dtype", "Exported", "Form", "export"]
 
@@ -104,7 +104,8 @@ def export(
 
     Raises:
         UsageError: `out` exists, or a stage does not.
-        StoreError: shards of a stage are missing, or `datasets` is not installed.
+        StoreError: shards of a stage are missing or damaged, or were not all made alike; or `datasets` is not
+            installed.
     """
     known = tuple(store.info["stages"])
     chosen = tuple(known if stages is None else stages)
@@ -126,29 +127,18 @@ def export(
 
 def _refuse_incomplete(store: FeatureStore, stages: Sequence[str]) -> None:
     if missing := store.missing(stages):
-        which = "; ".join(f"{stage} {_ranges(numbers)}" for stage, numbers in missing.items())
+        which = "; ".join(f"{stage} {ranges(numbers)}" for stage, numbers in missing.items())
         raise StoreError(
             f"{store.path} is incomplete: of {store.num_shards} shards a stage, these are missing: {which}. Run the "
             "same `mmpipe extract` again to make them, or name complete stages with --stages"
         )
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers, runs of them as ranges.
-
-    Example:
-        >>> _ranges([0, 3, 4, 5, 9])
-        '0, 3-5, 9'
-    """
-    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
-
-
 def _joined_shard(store: FeatureStore, shard: int, choice: _Choice) -> pa.Table:
     """One shard's rows of the manifest beside those of its stages.
 
     Raises:
-        StoreError: a stage lacks the shard, or does not hold the manifest's rows in their order.
+        StoreError: see `FeatureStore.read_shard`.
     """
     manifest = store.manifest()
     rows = manifest.filter(pc.equal(manifest.column("shard"), shard)).replace_schema_metadata(None)
@@ -156,11 +146,6 @@ def _joined_shard(store: FeatureStore, shard: int, choice: _Choice) -> pa.Table:
     fields, arrays = list(rows.schema), list(rows.columns)
     for stage in choice.stages:
         table = store.read_shard(stage, shard)
-        if table.column("utterance_id").to_pylist() != rows.column("utterance_id").to_pylist():
-            raise StoreError(
-                f"{store.path}: shard {shard} of stage {stage!r} does not hold the manifest's rows in their order: "
-                "`mmpipe extract` again makes a new one"
-            )
         for field in table.schema:
             if field.name != "utterance_id" and field.name not in choice.left_out:
                 type_ = _as_float32(field.type) if choice.dtype == "float32" else field.type
