@@ -21,6 +21,7 @@ __all__ = [
     "is_local",
     "location",
     "sweep_parts",
+    "sync",
     "write_atomic",
     "write_bytes",
     "write_json",
@@ -75,16 +76,20 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(part)
-            with part.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            sync(part)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextmanager
