@@ -2,6 +2,7 @@
 
     runs/iemocap-semi-avl-paper-1f3a5c7e/
       run.json               config, labels, figures by fold and pooled over all test utterances, what made the features
+                             and the SHA-256 of the other files; sealed, as are fold.json and model.json
       history.csv            one line an epoch of every fold
       predictions.parquet    utterance_id, fold, label, predicted, probabilities
       {fold}/                model.safetensors, model.json, and fold.json, from which a run that was stopped goes on
@@ -22,7 +23,6 @@ from functools import cached_property
 from pathlib import Path
 
 from mmpipe.core.errors import TrainingError, UsageError
-from mmpipe.core.files import write_json
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
@@ -32,7 +32,7 @@ from mmpipe.pipeline.training.loop import Pool
 from mmpipe.pipeline.training.metrics import score, summarise
 from mmpipe.pipeline.training.records import check_events, write_events, write_history, write_predictions
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
-from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows, fold_folder, read_run
+from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows, fold_folder, read_run, write_run
 
 __all__ = ["TrainRun", "plan_run", "train"]
 
@@ -102,7 +102,7 @@ class TrainRun:
         write_predictions(out / "predictions.parquet", done, self.data.labels)
         if self.request.tensorboard:
             write_events(out / "tensorboard", done)
-        write_json(out / "run.json", result.to_json())
+        write_run(out, result)
         return result
 
     def _result(self, done: list[FoldResult], seconds: float) -> RunResult:
@@ -201,7 +201,7 @@ def _other_run(request: TrainRequest) -> str | None:
     if not (request.out / "run.json").is_file():
         return None
     try:
-        held = read_run(request.out)
+        held = read_run(request.out, check_files=False)
     except UsageError:
         return "its run.json cannot be read"
     before, now = (
