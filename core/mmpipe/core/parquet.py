@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmpipe.core.files import canonical_json, is_local, write_bytes
-from mmpipe.core.seals import Bytes, crc32, file_state, sha256
+from mmpipe.core.seals import Bytes, chunks, crc32, file_state, sha256
 
 __all__ = [
     "Footer",
@@ -72,51 +74,56 @@ def _sealed(data: bytearray) -> bytes:
     return bytes(data)
 
 
-def _place(data: Bytes, key: bytes) -> int | None:
-    """Where a file holds the value of a seal: after the key in its footer, the type of the field and its length."""
-    view = memoryview(data)
-    footer = max(0, len(view) - 8 - int.from_bytes(view[-8:-4], "little"))
-    tail = bytes(view[footer:])
-    if (found := tail.rfind(key)) < 0:
-        return None
-    place = found + len(key) + 2
-    return footer + place if tail[place - 1 : place] == bytes([_SEALS[key]]) else None
+def _place(tail: Bytes, key: bytes) -> int | None:
+    """Where the end of a file holds the value of a seal: after its key, the type of the field and its length."""
+    place = bytes(tail).rfind(key) + len(key) + 2
+    return place if place > len(key) + 1 and tail[place - 1] == _SEALS[key] else None
 
 
-def _without(data: Bytes, *keys: bytes) -> Iterator[Bytes]:
-    """The bytes of a file with zeros in the place of these seals."""
-    view, first = memoryview(data), 0
-    holes = {place: _SEALS[key] for key in keys if (place := _place(data, key)) is not None}
+def _without(tail: bytes, *keys: bytes) -> Iterator[Bytes]:
+    """The end of a file with zeros in the place of these seals."""
+    holes, first = {place: _SEALS[key] for key in keys if (place := _place(tail, key)) is not None}, 0
     for place, length in sorted(holes.items()):
-        yield view[first:place]
+        yield tail[first:place]
         yield b"0" * length
         first = place + length
-    yield view[first:]
+    yield tail[first:]
 
 
-def _held(data: Bytes, key: bytes) -> str | None:
-    """The seal that a file holds under a key."""
-    place = _place(data, key)
-    return None if place is None else bytes(memoryview(data)[place : place + _SEALS[key]]).decode("ascii", "replace")
+def _held(tail: bytes, key: bytes) -> str | None:
+    """The seal that the end of a file holds under a key."""
+    place = _place(tail, key)
+    return None if place is None else tail[place : place + _SEALS[key]].decode("ascii", "replace")
 
 
 _ALTERED = "its bytes do not give the hash that its footer holds"
 _UNSEALED = "its footer holds no hash of the file"
 
 
-def _verified(data: Bytes, *, foreign: bool, thorough: bool = False) -> str:
+def _verified(stream: BinaryIO, *, foreign: bool, thorough: bool = False) -> str:
     """The SHA-256 that the bytes of a file hold of themselves, after a check that no byte of them changed.
 
     The checksum is compared; the SHA-256 too if `thorough`, or if the file is of a version that wrote no checksum.
     """
-    checksum, seal = _held(data, _CHECKSUM_KEY), _held(data, _SEAL_KEY)
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - 8))
+    length = int.from_bytes(stream.read(4), "little") + 8  # of the footer, and of what follows it
+    body = max(0, stream.seek(0, os.SEEK_END) - length)
+    stream.seek(body)
+    tail = stream.read()
+    checksum, seal = _held(tail, _CHECKSUM_KEY), _held(tail, _SEAL_KEY)
     if checksum is None and seal is None:
         if foreign:
             return ""
         raise pa.ArrowInvalid(_UNSEALED)
-    if checksum is not None and checksum != crc32(_without(data, _CHECKSUM_KEY)):
+
+    def whole(*keys: bytes) -> Iterator[Bytes]:
+        stream.seek(0)
+        yield from chunks(stream, body)
+        yield from _without(tail, *keys)
+
+    if checksum is not None and checksum != crc32(whole(_CHECKSUM_KEY)):
         raise pa.ArrowInvalid(_ALTERED)
-    if seal is None or ((thorough or checksum is None) and seal != sha256(_without(data, _SEAL_KEY, _CHECKSUM_KEY))):
+    if seal is None or ((thorough or checksum is None) and seal != sha256(whole(_SEAL_KEY, _CHECKSUM_KEY))):
         raise pa.ArrowInvalid(_ALTERED)
     return seal
 
@@ -124,7 +131,8 @@ def _verified(data: Bytes, *, foreign: bool, thorough: bool = False) -> str:
 @lru_cache(maxsize=1 << 16)
 def _verified_file(path: Path, state: tuple[int, ...], foreign: bool) -> str:
     """`_verified` of a file in a state, once in a process; damage is looked for again each time."""
-    return _verified(path.read_bytes(), foreign=foreign)
+    with path.open("rb") as stream:
+        return _verified(stream, foreign=foreign)
 
 
 def check_seal(path: Path) -> str | None:
@@ -135,7 +143,7 @@ def check_seal(path: Path) -> str | None:
     """
     try:
         data = path.read_bytes()
-        _verified(data, foreign=False, thorough=True)
+        _verified(io.BytesIO(data), foreign=False, thorough=True)
         with _one_kind_of_damage():
             pq.read_metadata(pa.BufferReader(data))
     except (OSError, ValueError) as error:
@@ -244,7 +252,7 @@ def _opened(path: Path, *, foreign: bool = False) -> Iterator[tuple[pq.ParquetFi
                 source, seal = path, _verified_file(path, file_state(path), foreign)
             else:
                 data = path.read_bytes()
-                source, seal = pa.BufferReader(data), _verified(data, foreign=foreign)
+                source, seal = pa.BufferReader(data), _verified(io.BytesIO(data), foreign=foreign)
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 if (footer := _footer(file)).seal == seal:
                     yield file, footer

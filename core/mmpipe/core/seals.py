@@ -7,15 +7,26 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mmpipe.core.files import write_bytes
 
-__all__ = ["Bytes", "crc32", "crc32_of", "file_state", "read_sealed_json", "sha256", "sha256_of", "write_sealed_json"]
+__all__ = [
+    "Bytes",
+    "chunks",
+    "crc32",
+    "crc32_of",
+    "file_state",
+    "read_sealed_json",
+    "sha256",
+    "sha256_of",
+    "write_sealed_json",
+]
 
 Bytes = bytes | bytearray | memoryview
 
-_CHUNK_BYTES = 1 << 22
+_CHUNK_BYTES = 1 << 19
+"""What the caches of a core hold while it is hashed."""
 
 _SEAL = b'"seal": "'
 """What is before the seal of a sealed JSON file: its last key."""
@@ -48,7 +59,8 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    return sha256(_chunks(path))
+    with path.open("rb") as stream:
+        return sha256(chunks(stream))
 
 
 def crc32_of(path: Path) -> str:
@@ -57,13 +69,19 @@ def crc32_of(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    return crc32(_chunks(path))
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            yield chunk
+        return crc32(chunks(stream))
+
+
+def chunks(stream: BinaryIO, length: int | None = None) -> Iterator[memoryview]:
+    """The next bytes of a stream, all or `length`; each piece is valid until the next one is asked for."""
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    while length is None or length > 0:
+        piece = buffer if length is None else buffer[:length]
+        if not (read := stream.readinto(piece)):  # type: ignore[attr-defined]  # every binary stream has it
+            return
+        length = None if length is None else length - read
+        yield buffer[:read]
 
 
 def file_state(path: Path) -> tuple[int, ...]:
