@@ -60,20 +60,22 @@ def known_store(path: Path) -> KnownStore | None:
     record, manifest = path / "store.json", path / "manifest.parquet"
     if not record.exists() and not manifest.exists():
         return None
-    damage, corpus, described, rows = [], None, None, None
+    damage, corpus, described, rows, named = [], None, None, None, None
     try:
         read_sealed_json(record)
     except (OSError, ValueError) as error:
         damage.append(f"store.json ({error})")
     else:
         store = FeatureStore(path)
-        corpus, described = store.corpus, store.described
+        corpus, described, named = store.corpus, store.described, store.info["manifest"].get("sha256")
     try:
         rows, footer = read_sealed(manifest)
         corpus = corpus or footer.metadata.get("corpus")
+        if named != footer.seal and not _begins_with(rows, held := _planned_rows(path, described or _stages_of(path))):
+            damage.append("manifest.parquet (it is not that of the shards)")
+            rows = held
     except (OSError, ValueError) as error:
-        folders = described or _stage_folders(path)
-        rows = _planned_rows(path, folders)
+        rows = _planned_rows(path, described or _stages_of(path))
         if rows is not None or manifest.exists():
             damage.append(f"manifest.parquet ({error})")
     if described is None:
@@ -115,7 +117,13 @@ def repair_store(path: Path) -> tuple[str, ...]:
     return tuple(described)
 
 
-def _stage_folders(path: Path) -> list[str]:
+def _begins_with(manifest: pa.Table, held: pa.Table | None) -> bool:
+    """Whether a manifest has the rows that the shards hold, and perhaps more: those of a plan that was not run yet."""
+    first = manifest.select(["utterance_id", "shard"]).replace_schema_metadata(None)
+    return held is None or first.slice(0, held.num_rows).equals(held)
+
+
+def _stages_of(path: Path) -> list[str]:
     return sorted(folder.name for folder in path.iterdir() if folder.is_dir() and _numbers(path, folder.name))
 
 
@@ -128,7 +136,7 @@ def _described(path: Path, rows: pa.Table | None) -> dict[str, StageProvenance]:
     """What made most of the shards of each stage, by their footers."""
     shards = 0 if rows is None else 1 + max(rows.column("shard").to_pylist(), default=-1)
     found = {}
-    for stage in flow_order(_stage_folders(path)):
+    for stage in flow_order(_stages_of(path)):
         if ways := check_stage(path, stage, shards).ways:
             found[stage] = StageProvenance.from_json(max(ways, key=lambda way: len(way[1]))[0])
     return found

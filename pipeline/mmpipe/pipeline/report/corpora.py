@@ -21,6 +21,7 @@ from mmpipe.pipeline.report.contact_sheet import FaceCounts, boxed_frame, count_
 from mmpipe.pipeline.report.figures import histogram, png_uri
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.store.manifest_summary import durations_seconds
+from mmpipe.pipeline.store.shards import MAKE_AGAIN
 from mmpipe.pipeline.store.summary import Summary, inspect_store
 
 __all__ = ["CorpusSection", "FaceStrip", "corpus_section"]
@@ -88,12 +89,13 @@ def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
         root: the corpus root; with it, frames are shown beside the faces.
 
     Raises:
-        StoreError: the folder is not a feature store, or its manifest or a shard cannot be read.
+        StoreError: the folder is not a feature store, a file of it is damaged, or a stage was not all made alike.
         ManifestError: the file is not a manifest.
     """
     summary = inspect_store(path)
     store = None if path.is_file() else FeatureStore(path)
-    _refuse_damage(summary)
+    if store is not None:
+        _refuse_damage(store, summary)
     manifest = read_manifest(path) if store is None else store.manifest()
     seconds = durations_seconds(manifest).drop_null().to_numpy()
     words = _words(manifest)
@@ -109,16 +111,11 @@ def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
     )
 
 
-def _refuse_damage(summary: Summary) -> None:
+def _refuse_damage(store: FeatureStore, summary: Summary) -> None:
     for stage in summary.stages:
-        if stage.damaged or stage.difference:
-            what = "; ".join(
-                [*(f"{file}: {why}" for file, why in stage.damaged.items()), *filter(None, [stage.difference])]
-            )
-            raise StoreError(
-                f"stage {stage.name!r} of {summary.path} is damaged or not made alike ({what}): run the same "
-                f"`mmpipe extract` again; `mmpipe inspect {summary.path}` shows what is there"
-            )
+        store.check(stage.name)
+        for file, problem in stage.damaged.items():
+            raise StoreError(f"{store.path / file} is damaged ({problem}): {MAKE_AGAIN}")
 
 
 def _words(manifest: pa.Table) -> npt.NDArray[np.float64]:

@@ -33,9 +33,9 @@ import numpy as np
 import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
-from mmpipe.core.files import location
+from mmpipe.core.files import is_local, location
 from mmpipe.core.parquet import fingerprint, read_footer, read_sealed, write_parquet
-from mmpipe.core.seals import read_sealed_json, write_sealed_json
+from mmpipe.core.seals import file_state, read_sealed_json, write_sealed_json
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.shards import (
     MAKE_AGAIN,
@@ -155,6 +155,7 @@ class FeatureStore:
     def _open(self) -> None:
         """Read store.json, and forget what was checked before."""
         record = self.path / "store.json"
+        self._state = self._state_of_record()
         try:
             self.info: dict[str, Any] = read_sealed_json(record)
         except FileNotFoundError as error:
@@ -180,6 +181,11 @@ class FeatureStore:
         self._manifest: pa.Table | None = None
         self._checks: dict[str, StageCheck] = {}
         self._first_rows: list[int] = []
+
+    def _state_of_record(self) -> tuple[int, ...] | None:
+        """What tells store.json from what it was; None where that is not known."""
+        record = self.path / "store.json"
+        return file_state(record) if is_local(record) and record.exists() else None
 
     @property
     def described(self) -> dict[str, StageProvenance]:
@@ -225,6 +231,8 @@ class FeatureStore:
             StoreError: a file is extra, damaged, in the place of another, or made from another upstream shard; or the
                 shards were not all made alike, as store.json says.
         """
+        if self._state != self._state_of_record():
+            self._open()
         if stage in self._checks:
             return self._checks[stage]
         found = check_stage(self.path, stage, self.num_shards)
