@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmpipe.core.errors import StoreError
+from mmpipe.core.files import location
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import to_table
@@ -25,6 +26,7 @@ from mmpipe.pipeline.extraction.recovery import repair_store
 from mmpipe.pipeline.extraction.run import ExtractPlan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, resolve_stages
 from mmpipe.pipeline.extraction.tasks import run_task
+from mmpipe.pipeline.media.content_hash import media_state
 from mmpipe.pipeline.report.corpora import corpus_section
 from mmpipe.pipeline.store.export import export
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
@@ -246,6 +248,23 @@ def test_media_swapped_between_plan_and_read_give_no_features_under_the_old_hash
     run_plan(again, SerialEngine())
     fresh = made(root, tmp_path / "fresh", stage, 3)
     assert shard_path(store, "audio", 0).read_bytes() == shard_path(fresh, "audio", 0).read_bytes()
+
+
+def test_the_state_of_a_media_file_tells_it_from_another_of_the_same_size_and_time(tmp_path: Path) -> None:
+    root, states = tmp_path, set()
+    for number in range(3):
+        (root / "new.wav").write_bytes(b"%d" % number)
+        (root / "new.wav").replace(root / "clip.wav")
+        os.utime(root / "clip.wav", ns=(10**18, 10**18))
+        states.add(media_state(root, "clip.wav"))
+    assert len(states) == 3
+    remote, seen = location("memory://media-states"), set()
+    for number in range(3):
+        (remote / "clip.wav").write_bytes(b"%d" % number)
+        seen.add(media_state(remote, "clip.wav"))
+    assert len(seen) == 3
+    assert media_state(root, "none.wav") == media_state(remote, "none.wav") == "missing"
+    assert media_state(root, ".") == "unreadable"
 
 
 @pytest.mark.parametrize("name", ["store.json", "manifest.parquet"])

@@ -18,6 +18,7 @@ __all__ = [
     "cache_folder",
     "canonical_json",
     "explained",
+    "forget_listings",
     "is_local",
     "location",
     "sweep_parts",
@@ -55,6 +56,13 @@ def location(text: str | Path) -> Path:
 def is_local(path: Path) -> bool:
     """Whether a path is on a file system of this machine."""
     return isinstance(path, PurePath)
+
+
+def forget_listings(path: Path) -> None:
+    """Let an object store be asked again for what is at `path` and beside it; other processes write there, too."""
+    if not is_local(path):
+        remote: Any = path
+        remote.fs.invalidate_cache(remote.path)
 
 
 def cache_folder() -> Path:

@@ -215,10 +215,14 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, *, foreign: b
 def read_footer(path: Path, *, foreign: bool = False) -> Footer:
     """The footer of `read_sealed` alone; `foreign` as in `read_parquet`.
 
+    On an object store, the rest of the file is not fetched, and so not checked.
+
     Raises:
         OSError: the file cannot be read.
         pyarrow.ArrowInvalid: see `read_sealed`.
     """
+    if not is_local(path):
+        return glance(path)
     with _opened(path, foreign=foreign) as (_, footer):
         return footer
 

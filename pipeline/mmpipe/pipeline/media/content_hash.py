@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpipe.core.errors import Rejected
-from mmpipe.core.files import canonical_json, is_local, write_json
+from mmpipe.core.files import canonical_json, forget_listings, is_local, write_json
 from mmpipe.core.seals import file_state
 from mmpipe.manifests.io import resolve_media
 
@@ -78,9 +78,9 @@ def media_state(root: Path, uri: str) -> str:
             if not stat.S_ISREG(path.stat().st_mode):
                 return _UNREADABLE  # opening a pipe would wait for ever
             return ":".join(map(str, file_state(path)))
-        files: Any = path
-        files.fs.invalidate_cache(files.path)
-        found = files.fs.info(files.path)
+        forget_listings(path)
+        remote: Any = path
+        found = remote.fs.info(remote.path)
     except FileNotFoundError:
         return _MISSING
     except (Rejected, OSError):

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mmpipe.core.files import canonical_json
+from mmpipe.core.files import canonical_json, forget_listings
 from mmpipe.core.parquet import Footer, glance
 from mmpipe.pipeline.store.provenance import made_by, upstream_of
 from mmpipe.pipeline.store.shards import MAKE_AGAIN, misplaced, shard_path
@@ -99,9 +99,9 @@ def extra_files(store: Path, stage: str, shards: int) -> list[str]:
     Names that begin with a dot are left out: shards that are being written have them.
     """
     folder, known = store / stage, {shard_path(store, stage, number).name for number in range(shards)}
-    if not folder.is_dir():
-        return []
-    names = (path.name for path in folder.iterdir())
+    forget_listings(folder)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    forget_listings(folder)
     return sorted(f"{stage}/{name}" for name in names if not name.startswith(".") and name not in known)
 
 
