@@ -336,6 +336,9 @@ def test_a_store_of_an_earlier_version_stays_readable_and_not_a_shard_of_it_is_d
         path.write_bytes(data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :])
         with pytest.raises(StoreError):
             FeatureStore(store).read("faces")
+    results = list(SerialEngine().run(planned(corpus_root, store, [FACES, MEANS]).tasks))
+    assert [(done.stage, done.made) for done in results] == [("faces", 16), ("expression", 16)]  # of unknown faces
+    assert FeatureStore(store).read("expression").equals(table)
 
 
 def test_a_reader_that_stays_open_sees_a_shard_that_was_made_again(store: Path, corpus_root: Path) -> None:

@@ -140,10 +140,9 @@ def made_with(path: Path, provenance: dict[str, Any], upstream: str | None = Non
         footer = read_footer(path)
     except (OSError, ValueError):
         return False
-    made_from = footer.metadata.get("upstream")
     return (
         footer.metadata.get("fingerprint") == fingerprint(provenance)
         and is_stored_form(footer.schema)
         and misplaced(path, footer) is None
-        and (upstream is None or made_from is None or made_from == upstream)
+        and upstream in (None, footer.metadata.get("upstream"))
     )
