@@ -14,12 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.core.parquet import write_parquet
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.pipeline.cli import export as cli
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.export import Format
+from mmpipe.pipeline.extraction.recovery import repair_store
 from mmpipe.pipeline.store.export import Form, export
-from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.feature_store import FeatureStore, write_shard
 from mmpipe.pipeline.store.joined import Dtype
 
 STAGES = ("audio", "faces", "expression", "text")
@@ -82,7 +84,8 @@ def test_rows_go_to_the_splits_of_their_corpus(store: FeatureStore, sample_store
     manifest = store.manifest()
     splits = pa.array(["train", "dev", "test", "train", "dev"])
     split = manifest.set_column(manifest.column_names.index("split"), "split", splits)
-    pq.write_table(split, tmp_path / "store" / "manifest.parquet")
+    write_parquet(tmp_path / "store" / "manifest.parquet", split, {"corpus": "iemocap"})
+    repair_store(tmp_path / "store")
     done = export(FeatureStore(tmp_path / "store"), tmp_path / "folder", "datasets", ["audio"])
     assert done.splits == {"dev": 2, "test": 1, "train": 2}
     loaded = datasets.load_dataset(str(tmp_path / "folder"), cache_dir=str(tmp_path / "cache"))
@@ -100,7 +103,7 @@ def test_an_existing_folder_an_unknown_stage_and_an_incomplete_store_are_refused
     with pytest.raises(UsageError, match="out exists and is not an export that mmpipe wrote"):
         export(store, tmp_path / "out")
     shutil.copytree(sample_store, tmp_path / "store")
-    (tmp_path / "store" / "text" / "00000.parquet").rename(tmp_path / "store" / "text" / "00001.parquet")
+    (tmp_path / "store" / "text" / "00000.parquet").unlink()
     with pytest.raises(StoreError, match=r"incomplete: of 1 shards a stage, these are missing: text 0\. Run the same"):
         export(FeatureStore(tmp_path / "store"), tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store"]
@@ -109,8 +112,9 @@ def test_an_existing_folder_an_unknown_stage_and_an_incomplete_store_are_refused
 def test_a_shard_of_other_rows_is_refused(sample_store: Path, tmp_path: Path) -> None:
     shutil.copytree(sample_store, tmp_path / "store")
     path = tmp_path / "store" / "audio" / "00000.parquet"
-    pq.write_table(pq.read_table(path).take([1, 0, 2, 3, 4]), path)
-    with pytest.raises(StoreError, match="stage 'audio' does not hold the manifest's rows in their order"):
+    rows = pq.read_table(path).take([1, 0, 2, 3, 4]).replace_schema_metadata(None)
+    write_shard(path, rows, FeatureStore(sample_store).footer("audio", 0)["provenance"])
+    with pytest.raises(StoreError, match=r"the utterances of \S+ are not those of the manifest: run the same"):
         export(FeatureStore(tmp_path / "store"), tmp_path / "out", stages=["audio"])
 
 

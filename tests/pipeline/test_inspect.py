@@ -90,7 +90,7 @@ def test_a_half_made_store_tells_what_is_there(store: Path) -> None:
 def test_a_damaged_shard_is_named(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = shard_path(store, "audio", 1)
     path.write_bytes(path.read_bytes()[:50])
-    assert inspect_store(store).stages[0].damaged == ["00001.parquet"]
+    assert list(inspect_store(store).stages[0].damaged) == ["audio/00001.parquet"]
     inspect(store)
     assert "00001.parquet is damaged" in capsys.readouterr().out
 

@@ -10,11 +10,13 @@ import pytest
 
 from mmpipe.core.errors import StorageError, StoreError
 from mmpipe.core.parquet import fingerprint
+from mmpipe.core.seals import read_sealed_json, write_sealed_json
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, shard_schema, write_shard, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
 
+MADE = StageProvenance("is10", "audio", {}, {}, {})
 COLUMNS = [pa.field("features", pa.list_(pa.float32(), 2))]
 
 
@@ -26,16 +28,21 @@ def shard(ids: list[str], value: float) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=shard_schema(COLUMNS))
 
 
+def made(number: int) -> dict[str, Any]:
+    """The provenance of a shard whose rows have this hash."""
+    return {"stage": "audio", "rows": number, **MADE.to_json()}
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     manifest = plan(to_table(Utterance(f"t/{n:02d}", "t") for n in range(20)))
-    write_store(tmp_path, "t", manifest, {"audio": StageProvenance("is10", "audio", {}, {}, {})}, "0.1.0")
+    write_store(tmp_path, "t", manifest, {"audio": MADE}, "0.1.0")
     ids = manifest.column("utterance_id").to_pylist()
     for number in range(2):
         write_shard(
             shard_path(tmp_path, "audio", number),
             shard(ids[16 * number : 16 * number + 16], number),
-            {"n": number},
+            made(number),
         )
     return tmp_path
 
@@ -56,13 +63,17 @@ def test_pandas_reads_a_stages_folder_in_manifest_order(store: Path) -> None:
 
 def test_a_footer_holds_the_provenance_and_its_hash(store: Path) -> None:
     footer = FeatureStore(store).footer("audio", 1)
-    assert footer == {"fingerprint": fingerprint({"n": 1}), "provenance": {"n": 1}}
+    assert footer == {
+        "fingerprint": fingerprint(made(1)),
+        "provenance": made(1),
+        "place": {"stage": "audio", "shard": 1},
+    }
 
 
 def test_the_fingerprint_of_a_stage_changes_with_any_shard(store: Path) -> None:
     before = FeatureStore(store).fingerprint(["audio"])
     assert FeatureStore(store).fingerprint(["audio"]) == before
-    write_shard(shard_path(store, "audio", 1), FeatureStore(store).read_shard("audio", 1), {"n": 2})
+    write_shard(shard_path(store, "audio", 1), FeatureStore(store).read_shard("audio", 1), made(2))
     assert FeatureStore(store).fingerprint(["audio"]) != before
 
 
@@ -70,7 +81,7 @@ def test_the_same_rows_give_the_same_bytes(store: Path) -> None:
     path = shard_path(store, "audio", 0)
     before = path.read_bytes()
     ids = FeatureStore(store).read_shard("audio", 0).column("utterance_id").to_pylist()
-    write_shard(path, shard(ids, 0), {"n": 0})
+    write_shard(path, shard(ids, 0), made(0))
     assert path.read_bytes() == before
 
 
@@ -91,8 +102,7 @@ def test_a_folder_that_is_no_store_is_said_with_the_remedy(tmp_path: Path) -> No
 
 
 def test_a_store_of_another_format_is_refused(store: Path) -> None:
-    text = (store / "store.json").read_text().replace("mmpipe-store/2", "mmpipe-store/9")
-    (store / "store.json").write_text(text)
+    write_sealed_json(store / "store.json", read_sealed_json(store / "store.json") | {"format": "mmpipe-store/9"})
     with pytest.raises(
         StoreError, match="'mmpipe-store/9'; this version of mmpipe reads mmpipe-store/1 and mmpipe-store/2"
     ):

@@ -35,8 +35,8 @@ def planned(store: Path, *texts: str) -> ExtractPlan:
 
 def as_format_1(store: Path, stages: Sequence[str]) -> None:
     """Rewrite a store as an earlier version of mmpipe wrote it."""
-    info = json.loads((store / "store.json").read_text())
-    (store / "store.json").write_text(json.dumps(info | {"format": "mmpipe-store/1"}))
+    info = json.loads((store / "store.json").read_text()) | {"format": "mmpipe-store/1"}
+    (store / "store.json").write_text(json.dumps({key: value for key, value in info.items() if key != "seal"}))
     for path in (path for stage in stages for path in (store / stage).glob("*.parquet")):
         table = pq.read_table(path)
         footer = json.loads(pq.read_metadata(path).metadata[b"mmpipe"])

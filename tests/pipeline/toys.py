@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
+import numpy as np
 import pyarrow as pa
 
 from mmpipe.extractors.contract import ExtractorConfig, InputKind, PerItemExtractor, Row
@@ -150,3 +152,40 @@ class Vectors(Counting):
             "features": [float(len(item))] * (3 if "wide" in item else 2),
             "each": [[1.0] * (4 if "wider" in item else 2) for _ in item],
         }
+
+
+class LevelConfig(ExtractorConfig):
+    """Config of `GrayFaces`."""
+
+    level: int = 100
+    """The gray of the crops."""
+
+
+class GrayFaces(Counting):
+    """One gray crop a word: stands for the stage `faces`, without any video."""
+
+    Config: ClassVar[type[ExtractorConfig]] = LevelConfig
+    config: LevelConfig
+
+    def columns(self) -> list[pa.Field]:
+        """PNG files."""
+        return [pa.field("crops", pa.list_(pa.binary()))]
+
+    def extract_one(self, item: Any) -> Row:
+        """Draw."""
+        png = cv2.imencode(".png", np.full((64, 64), self.config.level, np.uint8))[1].tobytes()
+        return {"crops": [png] * len(item)}
+
+
+class MeanOfCrops(Counting):
+    """The mean gray of the crops of the stage `faces`."""
+
+    input: ClassVar[InputKind] = "crops"
+
+    def columns(self) -> list[pa.Field]:
+        """One number."""
+        return [pa.field("mean", pa.float32())]
+
+    def extract_one(self, item: Any) -> Row:
+        """Average."""
+        return {"mean": float(np.mean(item))}

@@ -18,9 +18,11 @@ __all__ = [
     "cache_folder",
     "canonical_json",
     "explained",
+    "forget_listings",
     "is_local",
     "location",
     "sweep_parts",
+    "sync",
     "write_atomic",
     "write_bytes",
     "write_json",
@@ -56,6 +58,13 @@ def is_local(path: Path) -> bool:
     return isinstance(path, PurePath)
 
 
+def forget_listings(path: Path) -> None:
+    """Let an object store be asked again for what is at `path` and beside it; other processes write there, too."""
+    if not is_local(path):
+        remote: Any = path
+        remote.fs.invalidate_cache(remote.path)
+
+
 def cache_folder() -> Path:
     """Where mmpipe keeps what it can make again: `mmpipe` in XDG_CACHE_HOME, else in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmpipe"
@@ -75,16 +84,20 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(part)
-            with part.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            sync(part)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextmanager

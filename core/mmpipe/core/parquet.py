@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmpipe.core.files import canonical_json, is_local, write_bytes
+from mmpipe.core.seals import Bytes, chunks, crc32, file_state, sha256
 
 __all__ = [
+    "Footer",
     "check_seal",
     "fingerprint",
+    "glance",
     "read_footer",
     "read_metadata",
     "read_parquet",
+    "read_sealed",
+    "sealed_parquet",
+    "verify_files",
     "write_parquet",
 ]
 
 _METADATA_KEY = b"mmpipe"
 """The key under which a Parquet footer holds mmpipe's JSON."""
 
-_SEAL_KEY = b"mmpipe.sha256"
-"""The key under which a Parquet footer holds the hash of its file."""
+_SEAL_KEY, _CHECKSUM_KEY = b"mmpipe.sha256", b"mmpipe.crc32"
+"""The keys under which a Parquet footer holds the SHA-256 and the CRC-32 of its file."""
+
+_SEALS = {_SEAL_KEY: 64, _CHECKSUM_KEY: 8}
+"""Length of each in hexadecimal digits."""
 
 
 def fingerprint(value: Any) -> str:
@@ -36,96 +50,231 @@ def fingerprint(value: Any) -> str:
 
 
 def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, Any], *, plain: tuple[str, ...] = ()) -> None:
-    """Write a table as one row group with `metadata` as JSON in the footer, atomically, sealed (see `check_seal`).
+    """Write the file of `sealed_parquet` atomically.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    write_bytes(path, sealed_parquet(table, metadata, plain=plain)[0])
+
+
+def sealed_parquet(table: pa.Table, metadata: Mapping[str, Any], *, plain: tuple[str, ...] = ()) -> tuple[bytes, str]:
+    """A table as a Parquet file of one row group, sealed (see `check_seal`), and its SHA-256 as it holds it itself.
 
     Args:
-        path: the file.
         table: its rows.
-        metadata: kept under the key `mmpipe`.
+        metadata: kept as JSON in the footer, under the key `mmpipe`.
         plain: columns of numbers or images, for which a dictionary is of no use.
     """
     schema = table.schema.with_metadata({_METADATA_KEY: canonical_json(metadata).encode()})
     columns = [name for name in table.column_names if name not in plain]
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=columns) as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=columns, write_page_checksum=True) as writer:
         writer.write_table(table.cast(schema), row_group_size=max(1, table.num_rows))
-        writer.add_key_value_metadata({_SEAL_KEY: _UNSEALED})
-    write_bytes(path, _sealed(sink.getvalue().to_pybytes()))
+        writer.add_key_value_metadata({key: b"0" * length for key, length in _SEALS.items()})
+    data, seals = bytearray(sink.getvalue()), []
+    for key, hash_ in ((_SEAL_KEY, sha256), (_CHECKSUM_KEY, crc32)):
+        place = _place(data, key)
+        assert place is not None
+        seals.append(hash_([data]))
+        data[place : place + _SEALS[key]] = seals[-1].encode()
+    return bytes(data), seals[0]
 
 
-_UNSEALED = b"0" * 64
-"""Holds the place of the seal while the file is hashed."""
+def _place(tail: Bytes, key: bytes) -> int | None:
+    """Where the end of a file holds the value of a seal: after its key, the type of the field and its length."""
+    place = bytes(tail).rfind(key) + len(key) + 2
+    return place if place > len(key) + 1 and tail[place - 1] == _SEALS[key] else None
 
 
-def _sealed(data: bytes) -> bytes:
-    seal = hashlib.sha256(data).hexdigest().encode()
-    place = data.rindex(_UNSEALED, data.rindex(_SEAL_KEY))
-    return data[:place] + seal + data[place + len(seal) :]
+def _without(tail: bytes, *keys: bytes) -> Iterator[Bytes]:
+    """The end of a file with zeros in the place of these seals."""
+    holes, first = {place: _SEALS[key] for key in keys if (place := _place(tail, key)) is not None}, 0
+    for place, length in sorted(holes.items()):
+        yield tail[first:place]
+        yield b"0" * length
+        first = place + length
+    yield tail[first:]
+
+
+def _held(tail: bytes, key: bytes) -> str | None:
+    """The seal that the end of a file holds under a key."""
+    place = _place(tail, key)
+    return None if place is None else tail[place : place + _SEALS[key]].decode("ascii", "replace")
+
+
+_ALTERED = "its bytes do not give the hash that its footer holds"
+_UNSEALED = "its footer holds no hash of the file"
+
+
+def _verified(stream: BinaryIO, *, foreign: bool, thorough: bool = False) -> str:
+    """The SHA-256 that the bytes of a file hold of themselves, after a check that no byte of them changed.
+
+    The checksum is compared; the SHA-256 too if `thorough`, or if the file is of a version that wrote no checksum.
+    """
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - 8))
+    length = int.from_bytes(stream.read(4), "little") + 8  # of the footer, and of what follows it
+    body = max(0, stream.seek(0, os.SEEK_END) - length)
+    stream.seek(body)
+    tail = stream.read()
+    checksum, seal = _held(tail, _CHECKSUM_KEY), _held(tail, _SEAL_KEY)
+    if checksum is None and seal is None:
+        if foreign:
+            return ""
+        raise pa.ArrowInvalid(_UNSEALED)
+
+    def whole(*keys: bytes) -> Iterator[Bytes]:
+        stream.seek(0)
+        yield from chunks(stream, body)
+        yield from _without(tail, *keys)
+
+    if checksum is not None and checksum != crc32(whole(_CHECKSUM_KEY)):
+        raise pa.ArrowInvalid(_ALTERED)
+    if seal is None or ((thorough or checksum is None) and seal != sha256(whole(_SEAL_KEY, _CHECKSUM_KEY))):
+        raise pa.ArrowInvalid(_ALTERED)
+    return seal
+
+
+@lru_cache(maxsize=1 << 16)
+def _verified_file(path: Path, state: tuple[int, ...], foreign: bool) -> str:
+    """`_verified` of a file in a state, once in a process; damage is looked for again each time."""
+    with path.open("rb") as stream:
+        return _verified(stream, foreign=foreign)
 
 
 def check_seal(path: Path) -> str | None:
     """Hash a file of `write_parquet` again: what is wrong with it, or None.
 
-    The footer holds, under the key `mmpipe.sha256`, the SHA-256 of the whole file with zeros in that place, so one
-    changed byte anywhere is found, also in the seal itself.
+    The footer holds, under the key `mmpipe.sha256`, the SHA-256 of the whole file and, under `mmpipe.crc32`, its
+    CRC-32, each with zeros in their places, so one changed byte anywhere is found, also in the seals themselves.
     """
     try:
         data = path.read_bytes()
+        _verified(io.BytesIO(data), foreign=False, thorough=True)
         with _one_kind_of_damage():
-            seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(_SEAL_KEY)
+            pq.read_metadata(pa.BufferReader(data))
     except (OSError, ValueError) as error:
-        return f"it cannot be read ({error})"
-    if seal is None:
-        return "its footer holds no hash of the file"
-    place = data.rfind(seal, max(0, data.rfind(_SEAL_KEY)))
-    whole = hashlib.sha256(data[:place] + _UNSEALED + data[place + len(seal) :]).hexdigest().encode()
-    return None if place >= 0 and whole == seal else "its bytes do not give the hash that its footer holds"
+        return str(error) if str(error) in (_ALTERED, _UNSEALED) else f"it cannot be read ({error})"
+    return None
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns.
+def verify_files(paths: Sequence[Path], threads: int) -> None:
+    """Check several files at once, so that reading them needs no further check; damage shows when they are read."""
+    local = [path for path in paths if is_local(path)]
+
+    def check(path: Path) -> None:
+        with suppress(OSError, ValueError):
+            _verified_file(path, file_state(path), False)
+
+    pool = ThreadPoolExecutor(threads)
+    try:
+        list(pool.map(check, local))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the footer of a file says.
+
+    Attributes:
+        metadata: the JSON that `write_parquet` put there; empty if there is none.
+        schema: the columns.
+        rows: their length.
+        seal: SHA-256 of the file, as it holds it itself; empty where it holds none.
+    """
+
+    metadata: dict[str, Any]
+    schema: pa.Schema
+    rows: int
+    seal: str
+
+
+def read_sealed(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, Footer]:
+    """A file of `write_parquet`, or some of its columns, and its footer; every byte of the file is checked.
+
+    A file is checked once in a process, and again when its size, times or inode changed.
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file, is not sealed, or a byte of it changed.
     """
-    source = path if is_local(path) else pa.BufferReader(path.read_bytes())
-    with _one_kind_of_damage(), pq.ParquetFile(source) as file:
+    with _opened(path) as (file, footer):
+        return file.read(None if columns is None else list(columns)), footer
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None, *, foreign: bool = False) -> pa.Table:
+    """The table of `read_sealed` alone.
+
+    Args:
+        path: the file.
+        columns: which columns; None takes all.
+        foreign: whether it may be a file of another program, which has no seal and is not checked.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: see `read_sealed`.
+    """
+    with _opened(path, foreign=foreign) as (file, _):
         return file.read(None if columns is None else list(columns))
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The JSON that `write_parquet` put into the footer; empty if there is none.
+def read_footer(path: Path, *, foreign: bool = False) -> Footer:
+    """The footer of `read_sealed` alone; `foreign` as in `read_parquet`.
+
+    On an object store, the rest of the file is not fetched, and so not checked.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: see `read_sealed`.
+    """
+    if not is_local(path):
+        return glance(path)
+    with _opened(path, foreign=foreign) as (_, footer):
+        return footer
+
+
+def read_metadata(path: Path, *, foreign: bool = False) -> dict[str, Any]:
+    """The JSON that `write_parquet` put into the footer; errors and `foreign` as in `read_footer`."""
+    return read_footer(path, foreign=foreign).metadata
+
+
+def glance(path: Path) -> Footer:
+    """The footer of a file whose other bytes are not looked at.
 
     Raises:
         OSError: the file cannot be read.
         pyarrow.ArrowInvalid: it is not a Parquet file.
     """
+    with _one_kind_of_damage(), path.open("rb") as stream, pq.ParquetFile(stream) as file:
+        return _footer(file)
+
+
+_ATTEMPTS = 5
+"""How often a file is opened that another process replaces meanwhile."""
+
+
+@contextmanager
+def _opened(path: Path, *, foreign: bool = False) -> Iterator[tuple[pq.ParquetFile, Footer]]:
+    """A file whose bytes were checked, and its footer."""
     with _one_kind_of_damage():
-        return _own_metadata(_footer(path))
+        for _ in range(_ATTEMPTS):
+            if is_local(path):
+                source, seal = path, _verified_file(path, file_state(path), foreign)
+            else:
+                data = path.read_bytes()
+                source, seal = pa.BufferReader(data), _verified(io.BytesIO(data), foreign=foreign)
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
+                if (footer := _footer(file)).seal == seal:
+                    yield file, footer
+                    return
+        raise pa.ArrowInvalid("it is replaced again and again while it is read")
 
 
-def read_footer(path: Path) -> tuple[dict[str, Any], pa.Schema]:
-    """What `read_metadata` gives, and the columns of the file, by one reading of its footer.
-
-    Raises:
-        OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file.
-    """
-    with _one_kind_of_damage():
-        footer = _footer(path)
-        return _own_metadata(footer), footer.schema.to_arrow_schema()
-
-
-def _footer(path: Path) -> pq.FileMetaData:
-    if is_local(path):
-        return pq.read_metadata(path)
-    with path.open("rb") as stream:
-        return pq.read_metadata(stream)
-
-
-def _own_metadata(footer: pq.FileMetaData) -> dict[str, Any]:
-    return dict(json.loads((footer.metadata or {}).get(_METADATA_KEY, b"{}")))
+def _footer(file: pq.ParquetFile) -> Footer:
+    held = file.metadata.metadata or {}
+    metadata = dict(json.loads(held.get(_METADATA_KEY, b"{}")))
+    return Footer(metadata, file.schema_arrow, file.metadata.num_rows, held.get(_SEAL_KEY, b"").decode())
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> pa.Table:
         ManifestError: the file cannot be read, or see `validate`.
     """
     try:
-        manifest = read_parquet(path).replace_schema_metadata(None)
+        manifest = read_parquet(path, foreign=True).replace_schema_metadata(None)
         manifest.validate(full=True)  # texts and names that are not UTF-8 would raise later, at their first use
         _ = manifest.column_names
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmpipe.core.errors import UsageError
-from mmpipe.core.parquet import read_metadata
+from mmpipe.core.parquet import glance
 
 __all__ = ["PAGE_MARK", "PROBLEM_COLUMNS", "Output", "claim", "marked_png", "move_into_place"]
 
@@ -91,7 +91,7 @@ def _is_own(path: Path, output: Output) -> bool:
 
 
 def _has_footer(path: Path, key: str) -> bool:
-    return path.is_file() and key in read_metadata(path)
+    return path.is_file() and key in glance(path).metadata
 
 
 def _starts_with(path: Path, mark: bytes) -> bool:

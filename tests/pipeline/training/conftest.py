@@ -100,6 +100,6 @@ def make_store(
             write_shard(
                 shard_path(path, stage, shard),
                 table,
-                {"stage": stage, **stages[stage].to_json(), "shard": shard, "rows": [r["utterance_id"] for r in made]},
+                {"stage": stage, **stages[stage].to_json(), "rows": [r["utterance_id"] for r in made]},
             )
     return path

@@ -88,6 +88,7 @@ def without(store: Path, *stages: str) -> Path:
     path = store / "store.json"
     described = json.loads(path.read_text())
     described["stages"] = {name: made for name, made in described["stages"].items() if name not in stages}
+    del described["seal"]
     path.write_text(json.dumps(described))
     return store
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.fold import FoldJob
 from mmpipe.pipeline.training.loop import DivergedError, Pool, Resume, Trained, fit
 from mmpipe.pipeline.training.model import EmotionModel
-from mmpipe.pipeline.training.resume import load_progress
+from mmpipe.pipeline.training.resume import Progress, load_progress, save_progress
 
 from .conftest import make_store
 
@@ -165,8 +167,21 @@ def test_a_training_stopped_between_epochs_ends_with_the_same_bits(tmp_path: Pat
 
 
 def test_a_state_with_anything_but_tensors_and_plain_values_is_not_loaded(tmp_path: Path) -> None:
-    torch.save({"identity": "same", "model": Path("x")}, tmp_path / "state.pt")
+    state = io.BytesIO()
+    torch.save({"identity": "same", "model": Path("x")}, state)
+    (tmp_path / "state.pt").write_bytes(b"%08x" % zlib.crc32(state.getvalue()) + state.getvalue())
     assert load_progress(tmp_path / "state.pt", "same") is None
+
+
+def test_a_state_of_which_a_bit_changed_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    save_progress(path, Progress({"w": torch.ones(50)}, {}, {}, [0.0, 0.0]), "same")
+    data = path.read_bytes()
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        assert load_progress(path, "same") is None, place
+    path.write_bytes(data)
+    assert load_progress(path, "same") is not None
 
 
 def test_a_loss_that_turns_nan_stops_and_the_best_model_before_it_comes_with_the_error() -> None:

@@ -84,10 +84,10 @@ def test_a_run_is_read_back_as_it_was(run: tuple[Path, RunResult]) -> None:
     folder, result = run
     assert read_run(folder) == result
     saved = json.loads((folder / "run.json").read_text())
-    assert result.to_json() == saved
+    assert result.to_json() == {name: value for name, value in saved.items() if name not in ("files", "seal")}
     assert list(saved) == [
         "name", "objective", "config", "seeds", "labels", "folds", "pooled", "summary", "features", "excluded",
-        "cut", "unlabeled", "seconds",
+        "cut", "unlabeled", "seconds", "files", "seal",
     ]  # fmt: skip
     assert list(saved["folds"][0])[:4] == ["name", "seed", "best_epoch", "n"]
     assert result.unlabeled == UnlabeledRows(47, 47, {"expression: no_face": 1})
@@ -98,7 +98,8 @@ def test_a_fold_is_read_back_as_it_was_and_predictions_hold_its_answers(run: tup
     folder, result = run
     saved = json.loads((folder / "seed-1" / "groups-0" / "fold.json").read_text())
     fold = FoldResult.from_json(saved)
-    assert fold.to_json() == saved and fold.seed == 1 and "seed" not in saved
+    assert fold.to_json() == {name: value for name, value in saved.items() if name not in ("model", "seal")}
+    assert fold.seed == 1 and "seed" not in saved
     assert fold.scores in result.folds and isinstance(fold.test, Scores)
     rows = [
         r

@@ -20,6 +20,7 @@ from mmpipe.pipeline.cli.extract import extract
 from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.cli.manifest import manifest
 from mmpipe.pipeline.cli.predict import predict
+from mmpipe.pipeline.cli.repair import repair
 from mmpipe.pipeline.cli.report import report
 from mmpipe.pipeline.cli.run import run
 from mmpipe.pipeline.cli.train import train
@@ -43,6 +44,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "manifest": (manifest, "ami --root /data/ami --out m.parquet --crop 7.2 --num-crops 25000 --seed 0"),
     "extract": (extract, "--dataset ami --root /data/ami --stages audio,text"),
     "inspect": (inspect, "features/ami --utterance ami/ES2002a.A.words123@7.2"),
+    "repair": (repair, "features/ami"),
     "export": (export, "features/meld --format datasets --out meld-features"),
     "balance-unlabeled": (balance_unlabeled, "--labeled features/iemocap --unlabeled features/ami"),
     "train": (train, "--out runs/iemocap-semi"),

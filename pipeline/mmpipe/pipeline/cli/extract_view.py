@@ -89,6 +89,8 @@ def show_problems(problems: Sequence[Problem], limit: int = 3) -> None:
 
 def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
     rows, due, (number, count) = planned.manifest.num_rows, planned.rows_due, planned.part
+    if planned.damage:
+        console.print(f"Written again, since damaged: {planned.damage}", markup=False, style="yellow")
     part = f", slice {number} of {count}: {len(planned.shards)} shards" if count > 1 else ""
     console.print(f"[bold]{rows}[/] utterances of {root} -> {planned.store} ({workers} workers{part})")
     reasons = {

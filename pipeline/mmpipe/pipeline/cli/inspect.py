@@ -98,7 +98,7 @@ def _verify(path: Path, *, as_json: bool) -> None:
     for file, problem in found.damaged.items():
         console.print(f"damaged: {file}: {problem}", markup=False, style="red")
     if found.damaged:
-        console.print("Remove the damaged files, then run the same `mmpipe extract` again: it makes new ones.")
+        console.print("Run the same `mmpipe extract` again: it makes damaged shards again, and names what to remove.")
         raise typer.Exit(1)
     console.print("Every file is what was written.")
 
@@ -190,8 +190,10 @@ def _print_summary(summary: Summary) -> None:
             console.print(f"  {name}: {json.dumps(value, sort_keys=True)}", markup=False)
         if stage.configs > 1:
             console.print(f"  [yellow]{stage.configs} different configurations[/]: run `mmpipe extract` again")
-        for file in stage.damaged:
-            console.print(f"  [yellow]{file} is damaged[/]: run `mmpipe extract` again to redo it")
+        if stage.difference:
+            console.print(f"  not made alike: {stage.difference}", markup=False, style="yellow")
+        for file, problem in stage.damaged.items():
+            console.print(f"  {file} is damaged: {problem}", markup=False, style="yellow")
 
 
 def _print_reasons(title: str, reasons: Sequence[tuple[str, Failure]]) -> None:

@@ -292,7 +292,10 @@ def show_scores(runs: Sequence[Path]) -> None:
     table(
         "Pooled over the test utterances of all folds (per cent, [95 % interval])",
         ["run", "utterances", *METRICS.values()],
-        ((r.name, r.pooled.n, *(_interval(r.summary[name]) for name in METRICS)) for r in map(read_run, runs)),
+        (
+            (r.name, r.pooled.n, *(_interval(r.summary[name]) for name in METRICS))
+            for r in (read_run(run, check_files=False) for run in runs)
+        ),
     )
 
 

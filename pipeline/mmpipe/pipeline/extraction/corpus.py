@@ -30,6 +30,7 @@ from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.estimate import Estimate, estimate
 from mmpipe.pipeline.extraction.heartbeat import OtherRun, heartbeat
 from mmpipe.pipeline.extraction.material import split_by_material
+from mmpipe.pipeline.extraction.recovery import known_store
 from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.source import Source, absolute, record_source
@@ -37,7 +38,6 @@ from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describ
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.extraction.text_check import case_problems
 from mmpipe.pipeline.hardware import available_cores, pick_device
-from mmpipe.pipeline.store.feature_store import FeatureStore
 
 __all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus"]
 
@@ -283,9 +283,9 @@ def _run(planned: ExtractPlan, engine: Engine, hears: ExtractListener) -> Extrac
 
 def _asked_for(store: Path, specs: Sequence[StageSpec]) -> list[str]:
     """The extractors to get ready for while the run is planned: none where all stages are as the store has them."""
-    if not (store / "store.json").exists():
+    if (held := known_store(store)) is None:
         return [spec.extractor for spec in specs]
-    known = FeatureStore(store).described
+    known = held.described
     fresh = [s for s in specs if not needs_statistics(s) and known.get(s.name) != describe(s)]
     return [spec.extractor for spec in fresh]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mmpipe.core.errors import StoreError
+from mmpipe.pipeline.extraction.recovery import known_store
 from mmpipe.pipeline.extraction.stages import FACES, StageSpec, describe
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
@@ -40,9 +41,9 @@ def measured_before(path: Path, spec: StageSpec, specs: Sequence[StageSpec]) -> 
         spec: the stage that asks.
         specs: all stages of the run. Faces that it does not name count as unchanged.
     """
-    if not (path / "store.json").exists():
+    if (known := known_store(path)) is None:
         return None
-    stages = FeatureStore(path).described
+    stages = known.described
     config = stages[spec.name].config if spec.name in stages else {}
     faces = next((describe(other) for other in specs if other.name == FACES), stages.get(FACES))
     if config.get("statistics") != "corpus" or faces != stages.get(FACES):

@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
-from mmpipe.core.files import explained, write_json
-from mmpipe.core.parquet import check_seal, fingerprint, read_metadata, write_parquet
+from mmpipe.core.files import explained, write_bytes
+from mmpipe.core.parquet import check_seal, fingerprint, read_footer, read_sealed, write_parquet
+from mmpipe.core.seals import read_sealed_json, write_sealed_json
 from mmpipe.pipeline.extraction.heartbeat import heartbeat
 from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS, ROW_COLUMNS, media_uris, rows_print
-from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path, write_shard
+from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
 from mmpipe.pipeline.store.plan import describe_vanished, refuse_renamed
+from mmpipe.pipeline.store.shards import shard_file
 
 __all__ = ["drop_missing", "finish_drop"]
 
@@ -54,7 +56,7 @@ def drop_missing(path: Path, manifest: pa.Table) -> list[str]:
         )
     if missing:
         with _alone(path):
-            write_json(path / "store.json", {**store.info, "dropping": missing})
+            write_sealed_json(path / "store.json", {**store.info, "dropping": missing})
             _finish(path)
     return missing
 
@@ -66,7 +68,11 @@ def finish_drop(path: Path) -> None:
         StoreError: the store's manifest cannot be read, or another run works on the store.
         StorageError: the store cannot be written.
     """
-    if (path / "store.json").exists() and FeatureStore(path, while_dropping=True).info.get("dropping"):
+    try:
+        dropping = read_sealed_json(path / "store.json").get("dropping")
+    except (OSError, ValueError):  # no store yet, or damage that the extraction repairs
+        return
+    if dropping:
         with _alone(path):
             _finish(path)
 
@@ -86,7 +92,13 @@ def _alone(path: Path) -> Iterator[None]:
 def _finish(path: Path) -> None:
     store = FeatureStore(path, while_dropping=True)
     dropping = store.info["dropping"]
-    old = store.manifest().replace_schema_metadata(None)
+    try:
+        old = read_sealed(path / "manifest.parquet")[0].replace_schema_metadata(None)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path / 'manifest.parquet'} cannot be read ({error}), and rows of it were being dropped: restore it from "
+            "a copy, or extract into a new folder with --out"
+        ) from error
     is_dropped = pc.is_in(old.column("utterance_id"), pa.array(dropping, pa.string()))
     kept = old.filter(pc.invert(is_dropped))
     shards = 1 + max(kept.column("shard").to_pylist())
@@ -100,7 +112,10 @@ def _finish(path: Path) -> None:
                     shard_path(path, stage, shard).unlink(missing_ok=True)
         write_parquet(path / "manifest.parquet", kept, {"corpus": store.corpus})
     info = {name: value for name, value in store.info.items() if name != "dropping"}
-    write_json(path / "store.json", info | {"manifest": {"rows": kept.num_rows, "shards": shards}})
+    seal = read_footer(path / "manifest.parquet").seal
+    write_sealed_json(
+        path / "store.json", info | {"manifest": {"rows": kept.num_rows, "shards": shards, "sha256": seal}}
+    )
 
 
 def _drop_from_shard(store: FeatureStore, shard: int, before: pa.Table, after: pa.Table) -> None:
@@ -113,19 +128,29 @@ def _drop_from_shard(store: FeatureStore, shard: int, before: pa.Table, after: p
     kept = set(after.column("utterance_id").to_pylist())
     tables: dict[str, pa.Table] = {}
     footers: dict[str, dict[str, Any]] = {}
+    seals: dict[str, str] = {}
     for stage, path in _files(store, shard):
         table = _sound_table(path)
         ids = None if table is None else table.column("utterance_id").to_pylist()
         if table is not None and ids == old:
-            tables[stage], footers[stage] = table, read_metadata(path)
+            footer = read_footer(path)
+            tables[stage], footers[stage], seals[stage] = table, footer.metadata, footer.seal
         elif ids != [utterance_id for utterance_id in old if utterance_id in kept]:
             with explained(path):
                 path.unlink()
     provenances = _without(footers, before, after)
     places = [place for place, utterance_id in enumerate(old) if utterance_id in kept]
-    for stage in sorted(tables, key=lambda stage: "upstream" not in provenances[stage]):
-        rows = tables[stage].take(pa.array(places, pa.int64()))
-        write_shard(shard_path(store.path, stage, shard), rows.combine_chunks(), provenances[stage])
+    written: list[tuple[Path, bytes]] = []
+    renewed: dict[str, str] = {}
+    for stage in sorted(tables, key=lambda stage: "upstream" in provenances[stage]):
+        rows, path = tables[stage].take(pa.array(places, pa.int64())), shard_path(store.path, stage, shard)
+        made_from = footers[stage].get("upstream")
+        made_from = renewed.get(str(made_from), made_from)
+        data, seal = shard_file(path, rows.combine_chunks(), provenances[stage], made_from)
+        renewed[seals[stage]] = seal
+        written.append((path, data))
+    for path, data in reversed(written):
+        write_bytes(path, data)
 
 
 def _sound_table(path: Path) -> pa.Table | None:

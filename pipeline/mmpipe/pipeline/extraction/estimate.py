@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmpipe.core.parquet import glance
 from mmpipe.pipeline.extraction.engines.worker import Worker
 from mmpipe.pipeline.extraction.run import ExtractPlan
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult, prepare_task, run_task
-from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_shard
+from mmpipe.pipeline.store.shards import read_table, shard_path, write_shard
 
 __all__ = ["Estimate", "estimate"]
 
@@ -82,7 +83,10 @@ def _sample(tasks: Sequence[Task], made: dict[str, pa.Table], folder: Path) -> T
         rows = everything.take(np.linspace(0, everything.num_rows - 1, count).round().astype(int))
     if needs and upstream is not None:
         write_shard(shard_path(folder, needs, 0), upstream.replace_schema_metadata(None), {})
-    return replace(first, shard=0, rows=rows, store=folder, retry=False)
+    provenance = dict(first.provenance)
+    if needs:
+        provenance["upstream"] = glance(shard_path(folder, needs, 0)).metadata["fingerprint"]
+    return replace(first, shard=0, rows=rows, store=folder, provenance=provenance, retry=False, media={})
 
 
 def _scaled(tasks: Sequence[Task], result: TaskResult, path: Path) -> Estimate:

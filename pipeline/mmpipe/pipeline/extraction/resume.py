@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import canonical_json
-from mmpipe.core.parquet import fingerprint, read_footer, read_metadata
+from mmpipe.core.parquet import Footer, fingerprint, read_footer, verify_files
 from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
-from mmpipe.pipeline.store.feature_store import read_table, shard_path
+from mmpipe.pipeline.media.content_hash import MediaHashes
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import misplaced, read_table, shard_path
 from mmpipe.pipeline.store.vectors import is_stored_form
 
 __all__ = ["MEDIA_COLUMNS", "ROW_COLUMNS", "Due", "find_due", "media_of", "media_uris", "rows_print"]
@@ -72,11 +73,12 @@ def find_due(
     store: Path,
     stages: Sequence[StageSpec],
     described: Mapping[str, StageProvenance],
-    media: Mapping[str, str],
+    media: MediaHashes,
     *,
     retry_failed: bool = False,
+    threads: int = 1,
 ) -> Due:
-    """Compare the footers of the store with what they should say.
+    """Compare the shards of the store with what their footers should say. Every byte of them is checked.
 
     Args:
         shards: rows of the manifest by shard number.
@@ -86,11 +88,14 @@ def find_due(
         described: what decides the values of each stage.
         media: content hash of each media file, by its uri.
         retry_failed: shards that are up to date but hold failed rows are due as well.
+        threads: files checked at once.
 
     Raises:
         StoreError: a stage reads shards that neither exist nor are made in this run.
     """
+    verify_files([shard_path(store, spec.name, number) for spec in stages for number in shards], threads)
     prints: dict[tuple[str, int], str] = {}
+    found: dict[tuple[str, int], Footer] = {}
     tasks, done, reasons = [], Counter[str](), Counter[tuple[str, str]]()
     for spec in stages:
         for number, rows in shards.items():
@@ -101,18 +106,25 @@ def find_due(
                 "media": {},
             }
             if column := MEDIA_COLUMNS.get(spec.input):
-                provenance["media"] = {uri: media[uri] for uri in sorted(media_uris(rows, column))}
+                provenance["media"] = {uri: media.by_uri[uri] for uri in sorted(media_uris(rows, column))}
+            needed, upstream = (spec.needs or "", number), None
             if spec.needs:
-                provenance["upstream"] = prints.get((spec.needs, number)) or _made(store, spec, number)
+                if needed not in prints:
+                    found[needed] = _made(store, spec, number)
+                    prints[needed] = found[needed].metadata["fingerprint"]
+                provenance["upstream"], upstream = prints[needed], found.get(needed)
             prints[spec.name, number] = fingerprint(provenance)
-            reason = _why(store, spec, number, provenance, prints[spec.name, number])
+            footer, reason = _look(store, spec, number, provenance, prints[spec.name, number], upstream)
             retry = reason is None and retry_failed and _has_failed(store, spec, number)
+            if reason is None and not retry and spec.needs and upstream is None:
+                reason = f"stage {spec.needs} is made again"
             if reason or retry:
-                reason = reason or "rows failed"
-                tasks.append(Task(spec, number, rows, root, store, provenance, reason, retry))
+                reason, states = reason or "rows failed", {uri: media.states[uri] for uri in provenance["media"]}
+                tasks.append(Task(spec, number, rows, root, store, provenance, reason, retry, states))
                 reasons[spec.name, reason] += 1
             else:
                 done[spec.name] += 1
+                found |= {} if footer is None else {(spec.name, number): footer}
     return Due(tuple(tasks), dict(done), dict(reasons))
 
 
@@ -150,28 +162,50 @@ def _has_failed(store: Path, spec: StageSpec, number: int) -> bool:
     return bool(pc.any(pc.is_in(statuses, pa.array(FAILURES))).as_py())
 
 
-def _made(store: Path, spec: StageSpec, shard: int) -> str:
-    """Fingerprint of an upstream shard that an earlier run made."""
+def _made(store: Path, spec: StageSpec, shard: int) -> Footer:
+    """The footer of an upstream shard that an earlier run made."""
+    path = shard_path(store, str(spec.needs), shard)
     try:
-        return str(read_metadata(shard_path(store, str(spec.needs), shard))["fingerprint"])
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        footer = read_footer(path)
+        problem = "holds no fingerprint" if "fingerprint" not in footer.metadata else misplaced(path, footer)
+    except FileNotFoundError:
+        problem = "is not there"
+    except (OSError, pa.ArrowInvalid) as error:
+        problem = f"is damaged ({error})"
+    if problem:
         raise StoreError(
-            f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} is not there: "
+            f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} {problem}: "
             f"add {spec.needs} to --stages"
-        ) from error
+        )
+    return footer
 
 
-def _why(store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any], print_: str) -> str | None:
-    """Why a shard is due, in words; None if it is up to date."""
+def _look(
+    store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any], print_: str, upstream: Footer | None
+) -> tuple[Footer | None, str | None]:
+    """The footer of a shard, if it can be read, and why the shard is due, in words; None if it is up to date."""
     path = shard_path(store, spec.name, shard)
     try:
-        old, schema = read_footer(path)
+        footer = read_footer(path)
     except FileNotFoundError:
-        return "not made yet"
+        return None, "not made yet"
     except (OSError, pa.ArrowInvalid):
-        return "the file is damaged"
+        return None, "the file is damaged"
+    return footer, _why(path, spec, provenance, print_, footer, upstream)
+
+
+def _why(
+    path: Path, spec: StageSpec, provenance: dict[str, Any], print_: str, footer: Footer, upstream: Footer | None
+) -> str | None:
+    old = footer.metadata
+    if misplaced(path, footer):
+        return "the file is a copy of another shard"
     if old.get("fingerprint") == print_:
-        return None if is_stored_form(schema) else "written in the format of an earlier version"
+        if not is_stored_form(footer.schema):
+            return "written in the format of an earlier version"
+        made_from = old.get("upstream")  # earlier versions name the fingerprint only, which is in the provenance
+        is_other = upstream is not None and made_from not in (None, upstream.seal)
+        return f"changed: stage {spec.needs}" if is_other else None
     before = old.get("provenance", {})
     changed = []
     for key in sorted(provenance.keys() | before.keys()):

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -23,15 +23,17 @@ import pyarrow as pa
 
 from mmpipe.core.errors import CorpusError, StoreError
 from mmpipe.core.files import append_line, explained, is_local, sweep_parts
-from mmpipe.core.parquet import read_metadata
+from mmpipe.core.parquet import glance
 from mmpipe.core.statuses import FAILURES
+from mmpipe.pipeline.extraction.recovery import KnownStore, flow_order, known_store
 from mmpipe.pipeline.extraction.resume import Due, find_due, media_of
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, naming_remedies
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
-from mmpipe.pipeline.store.feature_store import FeatureStore, write_store
+from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.soundness import extra_files
 
 __all__ = ["Engine", "ExtractPlan", "ExtractResult", "commit_plan", "plan_extraction", "run_plan"]
 
@@ -59,6 +61,7 @@ class ExtractPlan(Due):
         shards: the shards of this run: all, or those of its slice.
         part: the slice: its number, counted from 1, and the number of slices.
         media: content hashes of the media that the stages read.
+        damage: files that are written again since they are damaged, and why; None if there are none.
     """
 
     corpus: str
@@ -70,6 +73,7 @@ class ExtractPlan(Due):
     shards: tuple[int, ...]
     part: tuple[int, int]
     media: MediaHashes
+    damage: str | None = None
 
     @property
     def rows_due(self) -> dict[str, int]:
@@ -128,7 +132,8 @@ def plan_extraction(
 
     Raises:
         CorpusError: the manifest is empty.
-        StoreError: the store belongs to another corpus, or holds utterances that the manifest lacks.
+        StoreError: the store belongs to another corpus, holds utterances that the manifest lacks, or files that are not
+            its own.
         UsageError: a stage's option is wrong.
         WeightsError: weights are missing.
     """
@@ -138,14 +143,15 @@ def plan_extraction(
     for spec in stages:
         with naming_remedies(spec, stages):
             described[spec.name] = describe(spec)
-    written, known_stages = _existing(store, corpus)
+    known = _existing(store, corpus)
+    written = known.manifest
     ordered = plan(manifest, written)
-    all_stages = known_stages | described
-    flow = [*DEFAULT_STAGES, *sorted(all_stages.keys() - DEFAULT_STAGES.keys())]
+    all_stages = known.described | described
+    _refuse_extra_files(store, all_stages, 1 + max(ordered.column("shard").to_pylist()))
     shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
     media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
-    due = find_due(shards, root, store, stages, described, media.by_uri, retry_failed=retry_failed)
+    due = find_due(shards, root, store, stages, described, media, retry_failed=retry_failed, threads=threads)
     return ExtractPlan(
         due.tasks,
         due.done,
@@ -155,11 +161,18 @@ def plan_extraction(
         ordered,
         written,
         tuple(stages),
-        {name: all_stages[name] for name in flow if name in all_stages},
+        {name: all_stages[name] for name in flow_order(all_stages)},
         tuple(shards),
         part,
         media,
+        known.damage,
     )
+
+
+def _refuse_extra_files(store: Path, stages: Iterable[str], shards: int) -> None:
+    for stage in stages:
+        for file in extra_files(store, stage, shards):
+            raise StoreError(f"{store / file} is not a shard of this store, and its readers refuse it: remove it")
 
 
 def commit_plan(planned: ExtractPlan) -> None:
@@ -169,7 +182,7 @@ def commit_plan(planned: ExtractPlan) -> None:
         StoreError: another run has changed the store's manifest since the plan was made.
         StorageError: the store cannot be written.
     """
-    present, _ = _existing(planned.store, planned.corpus)
+    present = _existing(planned.store, planned.corpus).manifest
     if present is not None and not any(present.equals(m) for m in (planned.written, planned.manifest) if m is not None):
         raise StoreError(f"{planned.store} was changed by another run since this one was planned: run it again")
     if is_local(planned.store):
@@ -181,15 +194,23 @@ def commit_plan(planned: ExtractPlan) -> None:
     planned.media.remember(planned.store / "logs")
 
 
-def _existing(store: Path, corpus: str) -> tuple[pa.Table | None, dict[str, StageProvenance]]:
+def _existing(store: Path, corpus: str) -> KnownStore:
     if not (store / "store.json").exists():
         _refuse_foreign(store)
-        return None, {}
-    existing = FeatureStore(store)
-    if existing.corpus != corpus:
-        raise StoreError(f"{store} holds features of {existing.corpus!r}, not of {corpus!r}: give another --out")
-    manifest = existing.manifest() if (store / "manifest.parquet").exists() else None
-    return manifest, existing.described
+    known = known_store(store)
+    if known is None:
+        return KnownStore(corpus, None, {})
+    if known.corpus not in (None, corpus):
+        raise StoreError(f"{store} holds features of {known.corpus!r}, not of {corpus!r}: give another --out")
+    return known
+
+
+def _statuses(planned: ExtractPlan, stage: str) -> dict[str, int]:
+    """Utterances by status in the shards of the run, the most frequent first; the other slices may differ yet."""
+    counts = Counter[str]()
+    for shard in planned.shards:
+        counts.update(read_table(shard_path(planned.store, stage, shard), ["status"]).column("status").to_pylist())
+    return dict(counts.most_common())
 
 
 def _refuse_foreign(store: Path) -> None:
@@ -199,7 +220,7 @@ def _refuse_foreign(store: Path) -> None:
         if not path.exists():
             continue
         try:
-            is_own = bool(read_metadata(path))
+            is_own = bool(glance(path).metadata)
         except (OSError, pa.ArrowInvalid):
             is_own = False
         if not is_own:
@@ -237,8 +258,7 @@ def run_plan(
             append_line(log, json.dumps({"time": time.time(), **asdict(done)}))
             made[done.stage] += 1
             on_result(done)
-    store = FeatureStore(planned.store)
     result.shards = {spec.name: made[spec.name] for spec in planned.stages}
-    result.statuses = {spec.name: store.statuses(spec.name, planned.shards) for spec in planned.stages}
+    result.statuses = {spec.name: _statuses(planned, spec.name) for spec in planned.stages}
     result.seconds = time.perf_counter() - began
     return result

@@ -23,7 +23,7 @@ from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.extraction.transcript_words import Source
 from mmpipe.pipeline.media.versions import media_versions, repair_versions
-from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.provenance import StageProvenance, upstream_of
 
 __all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "naming_remedies", "placed", "resolve_stages"]
 
@@ -83,7 +83,7 @@ class StageSpec:
     @property
     def needs(self) -> str | None:
         """The earlier stage that this one reads, if any."""
-        return FACES if self.input == "crops" else None
+        return upstream_of(self.input)
 
     @property
     def every(self) -> int:

@@ -7,20 +7,30 @@ import socket
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mmpipe.core.errors import Rejected
+from mmpipe.core.errors import Rejected, StoreError
+from mmpipe.core.parquet import Footer
 from mmpipe.core.statuses import FAILURES
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance, to_utterances
 from mmpipe.pipeline.extraction.apply import Answer, run_stage
+from mmpipe.pipeline.extraction.media_guard import MediaGuard
 from mmpipe.pipeline.extraction.stages import StageSpec
-from mmpipe.pipeline.store.feature_store import made_with, read_table, shard_path, shard_schema, write_shard
+from mmpipe.pipeline.store.shards import (
+    made_with,
+    misplaced,
+    read_shard_file,
+    read_table,
+    shard_path,
+    shard_schema,
+    write_shard,
+)
 from mmpipe.pipeline.store.vectors import misfit
 
 __all__ = [
@@ -48,6 +58,7 @@ class Task:
         provenance: what the footer will say; its hash is the shard's fingerprint.
         reason: why the task is due, for the log.
         retry: make the rows that failed only, and keep the others of the shard that is there.
+        media: by uri, the state of each media file when it was hashed.
     """
 
     stage: StageSpec
@@ -58,6 +69,7 @@ class Task:
     provenance: dict[str, Any]
     reason: str
     retry: bool = False
+    media: dict[str, str] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker gets: a slice of the manifest would carry the whole manifest along."""
@@ -127,40 +139,84 @@ def run_task(task: Task) -> TaskResult:
     """Make the shard and write it whole. A shard that another run has made meanwhile is left as it is.
 
     Raises:
+        StoreError: the shard that it is made from is not the planned one.
         WeightsError: a model cannot be loaded; errors of single utterances become rows.
         StorageError: the shard cannot be written.
     """
     began = time.perf_counter()
-    if not task.retry and made_with(task.path, task.provenance):
+    if not task.retry and made_with(task.path, task.provenance, _upstream_seal(task)):
         made = read_table(task.path, ["status"])
-        return _result(replace(task, reason="made by another run"), made, 0, time.perf_counter() - began)
+        return _result(replace(task, reason="up to date by now"), made, 0, time.perf_counter() - began)
     places = due_places(task)
     return finish_task(task, places, [make_rows(task, places)], time.perf_counter() - began)
 
 
 def due_places(task: Task) -> list[int]:
     """Which rows of the shard are to be made: all, or those that failed where the task retries."""
-    if not (task.retry and made_with(task.path, task.provenance)):
+    if not (task.retry and made_with(task.path, task.provenance, _upstream_seal(task))):
         return list(range(task.rows.num_rows))
     statuses = read_table(task.path, ["status"]).column("status").to_pylist()
     return [place for place, status in enumerate(statuses) if status in FAILURES]
 
 
 def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
-    """The rows of the shard at `places`, as they will be in the file."""
+    """The rows of the shard at `places`, as they will be in the file.
+
+    Raises:
+        StoreError: the shard that they are made from is not the planned one.
+    """
     extractor, taken = _extractor(task.stage), pa.array(places, pa.int64())
     utterances = to_utterances(task.rows.take(taken))
-    upstream = None
+    upstream, seal = None, None
     if task.stage.needs:
-        upstream = read_table(shard_path(task.store, task.stage.needs, task.shard)).take(taken)
+        whole, footer = _upstream(task)
+        upstream, seal = whole.take(taken), footer.seal
+    uris = [_uri(task, utterance) for utterance in utterances]
+    guard = MediaGuard(task.root, filter(None, uris), task.provenance.get("media", {}), task.media)
     answers = run_stage(task.stage, extractor, utterances, task.root, upstream)
-    return _table(extractor.columns(), utterances, answers)
+    changed = guard.changed()
+    answers = [
+        Answer(guard.rejection(uri)) if uri in changed else answer for uri, answer in zip(uris, answers, strict=True)
+    ]
+    return _marked(_table(extractor.columns(), utterances, answers), seal)
+
+
+_MADE_FROM = b"upstream"
+"""The key under which the schema of new rows names the SHA-256 of the shard that they were made from."""
+
+
+def _marked(table: pa.Table, seal: str | None) -> pa.Table:
+    return table if seal is None else table.replace_schema_metadata({_MADE_FROM: seal})
+
+
+def _upstream(task: Task, columns: Sequence[str] | None = None) -> tuple[pa.Table, Footer]:
+    """The shard that the task reads; it must be the one that was planned."""
+    path = shard_path(task.store, str(task.stage.needs), task.shard)
+    table, footer = read_shard_file(path, columns)
+    same = footer.metadata.get("fingerprint") == task.provenance["upstream"] and misplaced(path, footer) is None
+    if not same or not table.column("utterance_id").equals(task.rows.column("utterance_id")):
+        raise StoreError(
+            f"{path} is not the shard that stage {task.stage.name!r} was planned to read: another run has replaced it; "
+            "wait until that has ended, then run the same command again"
+        )
+    return table, footer
+
+
+def _upstream_seal(task: Task) -> str | None:
+    return _upstream(task, ["utterance_id"])[1].seal if task.stage.needs else None
+
+
+def _uri(task: Task, utterance: Utterance) -> str | None:
+    """The media file that the stage reads of an utterance, if it reads one."""
+    span = {"audio": utterance.audio, "frames": utterance.video}.get(task.stage.input)
+    return None if span is None else span.uri
 
 
 def lost_row(task: Task, place: int, message: str) -> pa.Table:
     """The row of an utterance on which every process dies."""
     rejected = Rejected("worker_crashed", message)
-    return _table(_extractor(task.stage).columns(), to_utterances(task.rows.slice(place, 1)), [Answer(rejected)])
+    row = _table(_extractor(task.stage).columns(), to_utterances(task.rows.slice(place, 1)), [Answer(rejected)])
+    return _marked(row, _upstream_seal(task))
 
 
 def finish_task(task: Task, places: Sequence[int], tables: Sequence[pa.Table], seconds: float) -> TaskResult:
@@ -173,17 +229,26 @@ def finish_task(task: Task, places: Sequence[int], tables: Sequence[pa.Table], s
         seconds: what making the rows took, for the log.
 
     Raises:
+        StoreError: the rows were made from different shards.
         StorageError: the shard cannot be written.
     """
     began = time.perf_counter()
-    table = pa.concat_tables(tables)
+    made_from = {seal for table in tables if (seal := (table.schema.metadata or {}).get(_MADE_FROM))}
+    table = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
     if len(places) < task.rows.num_rows:
-        kept = read_table(task.path).replace_schema_metadata(None)
+        whole, footer = read_shard_file(task.path)
+        kept = whole.replace_schema_metadata(None)
+        made_from |= {seal.encode() for seal in [footer.metadata.get("upstream")] if seal}
         source = list(range(kept.num_rows))
         for number, place in enumerate(places):
             source[place] = kept.num_rows + number
         table = pa.concat_tables([kept, table]).take(source)
-    write_shard(task.path, table.combine_chunks(), task.provenance)
+    if len(made_from) > 1:
+        raise StoreError(
+            f"stage {task.stage.needs!r} changed while shard {task.shard} of stage {task.stage.name!r} was made from "
+            "it: run the same command again when no other run works on the store"
+        )
+    write_shard(task.path, table.combine_chunks(), task.provenance, *(seal.decode() for seal in made_from))
     return _result(task, table, len(places), seconds + time.perf_counter() - began)
 
 

@@ -1,4 +1,4 @@
-"""Content hashes of media. Size and modification time are only the key of a local cache in the store's logs."""
+"""Content hashes of media. The state of a file (size, times, inode) is only the key of a cache in the store's logs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mmpipe.core.errors import Rejected
-from mmpipe.core.files import write_json
+from mmpipe.core.files import canonical_json, forget_listings, is_local, write_json
+from mmpipe.core.seals import file_state
 from mmpipe.manifests.io import resolve_media
 
-__all__ = ["MediaHashes", "hash_media"]
+__all__ = ["MediaHashes", "hash_file", "hash_media", "media_state"]
 
 _CACHE = "media_hashes.json"
 
@@ -30,6 +32,9 @@ _NOT_HASHED = "not hashed yet"
 
 _CHUNK_BYTES = 1 << 22
 
+_REMOTE_STATE = ("size", "ETag", "etag", "generation", "VersionId", "md5Hash", "LastModified", "mtime", "created")
+"""What object stores say of a version of a file, by the names that their file systems give it."""
+
 
 @dataclass(frozen=True)
 class MediaHashes:
@@ -37,10 +42,12 @@ class MediaHashes:
 
     Attributes:
         by_uri: SHA-256 of each file, or why there is none.
-        new: entries that the cache lacks: uri -> [size and modification time, hash].
+        states: the state of each file before it was hashed, see `media_state`.
+        new: entries that the cache lacks: uri -> [state, hash].
     """
 
     by_uri: dict[str, str]
+    states: dict[str, str]
     new: dict[str, list[str]]
 
     def remember(self, logs: Path) -> None:
@@ -53,42 +60,67 @@ class MediaHashes:
             write_json(logs / _CACHE, _known(logs / _CACHE) | self.new)
 
 
+def media_state(root: Path, uri: str) -> str:
+    """What tells a media file from the same file before a change, without its content.
+
+    For a local file: size, times of change and inode. On an object store: size, ETag and the like.
+
+    Args:
+        root: the corpus root.
+        uri: a path relative to it.
+
+    Returns:
+        The state; `missing` or `unreadable` where there is no file that can be read.
+    """
+    try:
+        path = resolve_media(root, uri)
+        if is_local(path):
+            if not stat.S_ISREG(path.stat().st_mode):
+                return _UNREADABLE  # opening a pipe would wait for ever
+            return ":".join(map(str, file_state(path)))
+        forget_listings(path)
+        remote: Any = path
+        found = remote.fs.info(remote.path)
+    except FileNotFoundError:
+        return _MISSING
+    except (Rejected, OSError):
+        return _UNREADABLE
+    return canonical_json({name: str(found[name]) for name in _REMOTE_STATE if name in found})
+
+
 def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, only_known: bool = False) -> MediaHashes:
     """SHA-256 of each media file, by its uri. Nothing is written.
 
     Args:
         root: the corpus root.
         uris: paths relative to it.
-        logs: the folder of the cache, which remembers hashes by uri, size and modification time.
+        logs: the folder of the cache, which remembers hashes by uri and state.
         threads: files hashed at once.
         only_known: hash nothing: what the cache does not know stays `not hashed yet`.
     """
     known = _known(logs / _CACHE)
-    hashes, due = {}, {}
-    for uri in sorted(set(uris)):
-        try:
-            path = resolve_media(root, uri)
-            status = path.stat()
-        except FileNotFoundError:
-            hashes[uri] = _MISSING
-            continue
-        except (Rejected, OSError):
-            hashes[uri] = _UNREADABLE
-            continue
-        key = f"{status.st_size}:{status.st_mtime_ns}"
-        if not stat.S_ISREG(status.st_mode):
-            hashes[uri] = _UNREADABLE  # opening a pipe would wait for ever
-        elif known.get(uri, [None])[0] == key:
+    states = {uri: media_state(root, uri) for uri in sorted(set(uris))}
+    hashes, due = {}, []
+    for uri, state in states.items():
+        if state in (_MISSING, _UNREADABLE):
+            hashes[uri] = state
+        elif known.get(uri, [None])[0] == state:
             hashes[uri] = known[uri][1]
         else:
-            due[uri] = (path, key)
+            due.append(uri)
             hashes[uri] = _NOT_HASHED
     new: dict[str, list[str]] = {}
     if due and not only_known:
-        made = _hash_all([path for path, _ in due.values()], threads)
+        made = _hash_all([resolve_media(root, uri) for uri in due], threads)
         hashes |= dict(zip(due, made, strict=True))
-        new = {uri: [due[uri][1], hashes[uri]] for uri in due if hashes[uri] != _UNREADABLE}
-    return MediaHashes(hashes, new)
+        new = {uri: [states[uri], hashes[uri]] for uri in due if hashes[uri] != _UNREADABLE}
+    return MediaHashes(hashes, states, new)
+
+
+def hash_file(root: Path, uri: str) -> str:
+    """SHA-256 of one media file, or `missing` or `unreadable`."""
+    state = media_state(root, uri)
+    return state if state in (_MISSING, _UNREADABLE) else _hash(threading.Event(), resolve_media(root, uri))
 
 
 def _known(cache: Path) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmpipe.core.errors import StoreError
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.io import read_manifest
 from mmpipe.manifests.schema import to_utterances
@@ -20,6 +21,7 @@ from mmpipe.pipeline.report.contact_sheet import FaceCounts, boxed_frame, count_
 from mmpipe.pipeline.report.figures import histogram, png_uri
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.store.manifest_summary import durations_seconds
+from mmpipe.pipeline.store.shards import MAKE_AGAIN
 from mmpipe.pipeline.store.summary import Summary, inspect_store
 
 __all__ = ["CorpusSection", "FaceStrip", "corpus_section"]
@@ -87,11 +89,13 @@ def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
         root: the corpus root; with it, frames are shown beside the faces.
 
     Raises:
-        StoreError: the folder is not a feature store, or its manifest or a shard cannot be read.
+        StoreError: the folder is not a feature store, a file of it is damaged, or a stage was not all made alike.
         ManifestError: the file is not a manifest.
     """
     summary = inspect_store(path)
     store = None if path.is_file() else FeatureStore(path)
+    if store is not None:
+        _refuse_damage(store, summary)
     manifest = read_manifest(path) if store is None else store.manifest()
     seconds = durations_seconds(manifest).drop_null().to_numpy()
     words = _words(manifest)
@@ -105,6 +109,13 @@ def corpus_section(path: Path, root: Path | None = None) -> CorpusSection:
         None if store is None or not _is_complete(store) else count_faces(store),
         [] if store is None else list(_strips(store, manifest, root)),
     )
+
+
+def _refuse_damage(store: FeatureStore, summary: Summary) -> None:
+    for stage in summary.stages:
+        store.check(stage.name)
+        for file, problem in stage.damaged.items():
+            raise StoreError(f"{store.path / file} is damaged ({problem}): {MAKE_AGAIN}")
 
 
 def _words(manifest: pa.Table) -> npt.NDArray[np.float64]:

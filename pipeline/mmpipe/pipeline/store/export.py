@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +27,7 @@ from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.joined import Dtype, joined_shard
 from mmpipe.pipeline.store.provenance import made_by
+from mmpipe.pipeline.store.soundness import ranges
 
 __all__ = ["Exported", "Form", "export"]
 
@@ -106,7 +106,8 @@ def export(
 
     Raises:
         UsageError: `out` exists and is not an earlier export, or a stage does not exist.
-        StoreError: shards of a stage are missing, or `datasets` is not installed.
+        StoreError: shards of a stage are missing or damaged, or were not all made alike; or `datasets` is not
+            installed.
     """
     known = tuple(store.info["stages"])
     chosen = tuple(known if stages is None else stages)
@@ -127,22 +128,11 @@ def export(
 
 def _refuse_incomplete(store: FeatureStore, stages: Sequence[str]) -> None:
     if missing := store.missing(stages):
-        which = "; ".join(f"{stage} {_ranges(numbers)}" for stage, numbers in missing.items())
+        which = "; ".join(f"{stage} {ranges(numbers)}" for stage, numbers in missing.items())
         raise StoreError(
             f"{store.path} is incomplete: of {store.num_shards} shards a stage, these are missing: {which}. Run the "
             "same `mmpipe extract` again to make them, or name complete stages with --stages"
         )
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers, runs of them as ranges.
-
-    Example:
-        >>> _ranges([0, 3, 4, 5, 9])
-        '0, 3-5, 9'
-    """
-    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _tables(store: FeatureStore, choice: _Choice) -> Iterator[tuple[int, pa.Table, dict[str, Any]]]:

@@ -2,12 +2,16 @@
 
     features/ami/
       manifest.parquet         rows in shard order, with their shard number
-      store.json               format, and resolved config, versions and weight hashes of every stage
+      store.json               format, hash of the manifest, and config, versions and weight hashes of every stage
       {stage}/{shard}.parquet  one row an utterance: utterance_id, status, error, the stage's columns
       logs/                    times, rates, hosts: everything that may differ between two equal runs
 
 Shard k of every stage holds the same utterances in the same order, so joining stages is a zip. The footer of a shard is
 the only authority on what it holds: its fingerprint and the provenance that the fingerprint covers.
+
+Every file is sealed, and every reader goes through `FeatureStore`: it gives no row of a file of which a byte changed,
+of a shard that is a copy of another one, of a stage whose shards were not all made alike, or of a stage that was made
+from other shards than the store holds.
 
 Formats (`format` of store.json):
 
@@ -20,19 +24,28 @@ a store of format 2 may hold some of them. What the features are is not changed 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
-from mmpipe.core.files import location, write_json
-from mmpipe.core.parquet import fingerprint, read_footer, read_metadata, read_parquet, write_parquet
+from mmpipe.core.files import is_local, location
+from mmpipe.core.parquet import fingerprint, read_footer, read_sealed, write_parquet
+from mmpipe.core.seals import file_state, read_sealed_json, write_sealed_json
 from mmpipe.pipeline.store.provenance import StageProvenance
-from mmpipe.pipeline.store.vectors import is_stored_form, stored_field, vectors_as_lists
+from mmpipe.pipeline.store.shards import (
+    MAKE_AGAIN,
+    read_shard_file,
+    read_table,
+    shard_path,
+    shard_schema,
+    write_shard,
+)
+from mmpipe.pipeline.store.soundness import StageCheck, check_stage, remedy
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.store.matrix import FeatureMatrix, Pool
@@ -40,11 +53,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FeatureStore",
     "default_store",
-    "made_with",
     "open_store",
     "read_table",
     "shard_path",
     "shard_schema",
+    "write_record",
     "write_shard",
     "write_store",
 ]
@@ -63,72 +76,6 @@ def default_store(name: str, *, sample: bool = False) -> Path:
         'features/ami-sample'
     """
     return Path("features") / (f"{name}-sample" if sample else name)
-
-
-def shard_path(store: Path, stage: str, shard: int) -> Path:
-    """Where shard `shard` of `stage` is.
-
-    Example:
-        >>> shard_path(Path("features/ami"), "audio", 7).as_posix()
-        'features/ami/audio/00007.parquet'
-    """
-    return store / stage / f"{shard:05d}.parquet"
-
-
-def shard_schema(columns: Iterable[pa.Field]) -> pa.Schema:
-    """The columns that every shard has, then the stage's own, with vectors of fixed size as lists."""
-    return pa.schema(
-        [
-            pa.field("utterance_id", pa.string(), nullable=False),
-            pa.field("status", pa.string(), nullable=False),
-            pa.field("error", pa.string()),
-            *map(stored_field, columns),
-        ]
-    )
-
-
-def write_shard(path: Path, table: pa.Table, provenance: dict[str, Any]) -> None:
-    """Write one shard whole, with its provenance and the fingerprint of it in the footer.
-
-    Vectors of fixed size are written as lists, which every reader of Parquet reads.
-    """
-    footer = {"fingerprint": fingerprint(provenance), "provenance": provenance}
-    plain = tuple(name for name in table.column_names if name not in ("status", "error", "tokens"))
-    write_parquet(path, vectors_as_lists(table), footer, plain=plain)
-
-
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns; vectors are lists, in whatever format the store was written.
-
-    Raises:
-        StoreError: it is not there or cannot be read.
-    """
-    try:
-        return vectors_as_lists(read_parquet(path, columns))
-    except (OSError, ValueError) as error:
-        why = "" if isinstance(error, OSError) else _of_earlier_format(path)
-        raise StoreError(
-            f"{path} cannot be read ({error}{why}): run the same `mmpipe extract` again to make it again"
-        ) from error
-
-
-def _of_earlier_format(path: Path) -> str:
-    try:
-        earlier = not is_stored_form(read_footer(path)[1])
-    except (OSError, ValueError):
-        return ""
-    return "; it is in the format of an earlier version, which needs pyarrow 26 or later" if earlier else ""
-
-
-def made_with(path: Path, provenance: dict[str, Any]) -> bool:
-    """Whether the shard at `path` is there, in the present format, and was made with `provenance`."""
-    try:
-        if not path.exists():
-            return False
-        footer, schema = read_footer(path)
-        return footer.get("fingerprint") == fingerprint(provenance) and is_stored_form(schema)
-    except (OSError, pa.ArrowInvalid):
-        return False
 
 
 def write_store(
@@ -152,19 +99,37 @@ def write_store(
     Raises:
         StorageError: the folder cannot be written.
     """
-    shards = 1 + max(manifest.column("shard").to_pylist(), default=-1)
+    target = path / "manifest.parquet"
+    if existing is None or not existing.equals(manifest):
+        write_parquet(target, manifest, {"corpus": corpus})
+    write_record(path, corpus, manifest, stages, version)
+
+
+def write_record(
+    path: Path, corpus: str, manifest: pa.Table, stages: Mapping[str, StageProvenance], version: str
+) -> None:
+    """Write store.json for the manifest.parquet that is there; arguments as in `write_store`.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
     info = {
         "format": _STORE_FORMAT,
         "mmpipe": version,
         "corpus": corpus,
-        "manifest": {"rows": manifest.num_rows, "shards": shards},
+        "manifest": {
+            "rows": manifest.num_rows,
+            "shards": 1 + max(manifest.column("shard").to_pylist(), default=-1),
+            "sha256": read_footer(path / "manifest.parquet").seal,
+        },
         "stages": {name: stage.to_json() for name, stage in stages.items()},
     }
-    target = path / "manifest.parquet"
-    if existing is None or not existing.equals(manifest):
-        write_parquet(target, manifest, {"corpus": corpus})
-    if not ((path / "store.json").is_file() and FeatureStore(path).info == info):
-        write_json(path / "store.json", info)
+    try:
+        if read_sealed_json(path / "store.json") == info:
+            return
+    except (OSError, ValueError):
+        pass
+    write_sealed_json(path / "store.json", info)
 
 
 def open_store(path: str | Path) -> FeatureStore:
@@ -177,34 +142,46 @@ def open_store(path: str | Path) -> FeatureStore:
 
 
 class FeatureStore:
-    """Reads a feature store.
+    """Reads a feature store, and checks what it reads.
 
     Args:
         path: the folder that `mmpipe extract` wrote.
         while_dropping: open it also where the dropping of rows was stopped (see `mmpipe.pipeline.extraction.drop`).
 
     Raises:
-        StoreError: the folder is not a feature store, was written by a newer format, or lacks some rows in some shards.
+        StoreError: the folder is not a feature store, store.json is damaged, it was written by a newer format, or lacks
+            some rows in some shards.
     """
 
     def __init__(self, path: Path, *, while_dropping: bool = False) -> None:
-        self.path = location(path)
+        self.path, self._while_dropping = location(path), while_dropping
+        self._open()
+
+    def _open(self) -> None:
+        """Read store.json, and forget what was checked before."""
+        record = self.path / "store.json"
+        self._state = self._state_of_record()
         try:
-            self.info: dict[str, Any] = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            self.info: dict[str, Any] = read_sealed_json(record)
+        except FileNotFoundError as error:
+            if (self.path / "manifest.parquet").exists():
+                raise StoreError(f"{record} is missing: {_repair(self.path)}") from error
             raise StoreError(
-                f"{self.path} is not a feature store: store.json cannot be read ({error}); "
+                f"{self.path} is not a feature store, since it holds no store.json: "
                 "write one with `mmpipe extract --dataset NAME --out FOLDER`"
             ) from error
-        if not isinstance(self.info, dict):
-            raise StoreError(f"{self.path}: store.json does not hold an object: restore it from a copy")
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{self.path} is not a feature store that can be read, since store.json is damaged ({error}): "
+                f"{_repair(self.path)}"
+            ) from error
         if self.info.get("format") not in _READABLE_FORMATS:
             raise StoreError(
                 f"{self.path} has format {self.info.get('format')!r}; this version of mmpipe reads "
                 f"{' and '.join(_READABLE_FORMATS)}: read it with the version that wrote it, "
                 f"{self.info.get('mmpipe', 'which is not named')}, or a later one"
             )
-        if self.info.get("dropping") and not while_dropping:
+        if self.info.get("dropping") and not self._while_dropping:
             raise StoreError(
                 f"{self.path} is losing {len(self.info['dropping'])} rows in a run of --drop-missing that did not end: "
                 "run the same `mmpipe extract` again to finish it"
@@ -216,8 +193,15 @@ class FeatureStore:
         except (KeyError, TypeError):
             is_whole = False
         if not is_whole:
-            raise StoreError(f"{self.path}: store.json is not complete: restore it from a copy")
+            raise StoreError(f"{self.path}: store.json is not complete: {_repair(self.path)}")
         self._manifest: pa.Table | None = None
+        self._checks: dict[str, StageCheck] = {}
+        self._first_rows: list[int] = []
+
+    def _state_of_record(self) -> tuple[int, ...] | None:
+        """What tells store.json from what it was; None where that is not known."""
+        record = self.path / "store.json"
+        return file_state(record) if is_local(record) and record.exists() else None
 
     @property
     def described(self) -> dict[str, StageProvenance]:
@@ -230,31 +214,81 @@ class FeatureStore:
         return tuple(stage for stage in self.info["stages"] if any((self.path / stage).glob("[0-9]*.parquet")))
 
     def manifest(self) -> pa.Table:
-        """The manifest, rows in shard order, `shard` filled."""
+        """The manifest, rows in shard order, `shard` filled.
+
+        Raises:
+            StoreError: it cannot be read, is damaged, or is not the one that store.json names.
+        """
         if self._manifest is None:
+            path = self.path / "manifest.parquet"
             try:
-                self._manifest = read_parquet(self.path / "manifest.parquet")
-            except (OSError, pa.ArrowInvalid) as error:
-                raise StoreError(f"{self.path / 'manifest.parquet'} cannot be read: {error}") from error
+                table, footer = read_sealed(path)
+            except (OSError, ValueError) as error:
+                raise StoreError(
+                    f"{path} cannot be read ({error}): run the same `mmpipe extract` again to write it again"
+                ) from error
+            if footer.seal != self.info["manifest"].get("sha256", footer.seal):
+                raise StoreError(f"{path} is not the manifest that store.json names: {_repair(self.path)}")
+            numbers = table.column("shard").to_numpy()
+            self._first_rows = np.searchsorted(numbers, np.arange(self.num_shards + 1)).tolist()
+            self._manifest = table
         return self._manifest
+
+    def ids_of(self, shard: int) -> pa.ChunkedArray:
+        """The utterance ids of a shard, as the manifest says."""
+        ids = self.manifest().column("utterance_id")
+        first, end = self._first_rows[shard : shard + 2]
+        return ids.slice(first, end - first)
+
+    def check(self, stage: str) -> StageCheck:
+        """Make sure, by their footers, that the shards of a stage that are there belong together and in this store.
+
+        Raises:
+            StoreError: a file is extra, damaged, in the place of another, or made from another upstream shard; or the
+                shards were not all made alike, as store.json says.
+        """
+        if self._state != self._state_of_record():
+            self._open()
+        if stage in self._checks:
+            return self._checks[stage]
+        found = check_stage(self.path, stage, self.num_shards)
+        for file, problem in found.problems.items():
+            raise StoreError(f"{self.path / file} {problem}: {remedy(problem)}")
+        if difference := found.difference(self.info["stages"].get(stage, {})):
+            raise StoreError(
+                f"the shards of stage {stage!r} of {self.path} were not all made alike ({difference}): run "
+                f"`mmpipe extract --dataset {self.corpus} --out {self.path} --stages {stage}` with the options of one "
+                "of them, and without --slice or with every slice, to make them alike"
+            )
+        self._checks[stage] = found
+        return found
 
     def read_shard(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One shard of one stage.
 
         Raises:
-            StoreError: the shard is not there or cannot be read.
+            StoreError: the shard is not there, cannot be read, or is not what was written; or see `check`.
         """
+        path = shard_path(self.path, stage, shard)
+        wanted = columns if columns is None or "utterance_id" in columns else ["utterance_id", *columns]
         try:
-            return read_table(shard_path(self.path, stage, shard), columns)
+            table, footer = read_shard_file(path, wanted)
         except StoreError as error:
             valid = ", ".join(self.stages) or "none yet"
             raise StoreError(f"shard {shard} of stage {stage!r}: {error}; stages of this store: {valid}") from error
+        known = self.check(stage).footers.get(shard)
+        if known is None or known.seal != footer.seal:  # made again since this store was opened
+            self._open()
+            self.check(stage)
+        if not table.column("utterance_id").equals(self.ids_of(shard)):
+            raise StoreError(f"the utterances of {path} are not those of the manifest: {MAKE_AGAIN}")
+        return table if wanted is columns else table.drop_columns(["utterance_id"])
 
     def read(self, stage: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All shards of a stage, rows in manifest order.
 
         Raises:
-            StoreError: the stage is incomplete.
+            StoreError: the stage is incomplete, or see `read_shard`.
         """
         tables = [self.read_shard(stage, shard, columns) for shard in range(self.num_shards)]
         if not tables:
@@ -285,22 +319,19 @@ class FeatureStore:
         return feature_matrix(self, stages, pool)
 
     def footer(self, stage: str, shard: int) -> dict[str, Any]:
-        """`fingerprint` and `provenance` of one shard.
+        """`fingerprint`, `provenance` and `place` of one shard.
 
         Raises:
-            StoreError: the shard is not there or cannot be read.
+            StoreError: the shard is not there, or see `check`.
         """
-        path = shard_path(self.path, stage, shard)
-        try:
-            return read_metadata(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"the footer of {path} cannot be read: {error}") from error
+        footers = self.check(stage).footers
+        if shard not in footers:
+            raise StoreError(f"{shard_path(self.path, stage, shard)} does not exist: {MAKE_AGAIN}")
+        return footers[shard].metadata
 
-    def statuses(self, stage: str, shards: Iterable[int] | None = None) -> dict[str, int]:
-        """How many utterances of a stage (of these shards of it) have which status, the most frequent first."""
-        counts: Counter[str] = Counter()
-        for shard in range(self.num_shards) if shards is None else shards:
-            counts.update(self.read_shard(stage, shard, ["status"]).column("status").to_pylist())
+    def statuses(self, stage: str) -> dict[str, int]:
+        """How many utterances of a stage have which status, the most frequent first."""
+        counts = Counter(self.read(stage, ["status"]).column("status").to_pylist())
         return dict(counts.most_common())
 
     def missing(self, stages: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -315,3 +346,12 @@ class FeatureStore:
         """One hash over the shards of these stages: it changes when any feature of theirs may have changed."""
         prints = {s: [self.footer(s, shard)["fingerprint"] for shard in range(self.num_shards)] for s in stages}
         return fingerprint(prints)
+
+    def content(self, stage: str) -> str:
+        """One hash over the bytes of the shards of a stage, as their footers say."""
+        footers = self.check(stage).footers
+        return fingerprint([footers[shard].seal for shard in sorted(footers)])
+
+
+def _repair(path: Path) -> str:
+    return f"`mmpipe repair {path}` writes store.json again from manifest.parquet and the footers"

@@ -30,8 +30,7 @@ def joined_shard(
         left_out: columns of the manifest and of the stages that are left out.
 
     Raises:
-        StoreError: a stage lacks the shard, or does not hold the manifest's rows in their order; or two columns would
-            have one name.
+        StoreError: see `FeatureStore.read_shard`; or two columns would have one name.
     """
     manifest = store.manifest()
     rows = manifest.filter(pc.equal(manifest.column("shard"), shard)).replace_schema_metadata(None)
@@ -39,11 +38,6 @@ def joined_shard(
     fields, arrays = list(rows.schema), list(rows.columns)
     for stage in stages:
         table = store.read_shard(stage, shard)
-        if table.column("utterance_id").to_pylist() != rows.column("utterance_id").to_pylist():
-            raise StoreError(
-                f"{store.path}: shard {shard} of stage {stage!r} does not hold the manifest's rows in their order: "
-                "`mmpipe extract` again makes a new one"
-            )
         for field in table.schema:
             if field.name != "utterance_id" and field.name not in left_out:
                 type_ = _as_float32(field.type) if dtype == "float32" else field.type

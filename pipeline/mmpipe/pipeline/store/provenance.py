@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["StageProvenance", "made_by"]
+__all__ = ["StageProvenance", "made_by", "upstream_of"]
 
 _OF_ROWS = ("rows", "media", "upstream", "stage")
 """The entries of a shard's provenance that differ from one shard to the next."""
+
+
+_UPSTREAM = {"crops": "faces"}
+"""The stage whose shards an extractor reads, by its input kind; other kinds come from the manifest and its media."""
+
+
+def upstream_of(kind: str | None) -> str | None:
+    """The stage that a stage of this input kind reads, if it reads one."""
+    return _UPSTREAM.get(kind or "")
 
 
 def made_by(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
-from mmpipe.core.files import canonical_json
 from mmpipe.manifests.io import read_manifest
 from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
 from mmpipe.pipeline.store.manifest_summary import ManifestSummary, summarise_manifest
-from mmpipe.pipeline.store.provenance import made_by
+from mmpipe.pipeline.store.soundness import check_stage
 
 __all__ = ["Failure", "StageSummary", "Summary", "inspect_store"]
 
@@ -59,7 +58,8 @@ class StageSummary:
         utterances_per_second: rate of one worker, from the log; None where there is no log.
         provenance: what made the shards: extractor, config, weights, library versions, device, precision.
         configs: number of different provenances (above 1 while a change of options is being applied).
-        damaged: shards that cannot be read.
+        difference: how the shards differ from each other or from store.json in what made them; None if they do not.
+        damaged: files that are not what was written, are extra, or are of another stage, shard or store: why, by path.
     """
 
     name: str
@@ -72,7 +72,8 @@ class StageSummary:
     utterances_per_second: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     configs: int = 0
-    damaged: list[str] = field(default_factory=list)
+    difference: str | None = None
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,22 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
     stage = StageSummary(name, described.get("extractor", "?"), utterances_per_second=rate)
     statuses: Counter[str] = Counter()
     cases: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    provenances: dict[str, dict[str, Any]] = {}
+    check = check_stage(store.path, name, store.num_shards)
+    stage.damaged = dict(check.problems)
     for shard in range(store.num_shards):
         file = shard_path(store.path, name, shard)
-        if not file.exists():
+        key = f"{name}/{file.name}"
+        if key in stage.damaged or not file.exists():
             continue
         try:
             rows = read_table(file, ["utterance_id", "status", "error"])
-            made = store.footer(name, shard)["provenance"]
-        except (OSError, KeyError, ValueError, StoreError):
-            stage.damaged.append(file.name)
+        except StoreError as error:
+            stage.damaged[key] = str(error)
+            continue
+        if not rows.column("utterance_id").equals(store.ids_of(shard)):
+            stage.damaged[key] = "its utterances are not those of the manifest"
             continue
         stage.shards, stage.bytes = stage.shards + 1, stage.bytes + file.stat().st_size
-        general = made_by(made)
-        provenances.setdefault(canonical_json(general), general)
         for entry in rows.column("status").value_counts().to_pylist():
             statuses[entry["values"]] += entry["counts"]
         told = pc.or_(pc.not_equal(rows.column("status"), "ok"), pc.is_valid(rows.column("error")))
@@ -137,7 +140,8 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
     ]
     stage.failures = [reason for reason in reasons if reason.status != "ok"]
     stage.warnings = [reason for reason in reasons if reason.status == "ok"]
-    stage.provenance, stage.configs = next(iter(provenances.values()), described), len(provenances)
+    stage.provenance, stage.configs = (check.ways[0][0] if check.ways else described), len(check.ways)
+    stage.difference = check.difference(described)
     return stage
 
 

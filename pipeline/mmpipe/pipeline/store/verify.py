@@ -8,7 +8,9 @@ from pathlib import Path
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.parquet import check_seal, fingerprint
-from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.shards import read_shard_file
+from mmpipe.pipeline.store.soundness import check_stage
 
 __all__ = ["Verification", "verify_store"]
 
@@ -20,7 +22,7 @@ class Verification:
     Attributes:
         files: files hashed.
         bytes: their size.
-        damaged: what is wrong, by path relative to the store.
+        damaged: what is wrong, by path relative to the store; a stage's name where its shards differ.
         missing: shards that are not there (yet), by path relative to the store.
     """
 
@@ -43,20 +45,26 @@ def verify_store(path: Path, on_file: Callable[[], None] = lambda: None) -> Veri
     store, found = FeatureStore(path), Verification()
     manifest = path / "manifest.parquet"
     _check(found, path, manifest, check_seal(manifest))
-    on_file()
-    ids: dict[int, list[str]] = {}
     if not found.damaged:
-        rows = store.manifest().select(["utterance_id", "shard"]).to_pylist()
-        for row in rows:
-            ids.setdefault(row["shard"], []).append(row["utterance_id"])
+        try:
+            store.manifest()
+        except StoreError as error:
+            found.damaged[manifest.name] = str(error)
+    on_file()
     for stage in store.info["stages"]:
+        check = check_stage(path, stage, store.num_shards)
         for shard in range(store.num_shards):
             file = shard_path(path, stage, shard)
             if file.exists():
-                _check(found, path, file, check_seal(file) or _contradiction(store, stage, shard, ids.get(shard)))
+                problem = check_seal(file) or check.problems.pop(f"{stage}/{file.name}", None)
+                _check(found, path, file, problem or _contradiction(store, file, shard, with_rows=not found.damaged))
             else:
                 found.missing.append(file.relative_to(path).as_posix())
             on_file()
+        found.damaged |= {file: problem for file, problem in check.problems.items() if file not in found.damaged}
+        sound = not any(file.startswith(f"{stage}/") for file in found.damaged)
+        if sound and (difference := check.difference(store.info["stages"][stage])):
+            found.damaged[stage] = f"its shards were not all made alike ({difference})"
     return found
 
 
@@ -67,14 +75,13 @@ def _check(found: Verification, store: Path, file: Path, problem: str | None) ->
         found.damaged[file.relative_to(store).as_posix()] = problem
 
 
-def _contradiction(store: FeatureStore, stage: str, shard: int, ids: list[str] | None) -> str | None:
+def _contradiction(store: FeatureStore, file: Path, shard: int, *, with_rows: bool) -> str | None:
     try:
-        footer = store.footer(stage, shard)
-        rows = read_table(shard_path(store.path, stage, shard), ["utterance_id"]).column("utterance_id").to_pylist()
+        table, footer = read_shard_file(file, ["utterance_id"])
     except StoreError as error:
         return str(error)
-    if footer.get("fingerprint") != fingerprint(footer.get("provenance")):
+    if footer.metadata.get("fingerprint") != fingerprint(footer.metadata.get("provenance")):
         return "its fingerprint is not the hash of its provenance"
-    if ids is not None and rows != ids:
+    if with_rows and not table.column("utterance_id").equals(store.ids_of(shard)):
         return "its utterances are not those of the manifest"
     return None

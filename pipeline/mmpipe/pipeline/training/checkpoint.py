@@ -2,14 +2,13 @@
 
     model.safetensors    model.*: the parameters; norm.{modality}.mean and .scale: the normalisation
     model.json           config, labels in the order of the classes, what made the features, how far the labelled rows
-                         reach from the mean of the training rows
+                         reach from the mean of the training rows, and the SHA-256 of model.safetensors; sealed
 
 No pickle is written or read.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mmpipe.core.errors import TrainingError, WeightsError
-from mmpipe.core.files import write_atomic, write_json
+from mmpipe.core.files import write_atomic
+from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
 from mmpipe.pipeline.training.loop import Pool, predict
 from mmpipe.pipeline.training.model import EmotionModel, Network
 from mmpipe.pipeline.training.shift import Reach
 
-__all__ = ["SavedModel", "check_features", "load_model", "save_model"]
+__all__ = ["SavedModel", "check_features", "load_model", "model_damage", "save_model"]
+
+_CARD, _WEIGHTS = "model.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -129,26 +131,55 @@ def save_model(
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for name, norm in norms.items():
         tensors |= {f"norm.{name}.mean": norm.mean, f"norm.{name}.scale": norm.scale}
-    write_atomic(folder / "model.safetensors", lambda part: save_file(tensors, part))
+    write_atomic(folder / _WEIGHTS, lambda part: save_file(tensors, part))
     card = {
         "config": config.model_dump(mode="json"),
         "labels": list(labels),
         "features": dataset.provenance,
         "fingerprint": dataset.fingerprint,
         "reach": {name: value.to_json() for name, value in reach.items()},
+        "weights": sha256_of(folder / _WEIGHTS),
     }
-    write_json(folder / "model.json", card)
+    write_sealed_json(folder / _CARD, card)
+
+
+def model_damage(folder: Path) -> str | None:
+    """What is wrong with the files of a saved model, or None; models of earlier versions are looked for only."""
+    for name in (_CARD, _WEIGHTS):
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+    try:
+        _read_card(folder)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    """What model.json holds, after a check of both files.
+
+    Raises:
+        OSError: one cannot be read.
+        ValueError: one is not what was written.
+    """
+    try:
+        card = read_sealed_json(folder / _CARD)
+    except ValueError as error:
+        raise ValueError(f"{_CARD} is damaged: {error}") from error
+    if card.get("weights") not in (None, sha256_of(folder / _WEIGHTS)):
+        raise ValueError(f"{_WEIGHTS} is damaged: its bytes do not give the hash that {_CARD} holds")
+    return card
 
 
 def load_model(folder: Path, device: str = "cpu") -> SavedModel:
     """The model that `save_model` wrote, on a device (`cpu` or `cuda`).
 
     Raises:
-        WeightsError: the folder does not hold a model, or its tensors do not fit its config.
+        WeightsError: the folder does not hold a model, a file of it is damaged, or its tensors do not fit its config.
     """
     try:
-        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "model.safetensors")
+        card = _read_card(folder)
+        tensors = load_file(folder / _WEIGHTS)
         config = TrainConfig.model_validate(card["config"])
         norms = {m: Norm(tensors[f"norm.{m}.mean"], tensors[f"norm.{m}.scale"]) for m in config.modalities}
         labels, features, made = tuple(card["labels"]), card["features"], card["fingerprint"]
@@ -156,7 +187,7 @@ def load_model(folder: Path, device: str = "cpu") -> SavedModel:
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(
             f"{folder} does not hold a trained model that can be read ({type(error).__name__}: {error}); "
-            "name a fold's folder that `mmpipe train` wrote"
+            "name a fold's folder that `mmpipe train` wrote, or train the fold again with the same command"
         ) from error
     model = EmotionModel(config, {name: len(norm.mean) for name, norm in norms.items()}, len(labels))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mmpipe.core.errors import TrainingError
-from mmpipe.core.files import write_json
 from mmpipe.core.parquet import fingerprint
+from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.manifests.splits import Fold
-from mmpipe.pipeline.training.checkpoint import save_model
+from mmpipe.pipeline.training.checkpoint import model_damage, save_model
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Norm, Rows, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
@@ -61,14 +60,14 @@ class FoldJob:
 
     @property
     def finished(self) -> bool:
-        """Whether an equal run has trained it: then `run` takes its result over."""
-        saved = self._saved()
-        return saved is not None and _changed(saved["identity"], self.identity) is None
+        """Whether an equal run has trained it, and its files are whole: then `run` takes its result over."""
+        saved, damage = self._saved()
+        return saved is not None and (damage or _changed(saved["identity"], self.identity)) is None
 
     @property
     def changed(self) -> str | None:
         """How the fold in the folder differs from this one; None if it does not, or there is none."""
-        saved = self._saved()
+        saved, _ = self._saved()
         return None if saved is None else _changed(saved["identity"], self.identity)
 
     def run(self, report: FoldReport, note: Callable[[str], None]) -> FoldResult:
@@ -78,7 +77,11 @@ class FoldJob:
             TrainingError: see `fit`; where the loss diverged, the best model before that is kept.
         """
         identity, name = self.identity, self.fold.name
-        if (saved := self._saved()) is not None:
+        saved, damage = self._saved()
+        if damage is not None:
+            note(f"fold {name}: trained again, {damage}")
+            self._record.unlink()
+        elif saved is not None:
             if (changed := _changed(saved["identity"], identity)) is None:
                 note(f"fold {name}: reused from an earlier run")
                 result = FoldResult.from_json(saved)
@@ -88,19 +91,28 @@ class FoldJob:
             note(f"fold {name}: trained again, changed: {changed}")
             self._record.unlink()
         result = self._train(identity, report)
-        write_json(self._record, result.to_json())
+        write_sealed_json(self._record, result.to_json() | {"model": sha256_of(self.folder / "model.json")})
         return result
 
     @property
     def _record(self) -> Path:
         return self.folder / "fold.json"
 
-    def _saved(self) -> dict[str, Any] | None:
-        """What fold.json holds, if it is there."""
+    def _saved(self) -> tuple[dict[str, Any] | None, str | None]:
+        """What fold.json holds, if it is there; and what is wrong with it or with the model that it is of."""
         if not self._record.is_file():
-            return None
-        saved: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
-        return saved
+            return None, None
+        try:
+            saved = read_sealed_json(self._record)
+            FoldResult.from_json(saved)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return None, f"fold.json is damaged: {type(error).__name__}: {error}"
+        if (damage := model_damage(self.folder)) is None and saved.get("model") not in (
+            None,
+            sha256_of(self.folder / "model.json"),
+        ):
+            damage = "model.json is of another model than fold.json"
+        return saved, damage
 
     def _train(self, identity: dict[str, Any], report: FoldReport) -> FoldResult:
         labeled, labels = self.data.labeled, self.data.labels

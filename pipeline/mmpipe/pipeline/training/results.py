@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary
 
-__all__ = ["FoldResult", "FoldScores", "Prediction", "RunResult", "UnlabeledRows", "fold_folder", "read_run"]
+__all__ = [
+    "FoldResult",
+    "FoldScores",
+    "Prediction",
+    "RunResult",
+    "UnlabeledRows",
+    "fold_folder",
+    "read_run",
+    "write_run",
+]
 
 
 @dataclass(frozen=True)
@@ -222,16 +231,52 @@ def fold_folder(run: Path, name: str, seed: int, seeds: int) -> Path:
     return (run if seeds == 1 else run / f"seed-{seed}") / name
 
 
-def read_run(path: Path) -> RunResult:
-    """The result of a run folder.
+_TABLES = ("history.csv", "predictions.parquet")
+_FOLD_FILES = ("fold.json", "model.json", "model.safetensors")
+
+
+def write_run(path: Path, result: RunResult) -> None:
+    """Write run.json, sealed, with the SHA-256 of every file of the run that is read again.
 
     Raises:
-        UsageError: the folder does not hold a finished run that can be read.
+        StorageError: it cannot be written.
+    """
+    folders = [fold_folder(path, fold.name, fold.seed, result.seeds) for fold in result.folds]
+    files = [*(path / name for name in _TABLES), *(folder / name for folder in folders for name in _FOLD_FILES)]
+    hashes = {file.relative_to(path).as_posix(): sha256_of(file) for file in files}
+    write_sealed_json(path / "run.json", result.to_json() | {"files": hashes})
+
+
+def read_run(path: Path, *, check_files: bool = True) -> RunResult:
+    """The result of a run folder.
+
+    Args:
+        path: the folder.
+        check_files: also hash the tables and models that run.json names; runs of earlier versions name none.
+
+    Raises:
+        UsageError: the folder does not hold a finished run that can be read, or a file of it is missing or altered.
     """
     try:
-        return RunResult.from_json(json.loads((path / "run.json").read_text(encoding="utf-8")))
+        value = read_sealed_json(path / "run.json")
+        result = RunResult.from_json(value)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} does not hold a finished run ({type(error).__name__}: {error}): make it with "
             f"`mmpipe train --out {path}`"
         ) from error
+    for name, expected in value.get("files", {}).items() if check_files else ():
+        if (problem := _problem(path / name, expected)) is not None:
+            raise UsageError(
+                f"{path / name} {problem}: run the `mmpipe train` of {path} again, which trains what is damaged again"
+            )
+    return result
+
+
+def _problem(file: Path, expected: str) -> str | None:
+    try:
+        return None if sha256_of(file) == expected else "is not what the run wrote"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error})"

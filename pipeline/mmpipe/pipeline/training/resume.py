@@ -6,6 +6,7 @@ parameters, optimiser, the best epoch so far and the figures of every epoch are 
 
 from __future__ import annotations
 
+import io
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mmpipe.core.files import write_atomic
+from mmpipe.core.files import write_bytes
+from mmpipe.core.seals import crc32
 
 __all__ = ["Draws", "Progress", "epoch_order", "load_progress", "save_progress", "seed_torch"]
 
@@ -44,19 +46,28 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+_CHECKSUM_DIGITS = 8
+
+
 def save_progress(path: Path, progress: Progress, identity: str) -> None:
-    """Write a state atomically; `identity` is a hash of what the training follows from."""
+    """Write a state atomically after its CRC-32; `identity` is a hash of what the training follows from."""
     shallow = {name: getattr(progress, name) for name in Progress.__dataclass_fields__}
-    write_atomic(path, lambda part: torch.save(shallow | {"identity": identity}, part))
+    state = io.BytesIO()
+    torch.save(shallow | {"identity": identity}, state)
+    data = state.getbuffer()
+    write_bytes(path, b"".join([crc32([data]).encode(), data]))
 
 
 def load_progress(path: Path, identity: str) -> Progress | None:
-    """The state of an unfinished training of the same identity; None where there is none that can be read.
+    """The state of an unfinished training of the same identity; None where there is none that is whole.
 
     Nothing but tensors and plain values is unpickled (`weights_only`).
     """
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        if data[:_CHECKSUM_DIGITS] != crc32([data[_CHECKSUM_DIGITS:]]).encode():
+            return None
+        saved = torch.load(io.BytesIO(data[_CHECKSUM_DIGITS:]), map_location="cpu", weights_only=True)
         if saved.pop("identity") != identity:
             return None
         return Progress(**saved)

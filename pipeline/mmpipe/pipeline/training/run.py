@@ -2,6 +2,7 @@
 
     runs/iemocap-semi-avl-paper-1f3a5c7e/
       run.json               config, labels, figures by fold and pooled over all test utterances, what made the features
+                             and the SHA-256 of the other files; sealed, as are fold.json and model.json
       history.csv            one line an epoch of every fold
       predictions.parquet    utterance_id, fold, label, predicted, probabilities
       {fold}/                model.safetensors, model.json, and fold.json, from which a run that was stopped goes on
@@ -22,7 +23,6 @@ from functools import cached_property
 from pathlib import Path
 
 from mmpipe.core.errors import TrainingError, UsageError
-from mmpipe.core.files import write_json
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig
@@ -33,7 +33,7 @@ from mmpipe.pipeline.training.loop import Pool
 from mmpipe.pipeline.training.metrics import score, summarise
 from mmpipe.pipeline.training.records import check_events, write_events, write_history, write_predictions
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
-from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows, fold_folder, read_run
+from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows, fold_folder, read_run, write_run
 
 __all__ = ["TrainRun", "plan_run", "train"]
 
@@ -79,7 +79,13 @@ class TrainRun:
         """How the finished run in the folder differs from this one; None if it does not, or there is none."""
         if not (self.request.out / "run.json").is_file():
             return None
-        return _other_config(self.request) or next((job.changed for job in self.jobs if job.changed), None)
+        differences = [job.changed for job in self.jobs]
+        changed = differences[0] if all(differences) else None  # a single fold that differs is damage
+        try:
+            held = read_run(self.request.out, check_files=False)
+        except UsageError:
+            return "its run.json cannot be read"
+        return _other_config(self.request, held) or changed
 
     @property
     def epochs(self) -> int:
@@ -110,7 +116,7 @@ class TrainRun:
         write_predictions(out / "predictions.parquet", done, self.data.labels)
         if self.request.tensorboard:
             write_events(out / "tensorboard", done)
-        write_json(out / "run.json", result.to_json())
+        write_run(out, result)
         return result
 
     def _result(self, done: list[FoldResult], seconds: float) -> RunResult:
@@ -207,12 +213,8 @@ def train(
     return plan_run(request).run(report, note)
 
 
-def _other_config(request: TrainRequest) -> str | None:
-    """How the config of the run.json in the folder differs from what is asked for; None if it does not."""
-    try:
-        held = read_run(request.out)
-    except UsageError:
-        return "its run.json cannot be read"
+def _other_config(request: TrainRequest, held: RunResult) -> str | None:
+    """How the config of the finished run in the folder differs from what is asked for; None if it does not."""
     before, now = (
         config.model_dump(mode="json") | {"seeds": seeds, "objective": objective}
         for config, seeds, objective in (

@@ -2,14 +2,14 @@
 
 Legend: N rows, S steps of all rows, T steps of a padded row, D width.
 
-They are in the store's logs, `logs/arrays/{stage}-{fingerprint}-{rows and shape}/`; where the store cannot be written,
-in a temporary folder of the process. Arrays of features that the store no longer holds are removed.
+They are in the store's logs, `logs/arrays/{stage}-{hash of the shards}-{rows and shape}/` (see `kept_arrays`). Arrays
+of features that the store no longer holds are removed.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.lib.format import open_memmap
 
 from mmpipe.core.errors import StoreError, TrainingError
 from mmpipe.core.parquet import fingerprint
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.training.data.kept import kept_arrays
 from mmpipe.pipeline.training.modalities import Modality
 
 __all__ = ["Selection", "load_arrays"]
@@ -57,40 +57,18 @@ def load_arrays(
         TrainingError: features are NaN, infinite or missing; the utterance is named.
     """
     stage = modality.stage
-    made, rows = store.fingerprint([stage])[:16], fingerprint([selection.ids, selection.speakers, steps])[:16]
+    made, rows = store.content(stage)[:16], fingerprint([selection.ids, selection.speakers, steps])[:16]
     folder = store.path / "logs" / "arrays" / f"{stage}-{made}-{rows}"
-    if folder.is_dir() or _decode_into(folder, store, modality, selection, steps):
-        return _mapped(folder)
-    with tempfile.TemporaryDirectory(prefix="mmpipe-arrays-") as scratch:
-        _decode(Path(scratch), store, modality, selection, steps)
-        return _mapped(Path(scratch))  # the mapping lasts after its file has lost its name
+    arrays = kept_arrays(folder, lambda part: _decode(part, store, modality, selection, steps))
+    _remove_stale(folder.parent, stage, made)
+    return arrays["features"], arrays["keep"]
 
 
-def _mapped(folder: Path) -> tuple[_Array, npt.NDArray[np.bool_]]:
-    return np.load(folder / "features.npy", mmap_mode="r"), np.load(folder / "keep.npy")
-
-
-def _decode_into(folder: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> bool:
-    """Decode into `folder`, which appears whole or not at all; False where the store cannot be written.
-
-    Arrays of features that the store no longer holds are removed.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
-    except OSError:
-        return False
-    try:
-        _decode(part, store, modality, selection, steps)
-        if not folder.is_dir():
-            part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    made = folder.name.rpartition("-")[0]
-    for other in folder.parent.glob(f"{modality.stage}-*"):
-        if not other.name.startswith(made):
+def _remove_stale(kept: Path, stage: str, made: str) -> None:
+    """Remove arrays of features that the store no longer holds."""
+    for other in kept.glob(f"{stage}-*"):
+        if re.fullmatch(rf"{re.escape(stage)}-(?!{made})[0-9a-f]+-\w+", other.name):
             shutil.rmtree(other, ignore_errors=True)
-    return True
 
 
 def _decode(part: Path, store: FeatureStore, modality: Modality, selection: Selection, steps: int) -> None:
@@ -101,7 +79,7 @@ def _decode(part: Path, store: FeatureStore, modality: Modality, selection: Sele
     features: _Array | None = None
     first = filled = 0
     for shard in range(store.num_shards):
-        number = pq.read_metadata(shard_path(store.path, stage, shard)).num_rows
+        number = len(store.ids_of(shard))
         chosen = selection.usable[first : first + number]
         first += number
         if not chosen.any():

@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mmpipe.core.errors import StoreError, TrainingError
+from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.arrays import Selection, load_arrays
@@ -163,6 +163,8 @@ def _provenance(store: FeatureStore, config: TrainConfig) -> dict[str, Any]:
     """What made the features, the stages that they follow from included."""
     described = store.info["stages"]
     followed = [stage for modality in config.chosen_modalities for stage in modality.follows if stage in described]
+    for stage in followed:
+        store.check(stage)
     return {stage: described[stage] for stage in [*followed, *config.stages]}
 
 
@@ -172,12 +174,7 @@ def _usable(
     """Which rows of the manifest have all needed modalities, and how many have not, by the first reason."""
     reasons: list[str | None] = [None] * len(ids)
     for stage in config.stages:
-        table = store.read(stage, ["utterance_id", "status"])
-        if table.column("utterance_id").to_pylist() != ids.to_pylist():
-            raise StoreError(
-                f"the rows of stage {stage!r} of {store.path} are not those of its manifest: "
-                "run `mmpipe extract` again to complete it"
-            )
+        table = store.read(stage, ["status"])
         for row, status in enumerate(table.column("status").to_pylist()):
             if status != "ok" and reasons[row] is None:
                 reasons[row] = f"{stage}: {status}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.autoencoders import shortest_steps
 from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.kept import kept_arrays
 from mmpipe.pipeline.training.modalities import MODALITIES, Modality
 
 __all__ = ["cut_shares", "resolve_lengths"]
@@ -63,30 +62,13 @@ def resolve_lengths(config: TrainConfig, store: FeatureStore, names: tuple[str, 
 
 def _count_steps(store: FeatureStore, modality: Modality) -> _Lengths:
     """Steps of each row of the manifest, 0 where there are no features. Counted once, kept beside the arrays."""
-    folder = store.path / "logs" / "arrays" / f"{modality.stage}-{store.fingerprint([modality.stage])[:16]}-steps"
-    if folder.is_dir():
-        kept: _Lengths = np.load(folder / "steps.npy")
-        return kept
-    counted = np.concatenate(
-        [_steps_of_shard(store, modality, shard) for shard in range(store.num_shards)] or [np.empty(0, np.int64)]
-    )
-    _keep(folder, counted)
-    return counted
+    folder = store.path / "logs" / "arrays" / f"{modality.stage}-{store.content(modality.stage)[:16]}-steps"
 
+    def count(part: Path) -> None:
+        shards = [_steps_of_shard(store, modality, shard) for shard in range(store.num_shards)]
+        np.save(part / "steps.npy", np.concatenate(shards or [np.empty(0, np.int64)]))
 
-def _keep(folder: Path, counted: _Lengths) -> None:
-    """Write the folder whole or not at all; a store that cannot be written is counted again."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
-    except OSError:
-        return
-    try:
-        np.save(part / "steps.npy", counted)
-        if not folder.is_dir():
-            part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    return kept_arrays(folder, count)["steps"]
 
 
 def _steps_of_shard(store: FeatureStore, modality: Modality, shard: int) -> _Lengths:

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmpipe.core.errors import StoreError, TrainingError
-from mmpipe.core.parquet import read_metadata
+from mmpipe.core.parquet import read_sealed
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Rows, fit_norms
 from mmpipe.pipeline.training.loop import Pool
 
-__all__ = ["load_unlabeled"]
+__all__ = ["load_unlabeled", "read_balanced"]
 
 
 def load_unlabeled(
@@ -59,15 +58,24 @@ def load_unlabeled(
     return Pool(dataset, rows, fit_norms(dataset, everything))
 
 
-def _listed(balanced: Path, store: FeatureStore, dataset: Dataset) -> Rows:
+def read_balanced(balanced: Path) -> tuple[list[str], dict[str, Any]]:
+    """The utterances of a balanced list, in its order, and what its footer says of the store that it was made from.
+
+    Raises:
+        StoreError: it cannot be read, or is not what was written.
+    """
     try:
-        ids = pq.read_table(balanced, columns=["utterance_id"]).column(0).to_pylist()
-        made: dict[str, Any] = read_metadata(balanced)["stores"]["unlabeled"]
+        table, footer = read_sealed(balanced, ["utterance_id"])
+        return table.column(0).to_pylist(), footer.metadata["stores"]["unlabeled"]
     except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
         raise StoreError(
             f"the balanced list {balanced} cannot be read ({type(error).__name__}: {error}): "
             "make it with `mmpipe balance-unlabeled`"
         ) from error
+
+
+def _listed(balanced: Path, store: FeatureStore, dataset: Dataset) -> Rows:
+    ids, made = read_balanced(balanced)
     known = set(store.manifest().column("utterance_id").to_pylist())
     if unknown := [i for i in ids if i not in known]:
         raise TrainingError(

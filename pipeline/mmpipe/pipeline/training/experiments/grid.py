@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
 from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Datasets
+from mmpipe.pipeline.training.data.unlabeled import read_balanced
 from mmpipe.pipeline.training.experiments.figures import draw
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS, Cell, Experiment
 from mmpipe.pipeline.training.fold import FoldReport
@@ -73,7 +72,7 @@ class Grid:
         """The hyper-parameters of a cell."""
         changes: dict[str, Any] = {"modalities": tuple(cell.modalities), **cell.changes}
         if cell.semi and cell.share < 1 and self.sources.balanced is not None:
-            changes["unlabeled_rows"] = max(4, round(cell.share * pq.read_metadata(self.sources.balanced).num_rows))
+            changes["unlabeled_rows"] = max(4, round(cell.share * len(read_balanced(self.sources.balanced)[0])))
         return make_config(**(self.base.model_dump() | changes))
 
 

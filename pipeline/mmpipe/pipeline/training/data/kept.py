@@ -1,0 +1,99 @@
+"""Arrays that are made once and kept in a folder, mapped into memory from then on.
+
+A folder appears whole or not at all, its bytes on the disk before its name is. Its file `arrays.json` holds size and
+checksum of every array; where anything of them differs, the arrays are made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmpipe.core.files import sync
+from mmpipe.core.seals import crc32_of, file_state, read_sealed_json, write_sealed_json
+
+__all__ = ["kept_arrays"]
+
+_Arrays = dict[str, npt.NDArray[Any]]
+
+_MARKER = "arrays.json"
+
+
+def kept_arrays(folder: Path, make: Callable[[Path], None]) -> _Arrays:
+    """The arrays of a folder, by the names of their files without `.npy`, read-only.
+
+    Args:
+        folder: where they are kept. Where it cannot be written, they are in a temporary folder of the process.
+        make: writes `.npy` files into the folder that it is given; called where there are none that are sound.
+    """
+    if (held := _sound(folder)) is not None:
+        return held
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    except OSError:
+        with tempfile.TemporaryDirectory(prefix="mmpipe-arrays-") as scratch:
+            make(Path(scratch))
+            return _mapped(Path(scratch))  # the mapping lasts after its file has lost its name
+    try:
+        make(part)
+        _seal(part)
+        arrays = _mapped(part)
+        _put(part, folder)
+        return arrays
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _seal(part: Path) -> None:
+    """Write the marker, and all bytes to the disk."""
+    files = sorted(part.glob("*.npy"))
+    for file in files:
+        sync(file)
+    held = {file.name: {"bytes": file.stat().st_size, "crc32": crc32_of(file)} for file in files}
+    write_sealed_json(part / _MARKER, {"arrays": held})
+
+
+def _put(part: Path, folder: Path) -> None:
+    """Give a folder its name, in the place of a damaged one; one that another process put there is left."""
+    if _sound(folder) is not None:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        part.replace(folder)
+    except OSError:
+        if _sound(folder) is None:
+            raise
+    sync(folder.parent)
+
+
+def _mapped(folder: Path) -> _Arrays:
+    return {file.stem: np.load(file, mmap_mode="r") for file in folder.glob("*.npy")}
+
+
+def _sound(folder: Path) -> _Arrays | None:
+    """The arrays of a folder, if they are what was written."""
+    try:
+        held = read_sealed_json(folder / _MARKER)["arrays"]
+        if held.keys() != {file.name for file in folder.glob("*.npy")}:
+            return None
+        for name, said in held.items():
+            state = file_state(folder / name)
+            if state[0] != said["bytes"] or _checksum(folder / name, state) != said["crc32"]:
+                return None
+        return _mapped(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _checksum(path: Path, state: tuple[int, ...]) -> str:
+    """CRC-32 of a file in a state, once in a process."""
+    return crc32_of(path)
