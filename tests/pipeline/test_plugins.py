@@ -144,7 +144,7 @@ def test_a_corpus_an_extractor_and_a_detector_of_other_packages_make_a_store(ins
     [
         (
             ["extract", "--dataset", "tou", "--root", "x"],
-            "dataset 'tou' does not exist; valid names: ami, folder, iemocap, meld, toy",
+            "dataset 'tou' does not exist (did you mean toy?); valid names: ami, folder, iemocap, meld, toy",
         ),
         (["extract", "-d", "toy", "--root", "x", "--set", "text.extractor=words"], "word-count"),
         (

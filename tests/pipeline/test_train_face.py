@@ -228,7 +228,7 @@ def test_the_command_trains_and_evaluates_what_it_trained(official: Path, tmp_pa
     )
     assert done.exit_code == 0, done.output
     assert f"w.safetensors, SHA-256 {sha256(out)}" in done.output
-    assert done.output.split("Confusion")[1] == trained.output.split("Confusion")[1]
+    assert trained.output.split("Confusion")[1].startswith(done.output.split("Confusion")[1])
     wrong = CliRunner().invoke(app, ["train-face", "--data", str(official), "--evaluate", "all"])
     assert wrong.exit_code == 2
     assert [part.value for part in Part] == list(PARTS)

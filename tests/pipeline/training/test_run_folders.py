@@ -12,7 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpipe.core.errors import UsageError, WeightsError
+from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.extraction.recovery import repair_store
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.ensemble import load_ensemble
 from mmpipe.pipeline.training.requests import Sources, default_run
@@ -102,7 +104,9 @@ def relabelled(store: Path) -> None:
     labels = table.column("label").to_pylist()
     labels[0] = next(label for label in labels if label != labels[0])
     place = table.column_names.index("label")
-    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(labels)), path)
+    changed = table.set_column(place, table.schema.field(place), pa.array(labels)).replace_schema_metadata(None)
+    write_parquet(path, changed, {"corpus": "made"})
+    repair_store(store)
 
 
 def test_default_folders_differ_where_runs_do(made: Path, tmp_path: Path) -> None:
