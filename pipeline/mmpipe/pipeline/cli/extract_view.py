@@ -108,7 +108,7 @@ def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
 def show_estimate(answers: Sequence[Estimate], workers: int) -> None:
     """Print what an extraction would take."""
     if not answers:
-        console.print("Nothing to do: every shard is up to date.")
+        show("Nothing to do: every shard is up to date.")
         return
     table(
         f"Estimate, from {max(a.sampled for a in answers)} utterances of each stage on this machine",
@@ -125,9 +125,7 @@ def show_estimate(answers: Sequence[Estimate], workers: int) -> None:
         ),
     )
     minutes, size = sum(a.seconds for a in answers) / 60 / workers, sum(a.bytes for a in answers) / 1e6
-    console.print(
-        f"About {minutes:.1f} minutes with {workers} workers and {size:.1f} MB. Dry run: nothing was written."
-    )
+    show(f"About {minutes:.1f} minutes with {workers} workers and {size:.1f} MB. Dry run: nothing was written.")
 
 
 def show_result(result: ExtractResult) -> None:
