@@ -66,12 +66,12 @@ def test_a_table_loses_no_text_at_any_width(width: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(console, "_width", width)
     monkeypatch.setattr(console, "_file", shown)
     rows = [(f"[/x]{n}" * 9, "y" * 70, n, "[bold]") for n in range(3)]
-    table("Title", ["first", "second", "third", "fourth"], rows)
+    table("Title " * 12, ["first", "second", "third", "fourth"], rows)
     letters = "".join(shown.getvalue().split())
     for column in ("first", "second", "third", "fourth"):
         assert column in letters
     assert letters.count("y") == 210 and letters.count("[bold]") == 3
-    assert width == 20 or max(map(len, shown.getvalue().splitlines())) <= width
+    assert max(map(len, shown.getvalue().splitlines())) <= width
 
 
 def test_python_m_and_short_help_answer() -> None:

@@ -169,14 +169,16 @@ def _show_processor() -> None:
         console.print(f"[yellow]{found.text}[/]: {found.remedy}")
 
 
-def show_extraction(request: ExtractRequest, engine: LocalEngine | None = None) -> ExtractResult:
-    """Extract a corpus, show what is due, progress and what came out."""
+def show_extraction(
+    request: ExtractRequest, engine: LocalEngine | None = None, *, is_last: bool = True
+) -> ExtractResult:
+    """Extract a corpus, show what is due, progress and what came out; `is_last`: nothing follows in this command."""
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_result
     from mmpipe.pipeline.extraction.corpus import extract_corpus
 
     _show_processor()
     result = extract_corpus(request, engine, ExtractView())
-    show_result(result)
+    show_result(result, is_last=is_last)
     return result
 
 

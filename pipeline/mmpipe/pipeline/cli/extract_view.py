@@ -128,8 +128,8 @@ def show_estimate(answers: Sequence[Estimate], workers: int) -> None:
     show(f"About {minutes:.1f} minutes with {workers} workers and {size:.1f} MB. Dry run: nothing was written.")
 
 
-def show_result(result: ExtractResult) -> None:
-    """Print what an extraction did."""
+def show_result(result: ExtractResult, *, is_last: bool = True) -> None:
+    """Print what an extraction did; with --quiet a line of it, if it is the last step of the command."""
     table(
         "Result",
         ["stage", "shards made", "statuses"],
@@ -138,7 +138,11 @@ def show_result(result: ExtractResult) -> None:
             for name, counts in result.statuses.items()
         ),
     )
-    show(f"{result.store} in {result.seconds:.1f} s")
+    line = f"{result.store} in {result.seconds:.1f} s"
+    if is_last:
+        show(line)
+    else:
+        console.print(line, markup=False)
     if result.failed:
         console.print(
             f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason"

@@ -71,7 +71,7 @@ def run(
     console.rule("1/4  Check", align="left")
     _show_checked(folder, options, store, overwrite=overwrite)
     console.rule("2/4  Extract", align="left")
-    show_extraction(_with_what_is_here(request))
+    show_extraction(_with_what_is_here(request), is_last=False)
     console.rule("3/4  Baselines", align="left")
     _show_baselines(store, overwrite=overwrite)
     console.rule("4/4  Report", align="left")
