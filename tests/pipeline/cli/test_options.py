@@ -31,6 +31,7 @@ EXTRACT = ("extract", "-d", "meld", "--sample", "--out", "out")
         *((["--set", f"faces.every={value}"], "faces.every") for value in ("0", "-1", "abc", "true", "nan", "1.5")),
         (["--set", "faces.detector_options={threshold=nan}", "--set", "faces.detector=yunet"], "threshold"),
         (["--set", "faces.every=5", "--set", "faces.every=6"], "twice"),
+        (["--root", "clips\udcff"], "is not valid UTF-8"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_written(words: list[str], message: str, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ EXTRACT = ("extract", "-d", "folder", "--root", "clips", "--out", "store", "--st
 def test_tables_of_corpora_and_stores_are_complete_at_60_columns(
     corpus: Path, sample_store: Path, shown: list[Shown]
 ) -> None:
-    run(*EXTRACT, "--dry-run")
+    idle = run(*EXTRACT, "--dry-run", "--device", "cpu", "--precision", "float32").stdout
+    assert "--device cpu is not used" in idle and "--precision float32 is not used" in idle
     run(*EXTRACT)
     run("manifest", "meld", "--root", sample_root("meld"), "--out", "m.parquet")
     run("inspect", sample_store)

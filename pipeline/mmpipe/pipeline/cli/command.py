@@ -45,7 +45,7 @@ class Command(TyperCommand):
         """Read the words of the command line.
 
         Raises:
-            UsageError: a word is empty or holds a null character.
+            UsageError: a word is empty, holds a null character or is not UTF-8.
         """
         _check_words(args)
         return super().parse_args(ctx, args)
@@ -75,6 +75,8 @@ def _check_words(words: Sequence[str]) -> None:
     for before, word in zip(["", *words], words, strict=False):
         if "\0" in word:
             raise UsageError(f"{printable(word)!r} holds a null character: leave it out")
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UsageError(f"{printable(word)} is not valid UTF-8: rename the file or folder")
         option = word[:-1] if re.fullmatch(r"--[\w-]+=", word) else before if not word.strip() else None
         if option is not None and option not in _MAY_BE_EMPTY:
             name = option if option.startswith("-") else "an argument"

@@ -124,7 +124,7 @@ def extract(
     )
     specs = request.specs()
     refuse_idle(specs, assigned)
-    name_idle(specs, settings.stages, device=device, repair=transcode_fallback)
+    name_idle(specs, settings.stages, device=device, precision=precision, repair=transcode_fallback)
     note_other_options(request)
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())
