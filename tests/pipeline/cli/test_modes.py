@@ -138,6 +138,7 @@ USED = {
     "transcode_fallback label label_map pattern speaker tier utterances table labels annotations exclude "
     "follow_links drop_missing dry_run config",
     "inspect": "utterance faces verify",
+    "repair": "",
     "export": "out format_ stages dtype no_text no_faces overwrite",
     "balance-unlabeled": "labeled unlabeled out per_class sample seed overwrite device",
     "train": "labeled table_ figure baselines out sample seed seeds device overwrite",
