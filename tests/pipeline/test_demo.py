@@ -18,6 +18,7 @@ from mmpipe.pipeline.media.readers import AudioReader
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from ..conftest import Once
+from .narrow import check, narrow
 from .runs import call
 
 CORPORA = ("iemocap", "ami", "meld")
@@ -28,9 +29,11 @@ def demo(once: Once) -> tuple[Path, str]:
     """The folder of a smoke run, and what it printed."""
 
     def make(folder: Path) -> None:
-        done = call("demo", "--smoke", "--out", "out", "--workers", 1, cwd=folder)
+        with narrow() as shown:
+            done = call("demo", "--smoke", "--out", "out", "--workers", 1, cwd=folder)
         assert done.returncode == 0, done.stderr
         (folder / "printed.txt").write_text(done.stdout)
+        (folder / "tables.json").write_text(json.dumps(shown))
 
     folder = once("demo", make)
     return folder / "out", (folder / "printed.txt").read_text()
@@ -42,6 +45,12 @@ def test_it_says_where_everything_lies(demo: tuple[Path, str]) -> None:
         assert path in printed
         assert (out.parent / path).exists()
     assert "Next: mmpipe extract" in printed
+
+
+def test_its_tables_are_complete_at_60_columns(demo: tuple[Path, str]) -> None:
+    shown = json.loads((demo[0].parent / "tables.json").read_text())
+    assert {"Plan", "Result", "Pseudo-labels", "Where everything is"} <= {names[0] for names, _, _ in shown}
+    check(shown)
 
 
 @pytest.mark.parametrize("corpus", CORPORA)

@@ -343,10 +343,11 @@ def test_the_run_names_a_processor_without_avx(
 def test_a_folder_that_cannot_be_read_ends_any_command_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def denied() -> None:
+    def denied(*checked: object) -> None:
         raise PermissionError(13, "Permission denied", "/corpora/ami")
 
-    monkeypatch.setattr(app, "app", denied)
+    monkeypatch.setattr("mmpipe.pipeline.doctor.examine.examine", denied)
+    monkeypatch.setattr("sys.argv", ["mmpipe", "doctor"])
     with pytest.raises(SystemExit) as end:
         app.main()
     assert end.value.code == 1

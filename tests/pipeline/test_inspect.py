@@ -11,12 +11,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
-from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
@@ -183,26 +181,6 @@ def test_a_clip_without_an_end_lasts_as_long_as_its_corpus_says() -> None:
         Utterance("x/4", "x", audio=MediaSpan("d.mp4")),
     ]
     assert durations_seconds(to_table(rows)).to_pylist() == [2.5, 1.0, None, None]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "refused"),
-    [
-        (["--strip", "a.png"], "--strip has no effect without --utterance"),
-        (["--clip", "a.mp4", "--verify"], "--clip has no effect without --utterance"),
-        (["--faces", "a.png", "--strip", "b.png"], "--strip has no effect without --utterance"),
-        (["--faces", "a.png", "--utterance", "x"], "--utterance and --faces exclude each other"),
-        (["--faces", "a.png", "--verify"], "--faces and --verify exclude each other"),
-        (["--utterance", "x", "--verify"], "--utterance and --verify exclude each other"),
-        (["--root", "r", "--sample"], "--root, --sample have no effect without --clip or --faces"),
-        (["--utterance", "x", "--config", "c.toml"], "--config has no effect without --clip or --faces"),
-    ],
-)
-def test_options_that_a_mode_ignores_are_refused(arguments: list[str], refused: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["inspect", str(tmp_path), *arguments])
-    assert isinstance(done.exception, UsageError)
-    assert refused in str(done.exception)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_utterance_is_cut_out_of_its_corpus(store: Path, corpus_root: Path, tmp_path: Path) -> None:

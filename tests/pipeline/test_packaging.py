@@ -60,6 +60,10 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[0].count(str(site)) == len(modules)
+    shown = subprocess.run(
+        [sys.executable, "-m", "mmpipe", "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert shown.stdout == f"mmpipe {wheel.name.split('-')[1]}\n", shown.stderr
     assert sorted(path.name for path in (tmp_path / "features" / "meld-sample").iterdir()) == [
         "audio",
         "logs",

@@ -21,6 +21,10 @@ __all__ = ["Corpus", "CorpusOptions", "Prepared", "Problem", "require"]
 class CorpusOptions(Options):
     """Base of every corpus's options: frozen, unknown ones refused."""
 
+    def ignored(self) -> dict[str, str]:
+        """Options that have no effect beside the others, each with the option that it needs, such as `table`."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -16,21 +16,33 @@ from typer.testing import CliRunner
 
 from mmpipe.core.errors import MmpipeError
 from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.training.config import make_config
+from mmpipe.pipeline.training.run import train
+
+from ..training.conftest import make_store
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 CODES = {0, 1, 2, 3}
 """The documented exit codes."""
 
+SHORT = ["--set", "epochs=1", "--set", "faces=8", "--set", "words=8"]
+
 BASES: dict[str, list[list[str]]] = {
     "extract": [["-d", "folder", "--root", "folder", "--out", "out", "--workers", "1", "--dry-run"]],
     "manifest": [["folder", "--root", "folder", "--out", "m.parquet"], ["meld", "--sample", "--out", "m.parquet"]],
-    "inspect": [["m.parquet"], ["store"]],
-    "export": [["store", "--out", "exported"]],
+    "inspect": [["m.parquet"], ["store"], ["real"], ["real", "--utterance", "made/001"], ["real/manifest.parquet"]],
+    "repair": [["store"], ["real"], ["folder"]],
+    "export": [["store", "--out", "exported"], ["real", "--out", "exported", "--overwrite"]],
     "balance-unlabeled": [["--labeled", "store", "--unlabeled", "store", "--out", "b.parquet"]],
-    "train": [["--labeled", "store", "--supervised", "--out", "run"], ["--baselines", "--labeled", "store"]],
-    "evaluate": [["run", "--store", "store"]],
-    "predict": [["run", "clip.wav"]],
-    "report": [["m.parquet"], ["store"]],
+    "train": [
+        ["--labeled", "store", "--supervised", "--out", "run"],
+        ["--baselines", "--labeled", "store"],
+        ["--baselines", "--labeled", "real", *SHORT],
+        ["--baselines", "--labeled", "real", "--modalities", "a", *SHORT[:2]],
+    ],
+    "evaluate": [["run", "--store", "store"], ["trained", "--store", "other"], ["trained", "--store", "real"]],
+    "predict": [["run", "clip.wav"], ["trained", "clip.wav"], ["trained", "clip.wav", "--like", "other"]],
+    "report": [["m.parquet"], ["store"], ["real"], ["real", "--run", "trained"]],
     "train-face": [["--data", "faces", "--out", "w.safetensors"], ["--data", "faces", "--evaluate", "test"]],
     "doctor": [["--set", "nothing.x=1"]],
     "demo": [["--workers", "0"]],
@@ -108,6 +120,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "clip.wav").write_bytes(b"RIFF")
     for name in ("garbage.bin", "garbage.parquet", "garbage.json", "garbage.toml"):
         (place / name).write_bytes(b"\x00\xff[/x] PAR1 \x1b{")
+    make_store(place / "real", rows=24, speakers=4, split=True)
+    make_store(place / "other", rows=12, speakers=4, split=True)
+    config = make_config(size="small", modalities=("a",), epochs=1, batch_size=16)
+    train(config, place / "real", place / "trained")
     (place / "empty").touch()
     (place / "loop").symlink_to("loop")
     return place
@@ -157,7 +173,7 @@ def test_odd_values_are_answered_in_a_line(name: str, data: st.DataObject, place
     base = data.draw(st.sampled_from(BASES[name]))
     words = [name, *(data.draw(value) if data.draw(st.integers(0, 9)) == 0 else word for word in base)]
     flags = [p for p in options(name) if p.param_type_name == "option"]
-    for flag in data.draw(st.lists(st.sampled_from(flags), max_size=2, unique=True)):
+    for flag in data.draw(st.lists(st.sampled_from(flags), max_size=2, unique=True)) if flags else ():
         fitting = [text for text in ODD if "=" in text] if flag.name == "set_" else ODD
         words += [flag.opts[0]] if flag.is_flag else [flag.opts[0], data.draw(st.sampled_from(fitting) | value)]
     check(words, place)

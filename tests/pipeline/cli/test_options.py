@@ -31,6 +31,7 @@ EXTRACT = ("extract", "-d", "meld", "--sample", "--out", "out")
         *((["--set", f"faces.every={value}"], "faces.every") for value in ("0", "-1", "abc", "true", "nan", "1.5")),
         (["--set", "faces.detector_options={threshold=nan}", "--set", "faces.detector=yunet"], "threshold"),
         (["--set", "faces.every=5", "--set", "faces.every=6"], "twice"),
+        (["--root", "clips\udcff"], "is not valid UTF-8"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_written(words: list[str], message: str, tmp_path: Path) -> None:
@@ -66,12 +67,12 @@ def test_a_table_loses_no_text_at_any_width(width: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(console, "_width", width)
     monkeypatch.setattr(console, "_file", shown)
     rows = [(f"[/x]{n}" * 9, "y" * 70, n, "[bold]") for n in range(3)]
-    table("Title", ["first", "second", "third", "fourth"], rows)
+    table("Title " * 12, ["first", "second", "third", "fourth"], rows)
     letters = "".join(shown.getvalue().split())
     for column in ("first", "second", "third", "fourth"):
         assert column in letters
     assert letters.count("y") == 210 and letters.count("[bold]") == 3
-    assert width == 20 or max(map(len, shown.getvalue().splitlines())) <= width
+    assert max(map(len, shown.getvalue().splitlines())) <= width
 
 
 def test_python_m_and_short_help_answer() -> None:

@@ -35,48 +35,6 @@ def refused(*arguments: object) -> str:
     return str(result.exception)
 
 
-IGNORED = {
-    ("--table", "7"): ("--supervised", "--modalities a", "--tensorboard", '--set modalities=["a"]'),
-    ("--figure", "7a"): ("--supervised", "--modalities a", "--tensorboard"),
-    ("--table", "4"): ("--unlabeled x", "--balanced x"),
-    ("--baselines",): ("--supervised", "--unlabeled x", "--balanced x", "--tensorboard"),
-    ("--supervised",): ("--unlabeled x", "--balanced x"),
-}
-"""By mode the options that it would ignore."""
-
-
-@pytest.mark.parametrize(("mode", "option"), [(mode, option) for mode, some in IGNORED.items() for option in some])
-def test_an_option_that_a_mode_ignores_is_refused_by_name(
-    mode: tuple[str, ...], option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    message = refused("train", *mode, *option.split(" "))
-    name = "--set modalities" if option.startswith("--set") else option.split(" ")[0]
-    assert message == f"{' '.join(mode)} does not use {name}: leave it out"
-    assert not list(tmp_path.iterdir())
-
-
-def test_all_ignored_options_are_named_at_once() -> None:
-    message = refused("train", "--baselines", "--supervised", "--tensorboard", "--unlabeled", "x")
-    assert message == "--baselines does not use --supervised, --unlabeled, --tensorboard: leave them out"
-
-
-@pytest.mark.parametrize(
-    "both", [("--table", 4, "--figure", 6), ("--table", 4, "--baselines"), ("--figure", 6, "--baselines")]
-)
-def test_two_modes_at_once_are_refused(both: tuple[object, ...]) -> None:
-    assert "give one of them" in refused("train", *both)
-
-
-@pytest.mark.parametrize("name", ["size", "modalities"])
-def test_a_hyper_parameter_that_is_given_twice_is_refused(name: str) -> None:
-    value = {"size": "small", "modalities": "a"}[name]
-    assert refused("train", f"--{name}", value, "--set", f"{name}={value}") == (
-        f"--{name} and --set {name}=... say the same: give one of them"
-    )
-    assert "expected NAME=VALUE" in refused("train", "--set", "epochs")
-
-
 @pytest.mark.parametrize(
     ("arguments", "valid"),
     [

@@ -170,6 +170,9 @@ def test_a_clip_outside_the_training_range_is_reported_and_like_takes_other_stat
     done = CliRunner().invoke(app, ["predict", str(heard / "run"), str(tmp_path / "quiet.wav"), "--json"])
     assert "outside the training range" in done.stderr
     assert json.loads(done.stdout)["clip"].endswith("quiet.wav")
+    for words, option in (({"text": "hello"}, "--text"), ({"transcript": tmp_path / "none.vtt"}, "--vtt")):
+        with pytest.raises(UsageError, match=f"does not read words .its modalities are a.: leave out {option}"):
+            predict(heard / "run", tmp_path / "quiet.wav", **words)
     with pytest.raises(UsageError, match=r"--like .*does not exist"):
         predict(heard / "run", tmp_path / "quiet.wav", like=tmp_path / "none")
     with pytest.raises(TrainingError, match=r"lacks the stages audio|extract both alike"):

@@ -63,6 +63,11 @@ class FolderOptions(WindowOptions):
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    def ignored(self) -> dict[str, str]:
+        """Options of windows where none are drawn, and columns of a table where there is none."""
+        ignored = {} if self.utterances == "crop" else dict.fromkeys(WindowOptions.model_fields, "utterances=crop")
+        return ignored | ({"column": "table"} if self.table is None else {})
+
 
 class Folder(Corpus):
     """Reads a folder of clips."""

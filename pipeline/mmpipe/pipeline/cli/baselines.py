@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.console import console, result, table
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.config import TrainConfig
@@ -54,4 +54,4 @@ def show_baselines(
         ["baseline", *METRICS.values()],
         ((name, *(f"{100 * s[m].mean:.1f} ± {100 * s[m].std:.1f}" for m in METRICS)) for name, s in scores.items()),
     )
-    console.print(f"Written: {target}")
+    result(f"Written: {target}")

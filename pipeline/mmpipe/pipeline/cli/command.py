@@ -8,16 +8,19 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
 from mmpipe.core.errors import MmpipeError, UsageError
 from mmpipe.core.text import printable
-from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.console import console, lines
 
-__all__ = ["Command", "takes_quiet"]
+__all__ = ["Command", "end_incomplete", "takes_quiet"]
+
+_INCOMPLETE = 3
+"""Exit code: done, but more is missing than the options allow."""
 
 _MAY_BE_EMPTY = ("--text", "--stages", "--label-map")
 """Options for which an empty text is a value."""
@@ -42,7 +45,7 @@ class Command(TyperCommand):
         """Read the words of the command line.
 
         Raises:
-            UsageError: a word is empty or holds a null character.
+            UsageError: a word is empty, holds a null character or is not UTF-8.
         """
         _check_words(args)
         return super().parse_args(ctx, args)
@@ -72,10 +75,22 @@ def _check_words(words: Sequence[str]) -> None:
     for before, word in zip(["", *words], words, strict=False):
         if "\0" in word:
             raise UsageError(f"{printable(word)!r} holds a null character: leave it out")
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UsageError(f"{printable(word)} is not valid UTF-8: rename the file or folder")
         option = word[:-1] if re.fullmatch(r"--[\w-]+=", word) else before if not word.strip() else None
         if option is not None and option not in _MAY_BE_EMPTY:
             name = option if option.startswith("-") else "an argument"
             raise UsageError(f"{name} is empty: give it a value or leave it out; is a variable of the shell not set?")
+
+
+def end_incomplete(reason: str) -> NoReturn:
+    """End a command whose output is there, but lacks more than --strict or --max-failures allow: exit code 3.
+
+    Raises:
+        typer.Exit: always.
+    """
+    typer.secho(lines(reason), fg=typer.colors.YELLOW, err=True)
+    raise typer.Exit(_INCOMPLETE)
 
 
 def takes_quiet(command: Callable[..., None]) -> Callable[..., None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.modes import ignored_assignments, refuse_ignored
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.config import TrainConfig
@@ -20,11 +21,15 @@ def config_for(
     """The config, with what it leaves open taken from the stores, the labelled one first: modalities and lengths.
 
     `fixed`: an experiment chooses the modalities itself.
+
+    Raises:
+        UsageError: a hyper-parameter that is assigned has no effect with these modalities, or is out of range.
     """
     from mmpipe.pipeline.cli.settings import training_config
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.training.data.inputs import shared_modalities
     from mmpipe.pipeline.training.data.lengths import resolve_lengths
+    from mmpipe.pipeline.training.usage import unused_by_modalities
 
     lengths = tuple(name for name in ("faces", "words") if assigned.get(name) == "auto")
     config = training_config({k: v for k, v in assigned.items() if k not in lengths}, sample=sample, **chosen)
@@ -34,6 +39,9 @@ def config_for(
             names = " and ".join(str(store) for store in stores)
             console.print(f"Modalities {','.join(found)}: those that {names} {'have' if len(stores) > 1 else 'has'}")
         config = config.model_copy(update={"modalities": found})
+    if not fixed:
+        unused = ignored_assignments(assigned, unused_by_modalities(config.modalities))
+        refuse_ignored(f"with modalities {','.join(config.modalities)}", unused)
     if lengths:
         config = resolve_lengths(config, FeatureStore(stores[0]), lengths)
         numbers = ", ".join(f"{name}={getattr(config, name)}" for name in lengths)

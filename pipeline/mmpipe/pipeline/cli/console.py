@@ -69,7 +69,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     """Print a table; numbers are right-aligned, everything else is left-aligned.
 
     Where it is wider than the console, its longest columns are wrapped; where that is not enough, each row becomes a
-    list of its cells. No text is left out.
+    list of its cells. No text is left out, and no line is wider than the console.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, [name, *(row[number] for row in cells)])) for number, name in enumerate(columns)]
@@ -80,9 +80,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     while sum(widths) > left:
         longest = max(range(len(widths)), key=lambda number: widths[number])
         widths[longest] -= 1
-    view = Table(
-        title=Text(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
-    )
+    _print_wrapped(Text(title, "bold"))
+    view = Table(header_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         is_number = all(row[number].rstrip("%").replace(".", "", 1).isdigit() for row in cells)
         view.add_column(
@@ -94,10 +93,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def _print_list(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    console.print(Text(title, "bold"))
+    _print_wrapped(Text(title, "bold"))
     for row in cells:
         for number, (column, cell) in enumerate(zip(columns, row, strict=True)):
-            console.print(f"{'- ' if number == 0 else '  '}{column}: {cell}", markup=False)
+            _print_wrapped(Text(f"{'- ' if number == 0 else '  '}{column}: {cell}"))
+
+
+def _print_wrapped(text: Text) -> None:
+    """Print a part of a table: no line is wider than the console."""
+    console.print(text, soft_wrap=False, overflow="fold", no_wrap=False)
 
 
 def result(text: str) -> None:

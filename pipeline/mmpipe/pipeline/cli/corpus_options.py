@@ -12,8 +12,9 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.text import nearest
+from mmpipe.pipeline.cli.modes import refuse_ignored
 
-__all__ = ["refuse_foreign", "takes_corpus_options"]
+__all__ = ["refuse_foreign", "refuse_ignored_options", "takes_corpus_options"]
 
 _WINDOWS, _FOLDER, _IEMOCAP = "Word-centred windows (ami, folder)", "Options of folder", "Options of iemocap"
 """Headings in the help."""
@@ -94,3 +95,35 @@ def refuse_foreign(dataset: str, given: Iterable[str]) -> None:
     if foreign := sorted(set(given) - known.keys()):
         names, near = ", ".join(known) or "none", nearest(foreign[0], known)
         raise UsageError(f"{dataset} has no option {', '.join(foreign)}{near}; its options: {names}")
+
+
+def refuse_ignored_options(dataset: str, given: Iterable[str], options: Mapping[str, Any]) -> None:
+    """Refuse options of a corpus that have no effect beside the others.
+
+    Args:
+        dataset: a name of the registry.
+        given: names of the options that were typed.
+        options: these and those of the configuration.
+
+    Raises:
+        UsageError: at least one is given; or an option is unknown or out of range.
+    """
+    from mmpipe.manifests.prepare import corpus_reader
+
+    ignored = corpus_reader(dataset, options).options.ignored()
+    for name in given:
+        if name in ignored:
+            refuse_ignored(f"without {_flag(ignored[name])}", {_flag(name): True})
+
+
+def _flag(name: str) -> str:
+    """How an option of a corpus is typed.
+
+    Example:
+        >>> _flag("crop_seconds"), _flag("utterances=crop")
+        ('--crop', '--utterances crop')
+    """
+    name, equals, value = name.partition("=")
+    own = str(_OPTIONS[name].__metadata__[0].default) if name in _OPTIONS else ""
+    flag = own if own.startswith("--") else f"--{name.replace('_', '-')}"
+    return f"{flag} {value}" if equals else flag

@@ -64,7 +64,7 @@ def demo(
         for number, (name, store) in enumerate(stores.items(), 1):
             console.rule(f"{number}/6  Extract sample {name.upper()}", align="left")
             select = partial(_smoke_rows, name) if smoke else None
-            show_extraction(sample_request(name, store, select), engine)
+            show_extraction(sample_request(name, store, select), engine, is_last=False)
     config = make_config(**(SMOKE_TRAINING if smoke else SAMPLE_TRAINING))
     balanced, runs = (
         out / "balanced" / "ami.parquet",
@@ -98,5 +98,6 @@ def demo(
             ("report", report),
         ],
     )
-    result(f"\nDone in {time.perf_counter() - began:.0f} s. Report: {report}")
+    console.print()
+    result(f"Done in {time.perf_counter() - began:.0f} s. Report: {report}")
     next_command("mmpipe extract --dataset ami --root /path/to/your/ami")

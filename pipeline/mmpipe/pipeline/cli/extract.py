@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.cli.command import end_incomplete
 from mmpipe.pipeline.cli.console import console, next_command
-from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
+from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
 from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
-from mmpipe.pipeline.cli.modes import refuse_ignored
+from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
 from mmpipe.pipeline.cli.options import (
     Config,
     Device,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.extraction.run import ExtractResult
 
 __all__ = ["extract", "parse_slice", "sample_request", "show_extraction"]
-
-_INCOMPLETE = 3
-"""Exit code: done, but more is missing than --max-failures or --strict allow."""
 
 
 @takes_corpus_options
@@ -94,6 +92,7 @@ def extract(
     from mmpipe.pipeline.extraction.corpus import ExtractRequest, estimate_corpus
     from mmpipe.pipeline.hardware import available_cores
 
+    one_mode({"--max-failures": max_failures, "--strict": strict})
     if dry_run:
         refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict})
     assigned = parse_assignments(set_)
@@ -103,6 +102,8 @@ def extract(
     refuse_foreign(known.dataset, corpus)
     if manifest is not None and corpus:
         raise UsageError(f"--manifest lists the utterances, so {', '.join(corpus)} would have no effect: leave it out")
+    options = {**known.corpus_options, **corpus_options(known.dataset, settings, sample=sample), **corpus}
+    refuse_ignored_options(known.dataset, corpus, options)
     allow_links(follow_links or known.follow_links)
     folder = find_root(known, root, settings, sample=sample)
     request = ExtractRequest(
@@ -110,7 +111,7 @@ def extract(
         folder,
         out or store_path(known.dataset, folder, sample=sample),
         manifest=manifest or (None if corpus else known_manifest(known, out)),
-        corpus_options={**known.corpus_options, **corpus_options(known.dataset, settings, sample=sample), **corpus},
+        corpus_options=options,
         stages=names(stages) or known.stages,
         stage_options=merged(known.stage_options, stage_options(settings, assigned, sample=sample)),
         device=device.value if device else known.device,
@@ -123,7 +124,7 @@ def extract(
     )
     specs = request.specs()
     refuse_idle(specs, assigned)
-    name_idle(specs, settings.stages, device=device, repair=transcode_fallback)
+    name_idle(specs, settings.stages, device=device, precision=precision, repair=transcode_fallback)
     note_other_options(request)
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())
@@ -131,12 +132,11 @@ def extract(
     result = show_extraction(request)
     next_command(f"mmpipe inspect {result.store}")
     if max_failures is not None and result.failed > max_failures:
-        raise typer.Exit(_INCOMPLETE)
+        end_incomplete(f"{result.failed} utterances failed, --max-failures allows {max_failures}")
     if strict and (empty := _empty_stages(result, [spec.name for spec in specs])):
-        console.print(f"[yellow]No usable row[/] in {', '.join(empty)}: --strict")
-        raise typer.Exit(_INCOMPLETE)
+        end_incomplete(f"No usable row in {', '.join(empty)}: --strict")
     if strict and result.failed:
-        raise typer.Exit(_INCOMPLETE)
+        end_incomplete(f"{result.failed} utterances failed: --strict")
 
 
 def _empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:
@@ -169,14 +169,16 @@ def _show_processor() -> None:
         console.print(f"[yellow]{found.text}[/]: {found.remedy}")
 
 
-def show_extraction(request: ExtractRequest, engine: LocalEngine | None = None) -> ExtractResult:
-    """Extract a corpus, show what is due, progress and what came out."""
+def show_extraction(
+    request: ExtractRequest, engine: LocalEngine | None = None, *, is_last: bool = True
+) -> ExtractResult:
+    """Extract a corpus, show what is due, progress and what came out; `is_last`: nothing follows in this command."""
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_result
     from mmpipe.pipeline.extraction.corpus import extract_corpus
 
     _show_processor()
     result = extract_corpus(request, engine, ExtractView())
-    show_result(result)
+    show_result(result, is_last=is_last)
     return result
 
 

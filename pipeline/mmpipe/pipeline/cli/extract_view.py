@@ -110,7 +110,7 @@ def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
 def show_estimate(answers: Sequence[Estimate], workers: int) -> None:
     """Print what an extraction would take."""
     if not answers:
-        console.print("Nothing to do: every shard is up to date.")
+        show("Nothing to do: every shard is up to date.")
         return
     table(
         f"Estimate, from {max(a.sampled for a in answers)} utterances of each stage on this machine",
@@ -127,13 +127,11 @@ def show_estimate(answers: Sequence[Estimate], workers: int) -> None:
         ),
     )
     minutes, size = sum(a.seconds for a in answers) / 60 / workers, sum(a.bytes for a in answers) / 1e6
-    console.print(
-        f"About {minutes:.1f} minutes with {workers} workers and {size:.1f} MB. Dry run: nothing was written."
-    )
+    show(f"About {minutes:.1f} minutes with {workers} workers and {size:.1f} MB. Dry run: nothing was written.")
 
 
-def show_result(result: ExtractResult) -> None:
-    """Print what an extraction did."""
+def show_result(result: ExtractResult, *, is_last: bool = True) -> None:
+    """Print what an extraction did; with --quiet a line of it, if it is the last step of the command."""
     table(
         "Result",
         ["stage", "shards made", "statuses"],
@@ -142,7 +140,11 @@ def show_result(result: ExtractResult) -> None:
             for name, counts in result.statuses.items()
         ),
     )
-    show(f"{result.store} in {result.seconds:.1f} s")
+    line = f"{result.store} in {result.seconds:.1f} s"
+    if is_last:
+        show(line)
+    else:
+        console.print(line, markup=False)
     if result.failed:
         console.print(
             f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason"

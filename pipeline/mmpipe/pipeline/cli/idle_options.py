@@ -29,7 +29,12 @@ def refuse_idle(specs: Sequence[StageSpec], assigned: Iterable[str]) -> None:
 
 
 def name_idle(
-    specs: Sequence[StageSpec], configured: Mapping[str, Any], *, device: str | None = None, repair: bool = False
+    specs: Sequence[StageSpec],
+    configured: Mapping[str, Any],
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    repair: bool = False,
 ) -> None:
     """Print a line for what these stages do not use.
 
@@ -37,12 +42,16 @@ def name_idle(
         specs: the stages that run.
         configured: options of stages in the configuration file.
         device: the device that was typed.
+        precision: the precision that was typed.
         repair: whether media are to be repaired.
     """
     running = ",".join(spec.name for spec in specs)
     if idle := [name for name in configured if name not in running.split(",")]:
         console.print(f"The options of {', '.join(idle)} in the configuration are not used: the stages are {running}")
-    if device not in (None, "auto") and not any(spec.kind.runs_on_device for spec in specs):
-        console.print(f"--device {device} is not used: none of the stages {running} runs a model on a device")
+    typed = {"--device": None if device == "auto" else device, "--precision": precision}
+    if not any(spec.kind.runs_on_device for spec in specs):
+        for option, value in typed.items():
+            if value is not None:
+                console.print(f"{option} {value} is not used: none of the stages {running} runs a model on a device")
     if repair and not any(spec.transcode_fallback for spec in specs):
         console.print(f"--transcode-fallback is not used: none of the stages {running} reads media")

@@ -56,6 +56,7 @@ def inspect(
         refuse_ignored("without --faces, --strip or --clip", {"--overwrite": overwrite})
     if clip is None and faces is None:
         refuse_ignored("without --clip or --faces", {"--root": root, "--sample": sample, "--config": config})
+    one_mode({"--root": root, "--sample": sample, "--config": config})
     if verify:
         _verify(path, as_json=json_)
     elif faces is not None:

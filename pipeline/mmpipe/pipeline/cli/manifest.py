@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.cli.command import end_incomplete
 from mmpipe.pipeline.cli.console import console, next_command, result, table
-from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
+from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
 from mmpipe.pipeline.cli.modes import refuse_ignored
 from mmpipe.pipeline.cli.options import Config, FollowLinks, Overwrite, Root, Sample, allow_links
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from mmpipe.manifests.contract import Corpus, Prepared, Problem
 
 __all__ = ["manifest"]
-
-_INCOMPLETE = 3
-"""Exit code: done, but --strict does not allow what was found."""
 
 _UNREADABLE = frozenset(
     {
@@ -81,6 +79,7 @@ def manifest(
     refuse_foreign(dataset, corpus)
     if twice := sorted(assigned.keys() & corpus.keys()):
         raise UsageError(f"--set {twice[0]}=... and its own option say the same: give one of them")
+    refuse_ignored_options(dataset, [*assigned, *corpus], chosen)
     reader = corpus_reader(dataset, chosen)
     folder = dataset_root(dataset, root, settings, sample=sample)
     target = out or Path(f"{dataset}.parquet")
@@ -103,8 +102,7 @@ def manifest(
     result(f"{rows.num_rows} utterances in {target}")
     links = " --follow-links" if follow_links else ""
     if strict and (reasons := _unusable(problems, rows, reader)):
-        console.print(f"--strict: {'; '.join(reasons)}")
-        raise typer.Exit(_INCOMPLETE)
+        end_incomplete(f"--strict: {'; '.join(reasons)}")
     next_command(f"mmpipe extract --dataset {dataset} --root {folder} --manifest {target}{links}")
 
 

@@ -44,7 +44,9 @@ Root = Annotated[
     ),
 ]
 Sample = Annotated[bool, typer.Option("--sample", help="Run on the small sample corpus that comes with mmpipe.")]
-SampleStores = Annotated[bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote.")]
+SampleStores = Annotated[
+    bool, typer.Option("--sample", help="Use the stores that `extract --sample` wrote, with hyper-parameters for them.")
+]
 Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
 Seed = Annotated[int, typer.Option(help="Decides every random choice.")]

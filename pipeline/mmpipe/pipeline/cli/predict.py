@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import table
+from mmpipe.pipeline.cli.modes import one_mode
 from mmpipe.pipeline.cli.options import Device
 
 __all__ = ["predict"]
@@ -33,6 +34,7 @@ def predict(
     """From a clip to class probabilities, with the extraction settings that the model was trained on."""
     from mmpipe.pipeline.training.predict import predict as predict_clip
 
+    one_mode({"--text": text, "--vtt": vtt})
     notes: list[str] = []
     answer = predict_clip(model, clip, text, vtt, like=like, device=device.value, note=notes.append)
     for note in notes:

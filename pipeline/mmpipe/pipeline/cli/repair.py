@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, next_command
+from mmpipe.pipeline.cli.console import next_command, result
 from mmpipe.pipeline.cli.options import located
 
 __all__ = ["repair"]
@@ -20,5 +20,5 @@ def repair(
     from mmpipe.pipeline.extraction.recovery import repair_store
 
     stages = repair_store(path)
-    console.print(f"{path / 'store.json'} is written: stages {', '.join(stages) or 'none'}", markup=False)
+    result(f"{path / 'store.json'} is written: stages {', '.join(stages) or 'none'}")
     next_command(f"mmpipe inspect {path} --verify")

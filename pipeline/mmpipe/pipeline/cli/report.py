@@ -11,6 +11,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import result
+from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
 from mmpipe.pipeline.cli.options import Config, Overwrite, Sample
 
 __all__ = ["report"]
@@ -28,6 +29,9 @@ def report(
     """Write one self-contained HTML page about stores and runs; with frames where the corpus's root is known."""
     from mmpipe.pipeline.report.page import build_report
 
+    one_mode({"--sample": sample, "--config": config})
+    if not any((store / "store.json").exists() for store in stores):
+        refuse_ignored("without a feature store", {"--sample": sample, "--config": config})
     roots = _corpus_roots(stores, sample=sample, config=config)
     result(f"Report: {build_report(stores, run, balanced, None, out, roots, overwrite=overwrite)}")
 

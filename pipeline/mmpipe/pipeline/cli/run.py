@@ -11,9 +11,10 @@ import typer
 
 from mmpipe.pipeline.cli.baselines import show_baselines
 from mmpipe.pipeline.cli.config_for import config_for
-from mmpipe.pipeline.cli.console import console, next_command
-from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
+from mmpipe.pipeline.cli.console import console, next_command, result
+from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
 from mmpipe.pipeline.cli.extract import show_extraction
+from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
 from mmpipe.pipeline.cli.options import Config, FollowLinks, Overwrite, Set, Stages, Workers, allow_links, names
 from mmpipe.pipeline.cli.presets import store_path
 
@@ -52,20 +53,25 @@ def run(
     allow_links(follow_links)
     settings = load_settings(config)
     options = {**_options(folder, corpus, follow_links=follow_links), **corpus_options("folder", settings), **corpus}
+    refuse_ignored_options("folder", corpus, options)
     store = out or store_path("folder", folder, sample=False)
-    console.rule("1/4  Check", align="left")
-    _show_checked(folder, options, store, overwrite=overwrite)
-    console.rule("2/4  Extract", align="left")
+    assigned = parse_assignments(set_)
     request = ExtractRequest(
         "folder",
         folder,
         store,
         corpus_options=options,
         stages=names(stages),
-        stage_options=merged(stage_options(settings, parse_assignments(set_))),
+        stage_options=merged(stage_options(settings, assigned)),
         workers=workers,
     )
-    show_extraction(_with_what_is_here(request))
+    specs = request.specs()
+    refuse_idle(specs, assigned)
+    name_idle(specs, settings.stages)
+    console.rule("1/4  Check", align="left")
+    _show_checked(folder, options, store, overwrite=overwrite)
+    console.rule("2/4  Extract", align="left")
+    show_extraction(_with_what_is_here(request), is_last=False)
     console.rule("3/4  Baselines", align="left")
     _show_baselines(store, overwrite=overwrite)
     console.rule("4/4  Report", align="left")
@@ -153,4 +159,4 @@ def _write_report(store: Path, folder: Path, *, overwrite: bool) -> None:
     from mmpipe.pipeline.report.page import build_report
 
     page = build_report([store], [], None, None, Path(f"{store.name}.html"), {store: folder}, overwrite=overwrite)
-    console.print(f"Report: {page}", markup=False)
+    result(f"Report: {page}")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.baselines import show_baselines
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, table
-from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
+from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
+from mmpipe.pipeline.cli.options import Device, SampleStores, Size, names
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.metrics import Summary
@@ -57,7 +57,7 @@ def train(
     modalities: Annotated[
         str | None, typer.Option(help="Any of a, v, l, comma-separated. Default: those that the stores have.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="Decides every random choice. Default: 0.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of every fold: SEED, SEED + 1, ...")] = 1,
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.AUTO,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files beside the CSV.")] = False,
@@ -68,47 +68,38 @@ def train(
     """Train the paper's model, cross-validated over held-out speakers, or an experiment of the paper."""
     from mmpipe.pipeline.cli.settings import parse_hyper_parameters
     from mmpipe.pipeline.hardware import pick_device
+    from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
+    from mmpipe.pipeline.training.usage import UNUSED_BY_BASELINES, UNUSED_SUPERVISED, unused_by_grid
 
-    if sum(map(bool, (table_, figure, baselines))) > 1:
-        raise UsageError("--table, --figure and --baselines are runs of their own: give one of them")
+    one_mode({"--table": table_, "--figure": figure, "--baselines": baselines})
     assigned = parse_hyper_parameters(set_)
-    options: dict[str, Any] = {
-        "--supervised": supervised,
-        "--unlabeled": unlabeled,
-        "--balanced": balanced,
-        "--modalities": modalities,
-        "--tensorboard": tensorboard,
-        "--overwrite": overwrite,
-        "--set modalities": assigned.get("modalities"),
-    }
-    chosen: dict[str, Any] = {"seed": seed}
-    if size is not None:
-        chosen["size"] = size.value
-    if modalities is not None:
-        chosen["modalities"] = tuple(names(modalities))
-    if twice := sorted(assigned.keys() & (chosen.keys() - {"seed"})):
-        raise UsageError(f"--{twice[0]} and --set {twice[0]}=... say the same: give one of them")
+    given = {"seed": seed, "size": size and size.value, "modalities": modalities and tuple(names(modalities))}
+    refuse_twice(given, assigned)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    of_unlabeled = {"--unlabeled": unlabeled, "--balanced": balanced}
+    of_runs = {"--supervised": supervised, "--tensorboard": tensorboard}
     shared: dict[str, Any] = {"sample": sample, "seeds": seeds, "device": pick_device(device.value)}
     if table_ or figure:
         name = f"table-{table_.value}" if table_ else f"figure-{figure.value}" if figure else ""
+        experiment = EXPERIMENTS[name]
+        refuse_ignored(
+            f"with --{name.replace('-', ' ')}",
+            of_runs
+            | ({} if any(cell.semi for cell in experiment.cells) else of_unlabeled)
+            | {"--modalities": modalities, **ignored_assignments(assigned, unused_by_grid(experiment))},
+        )
         _experiment(
-            name,
-            options,
-            labeled,
-            unlabeled,
-            balanced,
-            out,
-            chosen=chosen,
-            assigned=assigned,
-            overwrite=overwrite,
-            **shared,
+            name, labeled, unlabeled, balanced, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared
         )
     elif baselines:
-        _refuse("--baselines", options, ("--supervised", "--unlabeled", "--balanced", "--tensorboard"))
+        refuse_ignored(
+            "with --baselines",
+            of_runs | of_unlabeled | {"--size": size, **ignored_assignments(assigned, UNUSED_BY_BASELINES)},
+        )
         _baselines(labeled, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)
     else:
         if supervised:
-            _refuse("--supervised", options, ("--unlabeled", "--balanced"))
+            refuse_ignored("with --supervised", of_unlabeled | ignored_assignments(assigned, UNUSED_SUPERVISED))
         _run(
             labeled,
             unlabeled,
@@ -121,16 +112,6 @@ def train(
             assigned=assigned,
             **shared,
         )
-
-
-def _refuse(mode: str, options: Mapping[str, Any], ignored: Iterable[str]) -> None:
-    """Refuse options that a mode would ignore.
-
-    Raises:
-        UsageError: some are given; all of them are named.
-    """
-    if given := [name for name in ignored if options[name] not in (None, False)]:
-        raise UsageError(f"{mode} does not use {', '.join(given)}: leave {'it' if len(given) == 1 else 'them'} out")
 
 
 def _run(
@@ -212,7 +193,6 @@ def _show_estimate(runs: Sequence[TrainRun]) -> None:
 
 def _experiment(
     name: str,
-    options: Mapping[str, Any],
     labeled: Path | None,
     unlabeled: Path | None,
     balanced: Path | None,
@@ -229,13 +209,12 @@ def _experiment(
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.store.feature_store import FeatureStore
-    from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, plan_grid, table_rows
+    from mmpipe.pipeline.training.experiments.grid import Grid, plan_grid, table_rows
+    from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
     from mmpipe.pipeline.training.requests import find_sources
 
-    experiment = find_experiment(name)
+    experiment = EXPERIMENTS[name]
     semi = any(cell.semi for cell in experiment.cells)
-    unused = ("--supervised", "--modalities", "--set modalities", "--tensorboard")
-    _refuse(f"--{name.replace('-', ' ')}", options, unused + (() if semi else ("--unlabeled", "--balanced")))
     sources = find_sources(labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus)
     protocol = {"protocol": "iemocap-5"} if FeatureStore(sources.labeled).corpus == "iemocap" else {}
     base = config_for(

@@ -13,7 +13,7 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.core.options import explain
 from mmpipe.pipeline.cli.console import console, result, table
-from mmpipe.pipeline.cli.modes import refuse_ignored
+from mmpipe.pipeline.cli.modes import refuse_ignored, refuse_twice
 from mmpipe.pipeline.cli.options import Device, Overwrite
 
 if TYPE_CHECKING:
@@ -95,10 +95,11 @@ def _evaluate(data: Path, part: Part, weights: Path | None, *, flip: bool, devic
     scores = evaluate(load_network(path), read_ferplus(data, part.value), flip=flip, device=device)
     console.print(f"{path.name}, SHA-256 {sha256(path)}")
     print_scores(scores, f"{part.value} part{', averaged with the mirror image' if flip else ''}")
+    result(f"{path.name}: accuracy {scores.accuracy:.2%}, UAR {scores.uar:.2%} of the {part.value} part")
 
 
 def parse_training(kind: type[_Training], given: Mapping[str, Any], assignments: Sequence[str]) -> _Training:
-    """Hyper-parameters from options and from texts such as `peak_rate=0.1`, which win.
+    """Hyper-parameters from options and from texts such as `peak_rate=0.1`.
 
     Args:
         kind: `FaceTraining` or a subclass of it.
@@ -106,14 +107,15 @@ def parse_training(kind: type[_Training], given: Mapping[str, Any], assignments:
         assignments: the texts of --set.
 
     Raises:
-        UsageError: a name is unknown or a value is out of range; the message lists the names.
+        UsageError: a name is unknown, a value is out of range (the message lists the names), or given twice.
     """
     from pydantic import ValidationError
 
-    from mmpipe.pipeline.cli.settings import parse_assignments
+    from mmpipe.pipeline.cli.settings import parse_hyper_parameters
 
-    values = {name: value for name, value in given.items() if value is not None}
-    values |= parse_assignments(f"train-face.{text}" for text in assignments).get("train-face", {})
+    assigned = parse_hyper_parameters(assignments)
+    refuse_twice(given, assigned)
+    values = {name: value for name, value in given.items() if value is not None} | assigned
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -59,7 +59,7 @@ def predict(
 
     Raises:
         UsageError: the clip or the transcript does not exist, both text and transcript are given, the model needs what
-            is not given, or the device does not exist here.
+            is not given or does not read words that are given, or the device does not exist here.
         TrainingError: the features cannot be made (no face, media that cannot be read, ...), or not as the model's.
         WeightsError: the folder does not hold a model, or an extractor's weights are missing.
     """
@@ -145,6 +145,11 @@ def _read_clip(ensemble: Ensemble, clip: Path, text: str | None, transcript: Pat
     needed = {modality.source for modality in ensemble.config.chosen_modalities}
     if text is not None and transcript is not None:
         raise UsageError("--text and --vtt both say what is said: give one of them")
+    if "text" not in needed and (text is not None or transcript is not None):
+        raise UsageError(
+            f"the model does not read words (its modalities are {','.join(ensemble.config.modalities)}): leave out "
+            f"{'--vtt' if text is None else '--text'}"
+        )
     clips = read_clips([clip], [text if "text" in needed and transcript is None else ""])
     (utterance,) = clips.utterances
     if "faces" in needed and utterance.video is None:

@@ -1,0 +1,46 @@
+"""Hyper-parameters that a training would not use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mmpipe.pipeline.training.experiments.paper import Experiment
+from mmpipe.pipeline.training.modalities import modalities_of
+
+__all__ = ["UNUSED_BY_BASELINES", "UNUSED_SUPERVISED", "unused_by_grid", "unused_by_modalities"]
+
+UNUSED_SUPERVISED = frozenset({"omega", "unlabeled_rows"})
+"""They concern unlabelled data."""
+
+UNUSED_BY_BASELINES = UNUSED_SUPERVISED | {"alpha", "beta", "matching", "bandwidth", "kernels", "dropout", "size"}
+"""They concern the paper's model: its layers, its reconstruction, its matching of modalities."""
+
+
+def unused_by_modalities(letters: Iterable[str]) -> frozenset[str]:
+    """What a model of these modalities does not use: lengths of other sequences, matching where there is one modality.
+
+    Example:
+        >>> sorted(unused_by_modalities("av"))
+        ['words']
+        >>> sorted(unused_by_modalities("l"))
+        ['bandwidth', 'beta', 'faces', 'kernels', 'matching']
+    """
+    chosen = modalities_of(letters)
+    unused = {"faces", "words"} - {modality.steps for modality in chosen}
+    if len(chosen) == 1:
+        unused |= {"beta", "matching", "bandwidth", "kernels"}
+    if not any(modality.is_sequence for modality in chosen):
+        unused.add("dropout")
+    return frozenset(unused)
+
+
+def unused_by_grid(experiment: Experiment) -> frozenset[str]:
+    """What every cell of an experiment sets itself or does not use."""
+    unused = [
+        unused_by_modalities(cell.modalities)
+        | {"modalities", *cell.changes}
+        | (frozenset() if cell.semi else UNUSED_SUPERVISED)
+        | (frozenset({"unlabeled_rows"}) if cell.share < 1 else frozenset())
+        for cell in experiment.cells
+    ]
+    return frozenset.intersection(*unused)
