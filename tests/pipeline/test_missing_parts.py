@@ -1,4 +1,4 @@
-"""Stages that find nothing to read are left out with a line; weights that are missing are answered with what to type."""
+"""Stages that find nothing to read are left out with a line; missing weights are answered with what to type."""
 
 from __future__ import annotations
 

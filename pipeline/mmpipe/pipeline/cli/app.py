@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -58,6 +59,14 @@ for _name, (_command, _example) in _COMMANDS.items():
 _INTERRUPTED = 130
 """Exit code that typer gives after Ctrl-C."""
 
+_TERMINATED = 128 + signal.SIGTERM
+"""Exit code after SIGTERM, which a job scheduler sends: locks and unfinished files are removed as after Ctrl-C."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+    raise SystemExit(_TERMINATED)
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -77,7 +86,8 @@ def _options(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 or 143 interrupted."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except MmpipeError as error:
@@ -90,6 +100,8 @@ def main() -> None:
         typer.secho(f"Error: {error.filename}: {error.strerror}: {remedy}", fg=typer.colors.RED, err=True)
         sys.exit(1)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
+        if end.code in (_INTERRUPTED, _TERMINATED):
             typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

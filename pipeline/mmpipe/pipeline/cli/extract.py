@@ -65,6 +65,10 @@ def extract(
     transcode_fallback: Annotated[
         bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
     ] = False,
+    accept_missing: Annotated[
+        bool,
+        typer.Option("--accept-missing", help="Replace finished rows whose media are gone; else they are kept."),
+    ] = False,
     follow_links: FollowLinks = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
     config: Config = None,
@@ -101,6 +105,7 @@ def extract(
         part=parse_slice(slice_),
         retry_failed=retry_failed,
         transcode_fallback=transcode_fallback,
+        accept_missing=accept_missing,
     )
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())

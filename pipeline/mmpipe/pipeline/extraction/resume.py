@@ -16,17 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpipe.core.errors import StoreError
+from mmpipe.core.errors import StorageError, StoreError
 from mmpipe.core.files import canonical_json
-from mmpipe.core.parquet import fingerprint, read_footer, read_metadata
+from mmpipe.core.parquet import fingerprint, read_footer
 from mmpipe.core.statuses import FAILURES
-from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS, StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
+from mmpipe.pipeline.extraction.vanished import NONE_KEPT, Census, find_kept, uris_of
+from mmpipe.pipeline.media.content_hash import is_hash
 from mmpipe.pipeline.store.feature_store import read_table, shard_path
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.vectors import is_stored_form
 
-__all__ = ["MEDIA_COLUMNS", "Due", "find_due", "media_of"]
+__all__ = ["Due", "feed", "find_due"]
 
 _ROW_COLUMNS = {
     "audio": ("utterance_id", "audio"),
@@ -35,9 +37,6 @@ _ROW_COLUMNS = {
     "words": ("utterance_id", "words", "text"),
 }
 """The columns of the manifest that a stage reads: changing another one makes no shard of it due."""
-
-MEDIA_COLUMNS = {"audio": "audio", "frames": "video"}
-"""The column that names the media of a stage, by the stage's input kind."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +47,13 @@ class Due:
         tasks: the (stage, shard) pairs that are due, stage by stage.
         done: number of shards that are up to date, by stage.
         reasons: why shards are due: (stage, reason) -> number of shards.
+        kept: utterances that keep their features though their media are gone, by stage.
     """
 
     tasks: tuple[Task, ...]
     done: dict[str, int]
     reasons: dict[tuple[str, str], int]
-
-
-def media_of(rows: pa.Table, stages: Sequence[StageSpec]) -> set[str]:
-    """The media that these stages read for these rows of a manifest."""
-    columns = {MEDIA_COLUMNS[spec.input] for spec in stages if spec.input in MEDIA_COLUMNS}
-    return {uri for column in columns for uri in _uris(rows, column)}
-
-
-def _uris(rows: pa.Table, column: str) -> list[str]:
-    return list(pc.unique(pc.struct_field(rows.column(column), "uri").drop_null()).to_pylist())
+    kept: dict[str, tuple[str, ...]]
 
 
 def find_due(
@@ -74,6 +65,7 @@ def find_due(
     media: Mapping[str, str],
     *,
     retry_failed: bool = False,
+    accept_missing: bool = False,
 ) -> Due:
     """Compare the footers of the store with what they should say.
 
@@ -85,34 +77,58 @@ def find_due(
         described: what decides the values of each stage.
         media: content hash of each media file, by its uri.
         retry_failed: shards that are up to date but hold failed rows are due as well.
+        accept_missing: rows that are `ok` are replaced where their media are gone; otherwise they are kept.
 
     Raises:
         StoreError: a stage reads shards that neither exist nor are made in this run.
+        CorpusError: most media of finished shards are gone, or a shard that must be made again needs some that are.
+        StorageError: a footer cannot be read, and the file is not what is wrong.
     """
     prints: dict[tuple[str, int], str] = {}
     tasks, done, reasons = [], Counter[str](), Counter[tuple[str, str]]()
+    gone = frozenset(uri for uri, value in media.items() if not is_hash(value))
+    kept_ids: dict[str, list[str]] = {}
+    census = Census()
     for spec in stages:
         for number, rows in shards.items():
+            path = shard_path(store, spec.name, number)
             provenance = {
                 "stage": spec.name,
                 **described[spec.name].to_json(),
                 "rows": _rows_print(rows, spec),
                 "media": {},
             }
+            old, kept = _read_old(path), NONE_KEPT
             if column := MEDIA_COLUMNS.get(spec.input):
-                provenance["media"] = {uri: media[uri] for uri in sorted(_uris(rows, column))}
+                provenance["media"] = {uri: media[uri] for uri in sorted(uris_of(rows, column))}
+                before = old.provenance.get("media", {})
+                if not accept_missing:
+                    census.count(spec.name, before, media)
+                    kept = find_kept(path, rows, column, before, media)
+                    provenance["media"] |= kept.media
             if spec.needs:
                 provenance["upstream"] = prints.get((spec.needs, number)) or _made(store, spec, number)
             prints[spec.name, number] = fingerprint(provenance)
-            reason = _why(store, spec, number, provenance, prints[spec.name, number])
-            retry = reason is None and retry_failed and _has_failed(store, spec, number)
+            reason = _why(old, spec, provenance, prints[spec.name, number])
+            retry = reason is None and retry_failed and _has_failed(path)
+            if reason and kept.places and not _differ_in_media_alone(old.provenance, provenance):
+                census.block(spec.name, number, reason, kept)
+            if kept.ids:
+                kept_ids.setdefault(spec.name, []).extend(kept.ids)
             if reason or retry:
                 reason = reason or "rows failed"
-                tasks.append(Task(spec, number, rows, root, store, provenance, reason, retry))
+                places = () if retry else kept.places
+                task = Task(spec, number, rows, root, store, provenance, reason, retry, places, gone, accept_missing)
+                tasks.append(task)
                 reasons[spec.name, reason] += 1
             else:
                 done[spec.name] += 1
-    return Due(tuple(tasks), dict(done), dict(reasons))
+    census.refuse_loss(root)
+    return Due(tuple(tasks), dict(done), dict(reasons), {name: tuple(ids) for name, ids in kept_ids.items()})
+
+
+def _differ_in_media_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return {**one, "media": None} == {**other, "media": None}
 
 
 def _rows_print(rows: pa.Table, spec: StageSpec) -> str:
@@ -123,20 +139,20 @@ def _rows_print(rows: pa.Table, spec: StageSpec) -> str:
     digest = hashlib.sha256()
     for name in _ROW_COLUMNS[spec.input]:
         digest.update(name.encode())
-        _feed(digest, rows.column(name).combine_chunks())
+        feed(digest, rows.column(name).combine_chunks())
     return digest.hexdigest()
 
 
-def _feed(digest: Any, array: pa.Array) -> None:
-    """Feed an array's values: nulls, then lengths, then the values inside."""
+def feed(digest: Any, array: pa.Array) -> None:
+    """Feed an array's values to a hash: nulls, then lengths, then the values inside."""
     digest.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_struct(array.type):
         for field in array.flatten():
-            _feed(digest, field)
+            feed(digest, field)
     elif pa.types.is_list(array.type):
         lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
         digest.update(lengths.astype("<i8").tobytes())
-        _feed(digest, array.flatten())
+        feed(digest, array.flatten())
     elif pa.types.is_floating(array.type):
         values = array.fill_null(0.0).to_numpy(zero_copy_only=False)
         digest.update(values.astype("<f8").tobytes())
@@ -144,34 +160,61 @@ def _feed(digest: Any, array: pa.Array) -> None:
         digest.update(canonical_json(array.to_pylist()).encode())
 
 
-def _has_failed(store: Path, spec: StageSpec, number: int) -> bool:
-    statuses = read_table(shard_path(store, spec.name, number), ["status"]).column("status")
+def _has_failed(path: Path) -> bool:
+    statuses = read_table(path, ["status"]).column("status")
     return bool(pc.any(pc.is_in(statuses, pa.array(FAILURES))).as_py())
+
+
+@dataclass(frozen=True)
+class _Old:
+    """What the footer of a shard says; `lacks` is what is wrong where there is no footer."""
+
+    footer: Mapping[str, Any]
+    schema: pa.Schema | None = None
+    lacks: str | None = None
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return dict(self.footer.get("provenance", {}))
+
+
+def _read_old(path: Path) -> _Old:
+    """The footer of a shard.
+
+    Raises:
+        StorageError: the system does not let it be read: no reason to make it again.
+    """
+    try:
+        return _Old(*read_footer(path))
+    except FileNotFoundError:
+        return _Old({}, lacks="not made yet")
+    except (OSError, pa.ArrowInvalid) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise StorageError(
+                f"{path} cannot be read ({error.strerror or error}): check the disk, the mount and the permissions, "
+                "then run the same command again"
+            ) from error
+        return _Old({}, lacks="the file is damaged")
 
 
 def _made(store: Path, spec: StageSpec, shard: int) -> str:
     """Fingerprint of an upstream shard that an earlier run made."""
-    try:
-        return str(read_metadata(shard_path(store, str(spec.needs), shard))["fingerprint"])
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
+    old = _read_old(shard_path(store, str(spec.needs), shard))
+    if "fingerprint" not in old.footer:
         raise StoreError(
             f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} is not there: "
             f"add {spec.needs} to --stages"
-        ) from error
+        )
+    return str(old.footer["fingerprint"])
 
 
-def _why(store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any], print_: str) -> str | None:
+def _why(old: _Old, spec: StageSpec, provenance: dict[str, Any], print_: str) -> str | None:
     """Why a shard is due, in words; None if it is up to date."""
-    path = shard_path(store, spec.name, shard)
-    try:
-        old, schema = read_footer(path)
-    except FileNotFoundError:
-        return "not made yet"
-    except (OSError, pa.ArrowInvalid):
-        return "the file is damaged"
-    if old.get("fingerprint") == print_:
-        return None if is_stored_form(schema) else "written in the format of an earlier version"
-    before = old.get("provenance", {})
+    if old.lacks or old.schema is None:
+        return old.lacks
+    if old.footer.get("fingerprint") == print_:
+        return None if is_stored_form(old.schema) else "written in the format of an earlier version"
+    before = old.provenance
     changed = []
     for key in sorted(provenance.keys() | before.keys()):
         new, was = provenance.get(key), before.get(key)

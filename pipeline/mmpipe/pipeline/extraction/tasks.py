@@ -19,7 +19,8 @@ from mmpipe.core.statuses import FAILURES
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance, to_utterances
 from mmpipe.pipeline.extraction.apply import Answer, run_stage
-from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS, StageSpec
+from mmpipe.pipeline.extraction.watch import Watch, refusing_failures
 from mmpipe.pipeline.store.feature_store import made_with, read_table, shard_path, shard_schema, write_shard
 from mmpipe.pipeline.store.vectors import misfit
 
@@ -48,6 +49,9 @@ class Task:
         provenance: what the footer will say; its hash is the shard's fingerprint.
         reason: why the task is due, for the log.
         retry: make the rows that failed only, and keep the others of the shard that is there.
+        keep: places of rows that are taken over from the shard that is there, since their media are gone.
+        gone: media that could not be read when the run was planned.
+        lenient: write a row without features for whatever cannot be read.
     """
 
     stage: StageSpec
@@ -58,6 +62,9 @@ class Task:
     provenance: dict[str, Any]
     reason: str
     retry: bool = False
+    keep: tuple[int, ...] = ()
+    gone: frozenset[str] = frozenset()
+    lenient: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker gets: a slice of the manifest would carry the whole manifest along."""
@@ -67,6 +74,9 @@ class Task:
     def path(self) -> Path:
         """The file that the task writes."""
         return shard_path(self.store, self.stage.name, self.shard)
+
+    def __str__(self) -> str:
+        return f"stage {self.stage.name}, shard {self.shard}"
 
 
 @dataclass(frozen=True)
@@ -129,17 +139,21 @@ def run_task(task: Task) -> TaskResult:
     Raises:
         WeightsError: a model cannot be loaded; errors of single utterances become rows.
         StorageError: the shard cannot be written.
+        ResourceError: the environment failed, see `watch`.
     """
     began = time.perf_counter()
-    if not task.retry and made_with(task.path, task.provenance):
-        made = read_table(task.path, ["status"])
-        return _result(replace(task, reason="made by another run"), made, 0, time.perf_counter() - began)
-    places = due_places(task)
-    return finish_task(task, places, [make_rows(task, places)], time.perf_counter() - began)
+    with refusing_failures(str(task)):
+        if not task.retry and made_with(task.path, task.provenance):
+            made = read_table(task.path, ["status"])
+            return _result(replace(task, reason="made by another run"), made, 0, time.perf_counter() - began)
+        places = due_places(task)
+        return finish_task(task, places, [make_rows(task, places)], time.perf_counter() - began)
 
 
 def due_places(task: Task) -> list[int]:
-    """Which rows of the shard are to be made: all, or those that failed where the task retries."""
+    """Which rows of the shard are to be made: all but those that are kept, or those that failed if the task retries."""
+    if task.keep:
+        return sorted(set(range(task.rows.num_rows)) - {*task.keep})
     if not (task.retry and made_with(task.path, task.provenance)):
         return list(range(task.rows.num_rows))
     statuses = read_table(task.path, ["status"]).column("status").to_pylist()
@@ -147,14 +161,24 @@ def due_places(task: Task) -> list[int]:
 
 
 def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
-    """The rows of the shard at `places`, as they will be in the file."""
-    extractor = _extractor(task.stage)
-    utterances = to_utterances(task.rows.take(list(places)))
-    upstream = None
-    if task.stage.needs:
-        upstream = read_table(shard_path(task.store, task.stage.needs, task.shard)).take(list(places))
-    answers = run_stage(task.stage, extractor, utterances, task.root, upstream)
-    return _table(extractor.columns(), utterances, answers)
+    """The rows of the shard at `places`, as they will be in the file.
+
+    Raises:
+        ResourceError: the environment failed, see `watch`.
+    """
+    with refusing_failures(str(task)):
+        extractor = _extractor(task.stage)
+        rows = task.rows.take(list(places))
+        utterances = to_utterances(rows)
+        upstream = None
+        if task.stage.needs:
+            upstream = read_table(shard_path(task.store, task.stage.needs, task.shard)).take(list(places))
+        column = MEDIA_COLUMNS.get(task.stage.input)
+        media = [getattr(u, column) if column else None for u in utterances]
+        known = [None if span is None else span.uri not in task.gone for span in media]
+        watch = Watch(str(task), [u.utterance_id for u in utterances], known, lenient=task.lenient)
+        answers = run_stage(task.stage, extractor, utterances, task.root, upstream, watch)
+        return _table(extractor.columns(), utterances, answers)
 
 
 def lost_row(task: Task, place: int, message: str) -> pa.Table:
