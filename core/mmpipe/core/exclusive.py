@@ -45,6 +45,7 @@ def exclusive(path: Path) -> Iterator[None]:
                 path.unlink(missing_ok=True)
                 os.close(descriptor)
             return
+        path = path.with_name(f"{path.name}-claim")
     token = secrets.token_hex(8).encode()
     with explained(path):
         _claim(path, token)

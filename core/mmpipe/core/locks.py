@@ -8,6 +8,7 @@ life for a minute (on another machine).
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -23,9 +24,9 @@ from typing import Any
 from mmpipe.core.errors import BusyError
 from mmpipe.core.exclusive import ALIVE_SECONDS, POLL_SECONDS, create, exclusive, forget_listing
 from mmpipe.core.files import explained, is_local
-from mmpipe.core.scratch import machine
+from mmpipe.core.scratch import machine, sweep_parts
 
-__all__ = ["Hold", "Holder", "hold", "refuse_others"]
+__all__ = ["Hold", "Holder", "hold", "refuse_others", "writing_alone"]
 
 _BEAT_SECONDS = 10.0
 
@@ -166,6 +167,25 @@ def hold(
                 empty.rmdir()
 
 
+@contextmanager
+def writing_alone(output: Path, what: str, *, inside: bool = False) -> Iterator[None]:
+    """Write an output that no other process may write meanwhile; leftovers of killed ones are removed first.
+
+    Args:
+        output: a file or folder.
+        what: what this process does, for messages of others.
+        inside: the lock lies in the folder, not beside it.
+
+    Raises:
+        BusyError: another process is writing it.
+        StorageError: the folder of the lock cannot be written.
+    """
+    folder, name = (output, ".mmpipe") if inside else (output.parent, f".{output.name}")
+    with hold(folder, name, what, refuse_others(output)):
+        sweep_parts(folder, None if inside else output.name, deep=inside)
+        yield
+
+
 def refuse_others(folder: Path) -> Callable[[Sequence[Holder]], Holder | None]:
     """A judge for `hold` that lets nobody write `folder` beside another process."""
 
@@ -192,7 +212,7 @@ def _living(folder: Path, name: str, mine: Path) -> list[Holder]:
     """The owners of the other locks of this name; the files of dead ones are removed."""
     forget_listing(mine)
     now, living = mine.stat().st_mtime, []
-    for path in sorted(folder.glob(f"{name}.*.lock")):
+    for path in sorted(folder.glob(f"{glob.escape(name)}.*.lock")):
         if path.name == mine.name:
             continue
         try:

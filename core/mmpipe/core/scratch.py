@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import secrets
@@ -89,7 +90,7 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def sweep_parts(folder: Path, name: str = "*", *, deep: bool = True) -> None:
+def sweep_parts(folder: Path, name: str | None = None, *, deep: bool = True) -> None:
     """Remove unfinished files and folders that nobody is writing any more.
 
     What this machine's processes left is removed at once, what may be another machine's (or was written by an earlier
@@ -97,12 +98,12 @@ def sweep_parts(folder: Path, name: str = "*", *, deep: bool = True) -> None:
 
     Args:
         folder: where to look.
-        name: what the unfinished files would have become.
+        name: what the unfinished files would have become; None takes all.
         deep: look in all folders below as well.
     """
     if not (isinstance(folder, PurePath) and folder.is_dir()):
         return
-    patterns = [f".{name}.*.part", *([".part-*"] if name == "*" else [])]
+    patterns = [".*.part", ".part-*"] if name is None else [f".{glob.escape(name)}.*.part"]
     for pattern in patterns:
         for part in list(folder.rglob(pattern) if deep else folder.glob(pattern)):
             with suppress(OSError):  # another sweeper was faster, or it is not ours to remove

@@ -76,6 +76,7 @@ def manifest(
     config: Config = None,
 ) -> None:
     """Make the manifest of a corpus: one row an utterance, counted against the complete release."""
+    from mmpipe.core.locks import writing_alone
     from mmpipe.core.text import printable
     from mmpipe.manifests.io import refuse_links, write_manifest
     from mmpipe.manifests.prepare import corpus_reader, prepare_corpus
@@ -114,7 +115,8 @@ def manifest(
     prepared = prepare_corpus(dataset, folder, chosen)
     rows = to_table(prepared.utterances)
     refuse_links(rows, folder)
-    write_manifest(rows, target, {"corpus": dataset, "options": chosen})
+    with writing_alone(target, "mmpipe manifest"):
+        write_manifest(rows, target, {"corpus": dataset, "options": chosen})
     if check:
         _show_check(reader, prepared, folder, rows, target, sample=sample)
     else:

@@ -8,8 +8,6 @@ The footer of every file holds fingerprints and provenance of the shards that it
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,8 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmpipe.core.errors import StoreError, UsageError
-from mmpipe.core.files import canonical_json, write_bytes
+from mmpipe.core.files import canonical_json, explained, write_bytes
+from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import write_parquet
+from mmpipe.core.scratch import scratch_beside
 from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.provenance import made_by
@@ -103,6 +103,7 @@ def export(
         faces: with the pictures of faces.
 
     Raises:
+        BusyError: another process is writing `out`.
         UsageError: `out` exists, or a stage does not.
         StoreError: shards of a stage are missing, or `datasets` is not installed.
     """
@@ -114,13 +115,12 @@ def export(
         raise UsageError(f"{out} exists: name another folder, or remove it")
     _refuse_incomplete(store, chosen)
     choice = _Choice(chosen, dtype, (*(() if text else _TRANSCRIPTS), *(() if faces else _FACES)))
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with writing_alone(out, "mmpipe export"), explained(out), scratch_beside(out) as part:
+        if out.exists():
+            raise UsageError(f"{out} exists: name another folder, or remove it")
         write = _write_datasets if form == "datasets" else _write_parquet
         exported = write(store, part, out, choice)
         part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return exported
 
 

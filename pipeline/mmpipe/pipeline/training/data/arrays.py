@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.lib.format import open_memmap
 
 from mmpipe.core.errors import StoreError, TrainingError
 from mmpipe.core.parquet import fingerprint
+from mmpipe.core.scratch import scratch_beside, sweep_parts
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.training.modalities import Modality
 
@@ -75,17 +77,16 @@ def _decode_into(folder: Path, store: FeatureStore, modality: Modality, selectio
 
     Arrays of features that the store no longer holds are removed.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
-    except OSError:
-        return False
-    try:
+    with ExitStack() as stack:
+        try:
+            part = stack.enter_context(scratch_beside(folder))
+        except OSError:
+            return False
+        sweep_parts(folder.parent, deep=False)
+        part.mkdir()
         _decode(part, store, modality, selection, steps)
-        if not folder.is_dir():
+        with suppress(OSError):  # another run was faster
             part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     made = folder.name.rpartition("-")[0]
     for other in folder.parent.glob(f"{modality.stage}-*"):
         if not other.name.startswith(made):

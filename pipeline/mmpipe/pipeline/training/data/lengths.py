@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import TrainingError
+from mmpipe.core.scratch import scratch_beside
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.autoencoders import shortest_steps
 from mmpipe.pipeline.training.config import TrainConfig
@@ -76,17 +76,15 @@ def _count_steps(store: FeatureStore, modality: Modality) -> _Lengths:
 
 def _keep(folder: Path, counted: _Lengths) -> None:
     """Write the folder whole or not at all; a store that cannot be written is counted again."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
-    except OSError:
-        return
-    try:
+    with ExitStack() as stack:
+        try:
+            part = stack.enter_context(scratch_beside(folder))
+        except OSError:
+            return
+        part.mkdir()
         np.save(part / "steps.npy", counted)
-        if not folder.is_dir():
+        with suppress(OSError):  # another run was faster
             part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _steps_of_shard(store: FeatureStore, modality: Modality, shard: int) -> _Lengths:
