@@ -40,6 +40,7 @@ from mmpipe.pipeline.extraction.stages import (
 )
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.extraction.text_check import case_problems
+from mmpipe.pipeline.extraction.watch import refusing_failures
 from mmpipe.pipeline.extraction.writer import options_print, writing
 from mmpipe.pipeline.hardware import available_cores, pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -166,7 +167,11 @@ def extract_corpus(
         "accept_missing": request.accept_missing,
     }
     options = options_print(decides, rows, specs)
-    with writing(request.out, options, request.part, hears.on_wait) as held, own as pool:
+    with (
+        refusing_failures(f"the extraction into {request.out}"),
+        writing(request.out, options, request.part, hears.on_wait) as held,
+        own as pool,
+    ):
         plan_for = partial(_plan, request, rows, threads=pool.workers)
         specs = _with_known_statistics(request.out, specs)
         planned = plan_for([s for s in specs if not needs_statistics(s)])

@@ -27,6 +27,7 @@ __all__ = [
     "StageSpec",
     "describe",
     "describe_all",
+    "naming_remedies",
     "placed",
     "resolve_stages",
 ]
