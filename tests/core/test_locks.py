@@ -63,7 +63,7 @@ def test_a_second_writer_is_refused_with_the_first_ones_process_host_and_age_and
     assert len(list(tmp_path.glob(".out.*.part"))) == 1, "what a living process writes is not swept"
     elsewhere.kill()
     elsewhere.wait()
-    assert len(hidden(tmp_path)) == 4, "its lock, and its folder with lock and half a file"
+    assert len(hidden(tmp_path)) == 3, "its lock, half a file, and the lock of that"
     began = time.monotonic()
     with writing_alone(tmp_path / "out", "this"):
         assert [name for name in hidden(tmp_path) if not name.endswith(".lock")] == []
@@ -208,10 +208,32 @@ def test_leftovers_are_swept_when_they_are_old_and_what_may_be_in_use_is_not(tmp
     assert hidden(tmp_path) == ["logs", "notes.part"], "a file of the user stays, whatever its age"
 
 
-def test_temporary_names_are_random_and_in_folders_that_are_made_exclusively(tmp_path: Path) -> None:
+def test_sweeping_does_not_mind_writers_that_finish_meanwhile(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            with scratch_beside(tmp_path / "folder" / "f") as part:
+                make_folder(part)
+                assert (part / "features.npy").exists()
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        sweep_parts(tmp_path)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert hidden(tmp_path) == ["folder"]
+
+
+def test_temporary_names_are_random_and_made_exclusively(tmp_path: Path) -> None:
     with scratch_beside(tmp_path / "f") as one, scratch_beside(tmp_path / "f") as other:
-        assert one.parent != other.parent
-        assert {path.parent.parent for path in (one, other)} == {tmp_path}
+        assert one != other
+        assert {path.parent for path in (one, other)} == {tmp_path}
+        with pytest.raises(FileExistsError):
+            os.open(f"{one}-lock", os.O_CREAT | os.O_EXCL)
     assert hidden(tmp_path) == []
 
 
@@ -234,7 +256,7 @@ def test_a_file_that_is_killed_in_the_middle_of_its_writing_leaves_the_old_one(t
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f")], timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert (tmp_path / "f").read_bytes() == b"old" and len(hidden(tmp_path)) == 4
+    assert (tmp_path / "f").read_bytes() == b"old" and len(hidden(tmp_path)) == 3
     sweep_parts(tmp_path)
     assert hidden(tmp_path) == ["f"]
 

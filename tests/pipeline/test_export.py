@@ -36,7 +36,7 @@ def test_a_second_export_to_one_folder_is_refused_and_leftovers_of_a_killed_one_
 ) -> None:
     leftover = tmp_path / f".joined.{machine()}.0a1b2c3d.part"
     leftover.mkdir()
-    (leftover / ".lock").touch()
+    (leftover / "00000.parquet").touch()
     with writing_alone(tmp_path / "joined", "mmpipe export"):
         assert not leftover.exists()
         with pytest.raises(BusyError, match=r"joined is being written .*mmpipe export \(process"):

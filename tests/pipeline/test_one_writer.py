@@ -198,9 +198,9 @@ def test_a_store_that_another_program_writes_refuses_the_command_and_stays_as_it
 def test_leftovers_of_a_killed_run_are_swept_by_the_next(tmp_path: Path, corpus: Path) -> None:
     store = tmp_path / "store"
     for name in (f"text/.00000.parquet.{machine()}.0a1b2c3d.part", "logs/arrays/.text-abc.ffffffff.0a1b2c3d.part"):
-        (store / name).mkdir(parents=True)
-        for file in (".lock", "half"):
-            (store / name / file).touch()
+        (store / name).parent.mkdir(parents=True)
+        for file in (name, f"{name}-lock"):
+            (store / file).touch()
     (store / "logs/run.0000.lock").write_text("half a lock")
     for path in store.rglob("*"):
         os.utime(path, (time.time() - 7200,) * 2)

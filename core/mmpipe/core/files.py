@@ -64,7 +64,7 @@ def cache_folder() -> Path:
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file, flush it to the disk and give it its name.
 
-    The temporary file lies in a folder with a random name that nobody else writes to.
+    The temporary file has a random name that nobody else writes to.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.

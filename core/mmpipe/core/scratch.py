@@ -1,14 +1,14 @@
-"""Private folders for files that are not finished, and the removal of those that killed processes left.
+"""Names for files and folders that are not finished, and the removal of those that killed processes left.
 
-A scratch folder lies beside what it will become, is called `.NAME.MACHINE.RANDOM.part`, and holds a file that its owner
-keeps locked. The kernel drops the lock when the owner dies, so a folder whose lock is free is a leftover.
+What is not finished lies beside what it will become and is called `.NAME.MACHINE.RANDOM.part`. Its owner keeps the
+file `.NAME.MACHINE.RANDOM.part-lock` locked, which is made before it and removed after it. The kernel drops the lock
+when the owner dies, so what has no lock, or one that is free, is a leftover.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import hashlib
 import os
 import secrets
@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 
 __all__ = ["NO_LOCKS", "machine", "scratch_beside", "sweep_parts"]
 
-_LOCK = ".lock"
+_LOCK = "-lock"
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 """What `flock` answers on file systems that have no locks."""
@@ -43,38 +43,34 @@ def machine() -> str:
 
 @contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
-    """A path to write to, in a private folder beside `target`, from which the result is renamed to `target`.
+    """A path beside `target` that nobody else writes to, from which the result is renamed to `target`.
 
-    The folder, with what is still in it, is removed at the end of the block.
+    What is still there at the end of the block, a file or a folder, is removed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder of `target` cannot be made or written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    while (made := _locked_folder(target)) is None:
-        continue  # a sweeper took it for a leftover before it was locked
-    folder, descriptor = made
+    while True:
+        part = target.parent / f".{target.name}.{machine()}.{secrets.token_hex(4)}.part"
+        lock = part.with_name(part.name + _LOCK)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # a sweeper took it for a leftover before it was locked
     try:
-        yield folder / target.name
+        yield part
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(part)
+        lock.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _locked_folder(target: Path) -> tuple[Path, int] | None:
-    folder = target.parent / f".{target.name}.{machine()}.{secrets.token_hex(4)}.part"
-    folder.mkdir()  # exclusive
-    try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        folder.rmdir()
-        raise
-    if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
-        return folder, descriptor
-    os.close(descriptor)
-    return None
+def _remove(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int) -> bool | None:
@@ -103,36 +99,34 @@ def sweep_parts(folder: Path, name: str | None = None, *, deep: bool = True) -> 
     """
     if not (isinstance(folder, PurePath) and folder.is_dir()):
         return
-    patterns = [".*.part", ".part-*"] if name is None else [f".{glob.escape(name)}.*.part"]
-    for pattern in patterns:
-        for part in list(folder.rglob(pattern) if deep else folder.glob(pattern)):
-            with suppress(OSError):  # another sweeper was faster, or it is not ours to remove
-                _sweep(part)
+    start = "." if name is None else f".{name}."
+    for where, folders, files in os.walk(folder):  # which does not mind that others remove what it has listed
+        for found in (*folders, *files):
+            unfinished = found.startswith(start) and found.endswith((".part", ".part" + _LOCK))
+            if unfinished or (name is None and found.startswith(".part-")):
+                with suppress(OSError):  # another sweeper was faster, or it is not ours to remove
+                    _sweep(Path(where, found.removesuffix(_LOCK)))
+        folders[:] = [kept for kept in folders if deep and not kept.endswith(".part")]
 
 
 def _sweep(part: Path) -> None:
-    if not part.is_dir() or part.is_symlink():
-        if _age_seconds(part) > _OLD_SECONDS:
-            part.unlink()
-        return
-    ours = f".{machine()}." in part.name
+    ours, lock = f".{machine()}." in part.name, part.with_name(part.name + _LOCK)
     try:
-        descriptor = os.open(part / _LOCK, os.O_RDWR)
+        descriptor = os.open(lock, os.O_RDWR)
     except FileNotFoundError:
-        if _age_seconds(part) > _OLD_SECONDS:
-            shutil.rmtree(part)
-        elif ours:
-            part.rmdir()  # its maker died, or makes another one; with something in it, it is left
+        if ours or _age_seconds(part) > _OLD_SECONDS:
+            _remove(part)
         return
     try:
         free = _lock(descriptor)
-        if (free and ours) or (free is not False and _age_seconds(part) > _OLD_SECONDS):
-            shutil.rmtree(part)
+        if free is not False and ((free and ours) or _age_seconds(part, lock) > _OLD_SECONDS):
+            _remove(part)
+            lock.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 
 
-def _age_seconds(part: Path) -> float:
-    """Time since anything in it changed, by the clock of this machine."""
-    changes = [path.lstat().st_mtime for path in (part, *part.rglob("*"))]
-    return time.time() - max(changes)
+def _age_seconds(*parts: Path) -> float:
+    """Time since anything in them changed, by the clock of this machine."""
+    changes = [path.lstat().st_mtime for part in parts if part.exists() for path in (part, *part.rglob("*"))]
+    return time.time() - max(changes, default=time.time())

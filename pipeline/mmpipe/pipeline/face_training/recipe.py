@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from mmpipe.core.files import write_atomic, write_bytes
+from mmpipe.core.files import write_bytes
 from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.bundled import sha256
 from mmpipe.pipeline.face_training.config import FaceTraining
@@ -72,7 +72,7 @@ def train_face(
             scores = evaluate(run.average, valid, device=device)
             _write_log(out.with_suffix(".csv"), run, scores)
             tensors = {name: value.cpu().contiguous() for name, value in run.average.state_dict().items()}
-            write_atomic(out, lambda part, tensors=tensors: save_file(tensors, part))  # type: ignore[misc]
+            write_bytes(out, save(tensors))
     _write_card(out.with_suffix(".json"), config, scores)
     return scores
 
