@@ -264,3 +264,10 @@ def test_a_file_that_is_killed_in_the_middle_of_its_writing_leaves_the_old_one(t
 def test_slices_of_one_count_overlap_only_with_themselves() -> None:
     one = Holder("h", 1, "", "s", 0.0, "what", "", (1, 4))
     assert [part for part in [(1, 4), (2, 4), (1, 1), (2, 3)] if one.overlaps(part)] == [(1, 4), (1, 1), (2, 3)]
+
+
+@pytest.mark.parametrize(("one", "other"), [("meld", "meld.parquet"), ("meld.parquet", "meld"), ("a", "a.b.c")])
+def test_outputs_whose_names_begin_alike_are_written_at_the_same_time(tmp_path: Path, one: str, other: str) -> None:
+    with writing_alone(tmp_path / one, "one"), writing_alone(tmp_path / other, "other"):
+        assert len([name for name in hidden(tmp_path) if name.endswith(".lock")]) == 2
+    assert hidden(tmp_path) == []

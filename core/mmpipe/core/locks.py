@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -212,8 +213,9 @@ def _living(folder: Path, name: str, mine: Path) -> list[Holder]:
     """The owners of the other locks of this name; the files of dead ones are removed."""
     forget_listing(mine)
     now, living = mine.stat().st_mtime, []
+    of_this_name = re.compile(rf"{re.escape(name)}\.[0-9a-f]+\.lock")  # that of `out.csv` is not one of `out`
     for path in sorted(folder.glob(f"{glob.escape(name)}.*.lock")):
-        if path.name == mine.name:
+        if path.name == mine.name or not of_this_name.fullmatch(path.name):
             continue
         try:
             age = now - path.stat().st_mtime
