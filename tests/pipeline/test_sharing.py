@@ -20,6 +20,7 @@ from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .conftest import clip_utterance, tone, write_video, write_wav
 from .runs import contents, start
@@ -60,6 +61,14 @@ def test_a_slice_hashes_its_own_media_only(corpus_root: Path, tmp_path: Path) ->
     uris = {row["audio"]["uri"] for task in planned.tasks for row in task.rows.to_pylist()}
     assert set(hashed) == uris
     assert len(uris) == 4
+
+
+def test_a_slice_that_was_planned_before_another_one_added_a_stage_does_not_remove_it(tmp_path: Path) -> None:
+    manifest, one, two = to_table(sentences(20)), toy(Counting, "one"), toy(Counting, "two")
+    early = plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [one], part=(1, 2))
+    run_plan(plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [one, two], part=(2, 2)), SerialEngine())
+    run_plan(early, SerialEngine())
+    assert list(FeatureStore(tmp_path / "store").info["stages"]) == ["one", "two"]
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/2", "1/2/3", ""])

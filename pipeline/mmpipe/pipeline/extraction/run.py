@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -147,8 +147,6 @@ def plan_extraction(
     described = describe_all(stages)
     written, known_stages = _existing(store, corpus)
     ordered = plan(manifest, written)
-    all_stages = known_stages | described
-    flow = [*DEFAULT_STAGES, *sorted(all_stages.keys() - DEFAULT_STAGES.keys())]
     shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
     media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
@@ -166,7 +164,7 @@ def plan_extraction(
         ordered,
         written,
         tuple(stages),
-        {name: all_stages[name] for name in flow if name in all_stages},
+        _in_flow(known_stages | described),
         tuple(shards),
         part,
         media,
@@ -184,16 +182,24 @@ def commit_plan(planned: ExtractPlan) -> None:
         with explained(planned.store):
             (planned.store / "logs").mkdir(parents=True, exist_ok=True)
     with exclusive(planned.store / "logs" / "plan.lock"):
-        present, _ = _existing(planned.store, planned.corpus)
+        present, known_stages = _existing(planned.store, planned.corpus)
         known = [manifest for manifest in (planned.written, planned.manifest) if manifest is not None]
         if present is not None and not any(present.equals(manifest) for manifest in known):
             raise StoreError(f"{planned.store} was changed by another run since this one was planned: run it again")
         sweep_parts(planned.store)
         version = importlib.metadata.version("mmpipe")
-        write_store(planned.store, planned.corpus, planned.manifest, planned.described, version, present)
+        own = {spec.name: planned.described[spec.name] for spec in planned.stages}
+        described = _in_flow(planned.described | known_stages | own)  # another slice may have added a stage
+        write_store(planned.store, planned.corpus, planned.manifest, described, version, present)
         planned.media.remember(planned.store / "logs")
         if planned.kept:
             write_json(planned.store / "logs" / KEPT_ROWS, {name: list(ids) for name, ids in planned.kept.items()})
+
+
+def _in_flow(stages: Mapping[str, StageProvenance]) -> dict[str, StageProvenance]:
+    """The stages in the order of the flow."""
+    flow = [*DEFAULT_STAGES, *sorted(stages.keys() - DEFAULT_STAGES.keys())]
+    return {name: stages[name] for name in flow if name in stages}
 
 
 def _existing(store: Path, corpus: str) -> tuple[pa.Table | None, dict[str, StageProvenance]]:
