@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,11 @@ def _decode_into(folder: Path, store: FeatureStore, modality: Modality, selectio
         sweep_parts(folder.parent, deep=False)
         part.mkdir()
         _decode(part, store, modality, selection, steps)
-        with suppress(OSError):  # another run was faster
+        try:
             part.replace(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run was faster
+                raise
     made = folder.name.rpartition("-")[0]
     for other in folder.parent.glob(f"{modality.stage}-*"):
         if not other.name.startswith(made):
