@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from mmpipe.core.environment import exhausted, unavailable
-from mmpipe.core.errors import CorpusError, MmpipeError, ResourceError, StorageError
+from mmpipe.core.errors import CorpusError, MmpipeError, Rejected, ResourceError, StorageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.extraction import media_guard, resume
@@ -26,6 +26,7 @@ from mmpipe.pipeline.extraction.engines.worker import WorkerDied
 from mmpipe.pipeline.extraction.run import ExtractPlan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import make_rows
+from mmpipe.pipeline.media.repair import Repair
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .conftest import tone, write_wav
@@ -306,6 +307,22 @@ def test_media_that_go_after_they_were_read_are_not_written_as_changed(
     with pytest.raises(ResourceError, match=r"Input/output error in 3 of its rows" if disk else r"were there when"):
         run_plan(plan, SerialEngine())
     assert not (tmp_path / "store" / "sound").exists()
+
+
+def test_a_repair_that_finds_the_disk_full_is_not_the_files_fault(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(
+            command, 1, b"", b"repaired.nut: No space left on device\nConversion failed!"
+        )
+
+    monkeypatch.setattr("mmpipe.pipeline.media.repair.subprocess.run", full)
+    repair = Repair()
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        repair(corpus / "00.wav", Rejected("media_error", "00.wav: cannot be decoded"))
+    repair.close()
+    assert exhausted(raised.value)
 
 
 def test_errors_of_object_stores_and_libraries_are_told_from_those_of_files() -> None:
