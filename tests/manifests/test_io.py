@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmpipe.core.errors import ManifestError, Rejected, StorageError, TrainingError, UsageError
-from mmpipe.core.files import sweep_parts, write_atomic
+from mmpipe.core.files import write_atomic
 from mmpipe.core.parquet import read_metadata
 from mmpipe.manifests.io import read_manifest, resolve_media, validate, write_manifest
 from mmpipe.manifests.registry import CORPORA
@@ -80,20 +80,6 @@ def test_a_file_that_fails_to_be_written_leaves_the_old_one(tmp_path: Path) -> N
     with pytest.raises(StorageError, match=r"No space left on device; .* free space"):
         write_atomic(tmp_path / "f", fail)
     assert [p.name for p in tmp_path.iterdir()] == ["f"] and (tmp_path / "f").read_text() == "old"
-
-
-def test_files_that_killed_processes_left_are_swept_but_no_others(tmp_path: Path) -> None:
-    import os
-    import socket
-
-    host = socket.gethostname()
-    dead, alive, other = (
-        tmp_path / f".f.{where}.{pid}.part" for where, pid in ((host, 2**22 + 1), (host, os.getpid()), ("far", 1))
-    )
-    for path in (dead, alive, other):
-        path.touch()
-    sweep_parts(tmp_path)
-    assert not dead.exists() and alive.exists() and other.exists()
 
 
 def test_iemocap_has_ten_folds_in_which_no_speaker_crosses_sides() -> None:

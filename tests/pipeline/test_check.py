@@ -198,9 +198,11 @@ def test_the_command_takes_the_options_of_crops(tmp_path: Path) -> None:
 
 def test_the_page_of_the_corpora_names_options_categories_and_counts_that_exist() -> None:
     page = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text("utf-8")
-    command = typer.main.get_command(app).commands["manifest"]  # type: ignore[attr-defined]
-    flags = {flag for parameter in command.params for flag in parameter.opts}
-    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= flags
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    flags, extracts = (
+        {flag for parameter in commands[name].params for flag in parameter.opts} for name in ("manifest", "extract")
+    )
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= flags | extracts
     assert {f"--{name}" for name in ("crop", "num-crops", "labels", "table", "tier", "exclude", "check")} <= flags
     told = re.findall(r"`([a-z]+_[a-z_]+)`", page[page.index("| category |") : page.index("Refused outright")])
     assert {"length_differs", "count_differs", "cut_off"} <= set(told) <= CATEGORIES.keys() | {"utterances_lost"}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.core.errors import BusyError, StoreError, UsageError
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
+from mmpipe.pipeline.extraction import drop
 from mmpipe.pipeline.extraction.corpus import ExtractListener, ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.drop import drop_missing, finish_drop
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+from mmpipe.pipeline.extraction.recovery import repair_store
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, resolve_stages
 from mmpipe.pipeline.extraction.tasks import TaskResult
@@ -169,11 +174,46 @@ def test_dropping_goes_with_neither_a_slice_nor_a_dry_run(tmp_path: Path) -> Non
 def test_another_run_on_the_store_stops_the_dropping(tmp_path: Path) -> None:
     write_rows(tmp_path / "root", range(3))
     extract(tmp_path / "root", tmp_path / "store")
-    beat = {"host": "elsewhere", "pid": 1, "started": 0, "slice": [1, 1]}
-    (tmp_path / "store" / "logs" / "heartbeat.elsewhere.1.json").write_text(json.dumps(beat))
+    before = contents(tmp_path / "store")
+    lock = {"host": "elsewhere", "pid": 1, "started": "1", "space": "another", "since": 1.0, "what": "mmpipe extract"}
+    path = tmp_path / "store" / "logs" / "run.0123456789ab.lock"
+    path.write_text(json.dumps(lock | {"options": "others", "part": [1, 1]}))
     write_rows(tmp_path / "root", range(2))
-    with pytest.raises(StoreError, match=r"another extraction .* seems alive"):
+    with pytest.raises(BusyError, match=r"is being written by mmpipe extract \(process 1 on elsewhere"):
         extract(tmp_path / "root", tmp_path / "store", drop_missing=True)
+    assert contents(tmp_path / "store") == before
+    with pytest.raises(BusyError, match=r"is being written by another process: mmpipe extract \(process 1"):
+        repair_store(tmp_path / "store")
+    os.utime(path, (1, 1))  # no sign of life for years
+    assert extract(tmp_path / "root", tmp_path / "store", drop_missing=True).dropped == ["folder/clips/002.wav"]
+    assert not list((tmp_path / "store").rglob("*.lock"))
+
+
+def test_slices_wait_for_the_one_that_finishes_a_dropping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, store, finish, finished = tmp_path / "root", tmp_path / "store", drop._finish, list[str]()
+    write_rows(root, range(40))
+    extract(root, store)
+    write_rows(root, range(1, 40))
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    def slowly(path: Path) -> None:
+        finished.append(threading.current_thread().name)
+        time.sleep(0.5)
+        finish(path)
+
+    monkeypatch.setattr(drop, "_finish", killed)
+    with suppress(KeyboardInterrupt):
+        extract(root, store, drop_missing=True)
+    with pytest.raises(StoreError, match="did not end"):
+        FeatureStore(store)
+    monkeypatch.setattr(drop, "_finish", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        made = [heard.made for heard in pool.map(lambda number: extract(root, store, part=(number, 2)), (1, 2))]
+    assert len(finished) == 1 and made == [[], []]
+    assert sorted(ids(store)) == [f"folder/clips/{number:03d}.wav" for number in range(1, 40)]
+    assert not list(store.rglob("*.lock"))
 
 
 def rows_and_footers(store: Path) -> dict[str, object]:

@@ -199,7 +199,7 @@ def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path: Path) -
     assert "Traceback" not in errors
     wait_for_the_end_of_all(process.pid, began + 2)
     assert not list((tmp_path / "store").rglob("*.part"))
-    assert not list((tmp_path / "store").rglob("heartbeat*"))
+    assert not list((tmp_path / "store").rglob("*.lock"))
 
 
 def wait_for_the_end_of_all(session: int, deadline: float) -> None:

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.core.errors import BusyError, StoreError, UsageError
+from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import write_parquet
+from mmpipe.core.scratch import machine
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.pipeline.cli import export as cli
 from mmpipe.pipeline.cli.app import app
@@ -30,6 +32,22 @@ STAGES = ("audio", "faces", "expression", "text")
 @pytest.fixture
 def store(sample_store: Path) -> FeatureStore:
     return FeatureStore(sample_store)
+
+
+def test_a_second_export_to_one_folder_is_refused_and_leftovers_of_a_killed_one_are_swept(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    leftover = tmp_path / f".joined.{machine()}.0a1b2c3d.part"
+    leftover.mkdir()
+    (leftover / "00000.parquet").touch()
+    with writing_alone(tmp_path / "joined", "mmpipe export"):
+        assert not leftover.exists()
+        with pytest.raises(BusyError, match=r"joined is being written .*mmpipe export \(process"):
+            export(store, tmp_path / "joined")
+    assert list(tmp_path.iterdir()) == []
+    export(store, tmp_path / "joined")
+    assert [path.name for path in tmp_path.iterdir()] == ["joined"]
+    assert not list((tmp_path / "joined").glob(".*"))
 
 
 def test_the_parquet_form_holds_every_column_of_the_manifest_and_the_stages(

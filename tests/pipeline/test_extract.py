@@ -123,14 +123,15 @@ def test_broken_media_cost_their_own_rows_only(corpus_root: Path, tmp_path: Path
 def test_a_missing_file_that_appears_makes_its_shard_due(tmp_path: Path, corpus_root: Path) -> None:
     root, store = tmp_path / "root", tmp_path / "store"
     root.mkdir()
-    rows = to_table([clip_utterance(0)])
+    (root / "clip01.wav").write_bytes((corpus_root / "clip01.wav").read_bytes())
+    rows = to_table([clip_utterance(0), clip_utterance(1)])
     run_plan(planned(rows, root, store), SerialEngine())
-    assert FeatureStore(store).statuses("audio") == {"media_missing": 1}
+    assert FeatureStore(store).statuses("audio") == {"media_missing": 1, "ok": 1}
     (root / "clip00.wav").write_bytes((corpus_root / "clip00.wav").read_bytes())
     again = planned(rows, root, store)
     assert again.reasons == {("audio", "changed: media content"): 1}
     run_plan(again, SerialEngine())
-    assert FeatureStore(store).statuses("audio") == {"ok": 1}
+    assert FeatureStore(store).statuses("audio") == {"ok": 2}
 
 
 def test_two_workers_write_the_bytes_that_one_process_writes(

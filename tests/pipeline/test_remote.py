@@ -124,6 +124,42 @@ def test_a_remote_corpus_gives_the_bytes_of_a_local_one_in_a_remote_store(
     assert "damaged: audio/00000.parquet" in found.stdout
 
 
+LOCKED = """
+from threading import Thread
+from mmpipe.core.errors import BusyError
+from mmpipe.core.exclusive import exclusive
+from mmpipe.core.files import location
+from mmpipe.pipeline.extraction.writer import writing
+store, inside, most = location({!r}), [0], [0]
+def count():
+    for _ in range(3):
+        with exclusive(store / "logs" / "plan.lock"):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            inside[0] -= 1
+threads = [Thread(target=count) for _ in range(3)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+assert most == [1], most
+with writing(store, "one", (1, 2), print) as held:
+    held.check()
+    with writing(store, "one", (2, 2), print):
+        pass
+    try:
+        with writing(store, "other", (2, 2), print):
+            raise SystemExit("two writers at once")
+    except BusyError as error:
+        assert "is being written by mmpipe extract --slice 1/2 (process" in str(error), error
+store.fs.invalidate_cache()
+assert not list(store.rglob("*lock*"))
+"""
+
+
+def test_a_store_in_a_bucket_has_one_writer(bucket: str) -> None:
+    command = [sys.executable, "-c", LOCKED.format(f"{bucket}/locked")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_bucket_that_cannot_be_written_is_named(bucket: str, corpus: Path) -> None:
     where = ["--dataset", "folder", "--root", corpus, "--manifest", corpus / "manifest.parquet"]
     (done,) = run_in_a_row(["extract", *where, *STAGES, "--out", "s3://nowhere/store"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.extract import parse_slice
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
-from mmpipe.pipeline.extraction.heartbeat import heartbeat
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -65,61 +63,18 @@ def test_a_slice_hashes_its_own_media_only(corpus_root: Path, tmp_path: Path) ->
     assert len(uris) == 4
 
 
+def test_a_slice_that_was_planned_before_another_one_added_a_stage_does_not_remove_it(tmp_path: Path) -> None:
+    manifest, one, two = to_table(sentences(20)), toy(Counting, "one"), toy(Counting, "two")
+    early = plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [one], part=(1, 2))
+    run_plan(plan_extraction(manifest, "test", tmp_path, tmp_path / "store", [one, two], part=(2, 2)), SerialEngine())
+    run_plan(early, SerialEngine())
+    assert list(FeatureStore(tmp_path / "store").info["stages"]) == ["one", "two"]
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/2", "1/2/3", ""])
 def test_a_slice_that_cannot_be_is_refused_with_the_form(text: str) -> None:
     with pytest.raises(UsageError, match="expected I/N"):
         parse_slice(text)
-
-
-def test_a_second_run_says_that_another_seems_alive_and_works_on(
-    corpus_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    process = start_slowly(tmp_path)
-    sign = tmp_path / "store" / "logs" / f"heartbeat.{socket.gethostname()}.{process.pid}.json"
-    deadline = time.monotonic() + 60
-    while not sign.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    app([*slowly(tmp_path), "--workers", "2"], standalone_mode=False)
-    shown = " ".join(capsys.readouterr().out.split())
-    assert f"Another extraction into this store seems alive: process {process.pid} on {socket.gethostname()}" in shown
-    assert "Going on is safe" in shown
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert FeatureStore(tmp_path / "store").statuses("text") == {"ok": 90}
-    assert not list((tmp_path / "store" / "logs").glob("heartbeat*"))
-
-
-def slowly(tmp_path: Path) -> list[str]:
-    """The arguments of an extraction that takes a while."""
-    stage = ["--stages", "text", "--set", "text.extractor=tests.pipeline.toys:Slow", "--set", "text.seconds=0.02"]
-    where = ["--root", tmp_path, "--manifest", tmp_path / "manifest.parquet", "--out", tmp_path / "store"]
-    return ["extract", "--dataset", "folder", *map(str, where), *stage, "--device", "cpu"]
-
-
-def start_slowly(tmp_path: Path):  # type: ignore[no-untyped-def]
-    write_manifest(to_table(sentences(90)), tmp_path / "manifest.parquet", {})
-    return start(*slowly(tmp_path), "--workers", 1)
-
-
-def test_runs_that_ended_or_work_on_other_slices_are_not_reported(tmp_path: Path) -> None:
-    logs = tmp_path / "logs"
-    logs.mkdir()
-
-    def sign(name: str, host: str, pid: int, part: tuple[int, int], age: float = 0.0) -> None:
-        path = logs / f"heartbeat.{name}.json"
-        path.write_text(json.dumps({"host": host, "pid": pid, "started": 0.0, "slice": part}))
-        os.utime(path, (time.time() - age,) * 2)
-
-    sign("dead", socket.gethostname(), 2**22 + 1, (1, 1))
-    sign("silent", "elsewhere", 1, (1, 1), age=300)
-    sign("other-slice", "elsewhere", 2, (2, 8))
-    sign("same-slice", "elsewhere", 3, (1, 8), age=20)
-    (logs / "heartbeat.torn.json").write_text("{")
-    with heartbeat(tmp_path, (1, 8)) as others:
-        assert [run.pid for run in others] == [3]
-        assert others[0].seconds_ago == pytest.approx(20, abs=5)
-    assert not (logs / "heartbeat.dead.json").exists()
 
 
 def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from mmpipe.core.errors import CorpusError, UsageError
+from mmpipe.core.errors import BusyError, CorpusError, UsageError
 from mmpipe.extractors.faces.densenet import FerplusDenseNet, load_network
 from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
@@ -136,6 +136,19 @@ def test_a_checkpoint_of_another_config_is_refused(official: Path, tmp_path: Pat
     train_face(official, tmp_path / "w.safetensors", TINY)
     with pytest.raises(UsageError, match="another config"):
         train_face(official, tmp_path / "w.safetensors", TINY.model_copy(update={"seed": 1}))
+
+
+def test_a_second_training_of_the_same_weights_is_refused_while_the_first_runs(official: Path, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def again(progress: FaceProgress) -> None:
+        with pytest.raises(BusyError, match=r"w\.safetensors is being written by .*: mmpipe train-face") as caught:
+            train_face(official, tmp_path / "w.safetensors", TINY)
+        refused.append(str(caught.value))
+
+    train_face(official, tmp_path / "w.safetensors", TINY, again)
+    assert refused
+    assert not [path.name for path in tmp_path.iterdir() if path.name.endswith((".lock", ".part"))]
 
 
 def test_figures_count_what_the_network_says() -> None:

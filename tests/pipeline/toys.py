@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -135,6 +136,26 @@ class Flaky(Counting):
                 stream.write("x")
             if not Path(item[1]).exists():
                 raise RuntimeError(f"{item[1]} is missing")
+        return super().extract_one(item)
+
+
+class Samples(Counting):
+    """The number of samples."""
+
+    input: ClassVar[InputKind] = "audio"
+
+    def extract_one(self, item: Any) -> Row:
+        """Count."""
+        return {"count": len(item.waveform)}
+
+
+class Starved(Counting):
+    """Raises the error that a text names: `raise MemoryError`, or `raise ENOSPC` for an `OSError`."""
+
+    def extract_one(self, item: Any) -> Row:
+        """Count or raise."""
+        if item[0] == "raise":
+            raise MemoryError if item[1] == "MemoryError" else OSError(getattr(errno, item[1]), "no more")
         return super().extract_one(item)
 
 

@@ -6,6 +6,8 @@
     ├── ManifestError           a manifest that breaks its schema or its rules
     ├── StoreError              a feature store that cannot be read, planned or joined
     ├── StorageError            a file that cannot be written: full disk, quota, no permission
+    ├── ResourceError           memory, file handles or storage that a run needs and does not have
+    ├── BusyError               an output that another process is writing
     ├── WeightsError            weights that are missing, altered or of another shape
     ├── TrainingError           data that cannot be trained on
     └── Rejected                one utterance's row cannot be made (status + message)
@@ -18,10 +20,12 @@ from __future__ import annotations
 from mmpipe.core.statuses import STATUSES, Status
 
 __all__ = [
+    "BusyError",
     "CorpusError",
     "ManifestError",
     "MmpipeError",
     "Rejected",
+    "ResourceError",
     "StorageError",
     "StoreError",
     "TrainingError",
@@ -54,6 +58,14 @@ class StorageError(MmpipeError):
     """A file cannot be written: the disk is full, a quota is used up, or permission is missing."""
 
 
+class ResourceError(MmpipeError):
+    """Memory, file handles or disk are used up, or a disk or network does not answer: no fault of one utterance."""
+
+
+class BusyError(MmpipeError):
+    """Another process is writing the output."""
+
+
 class WeightsError(MmpipeError):
     """Weights are missing, altered or of another shape."""
 
@@ -80,6 +92,20 @@ class Rejected(MmpipeError):  # noqa: N818 - it ends no run
         super().__init__(status, message)
         self.status = status
         self.message = message
+
+    @classmethod
+    def failed(cls, who: str, error: Exception) -> Rejected:
+        """What an extractor answers for an item on which a library raised an error that it does not expect.
+
+        The error stays known as the cause, from which a run tells that memory was short, for one.
+
+        Args:
+            who: the extractor.
+            error: what was raised.
+        """
+        rejected = cls("extractor_error", f"{who}: {type(error).__name__}: {error}")
+        rejected.__cause__ = error.with_traceback(None)  # its frames would keep arrays alive
+        return rejected
 
     def __str__(self) -> str:
         return self.message

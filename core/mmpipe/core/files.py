@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, cast
 
+from mmpipe.core.environment import unavailable
 from mmpipe.core.errors import StorageError
+from mmpipe.core.scratch import scratch_beside
 
 __all__ = [
     "append_line",
@@ -21,7 +22,6 @@ __all__ = [
     "forget_listings",
     "is_local",
     "location",
-    "sweep_parts",
     "sync",
     "write_atomic",
     "write_bytes",
@@ -73,21 +73,15 @@ def cache_folder() -> Path:
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file, flush it to the disk and give it its name.
 
-    The temporary name contains host and process, so that two runs never share one and `sweep_parts` can
-    recognise the files of processes that died.
+    The temporary file has a random name that nobody else writes to.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    part = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.part"
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(part)
-            sync(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with explained(path), scratch_beside(path) as part:
+        write(part)
+        sync(part)
+        part.replace(path)
         sync(path.parent)
 
 
@@ -102,14 +96,22 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn an `OSError` of writing `path` into a `StorageError` that says what to do."""
+    """Turn an `OSError` of writing `path`, or an error of an object store, into a `StorageError` with the remedy."""
     try:
         yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "free space (or lift the quota)" if full else "let this user write there (`mmpipe doctor` checks it)"
+    except Exception as error:
+        if not (isinstance(error, OSError) or unavailable(error)):
+            raise
+        number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
+        remedy = "let this user write there (`mmpipe doctor` checks it)"
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "free space (or lift the quota)"
+        elif number in (errno.EMFILE, errno.ENFILE):
+            remedy = "allow more open files (`ulimit -n`)"
+        elif unavailable(error):
+            remedy = "check the disk, the mount or the network"
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}; what was finished before is safe and no half file "
+            f"{path} cannot be written: {reason}; what was finished before is safe and no half file "
             f"is left: {remedy}, then run the same command again"
         ) from error
 
@@ -141,16 +143,6 @@ def append_line(path: Path, text: str) -> None:
         else:
             before = path.read_bytes() if path.exists() else b""
             path.write_bytes(before + text.encode() + b"\n")
-
-
-def sweep_parts(folder: Path) -> None:
-    """Remove the temporary files below `folder` that processes of this host left when they were killed."""
-    if not is_local(folder):
-        return
-    for part in folder.glob(f"**/.*.{socket.gethostname()}.*.part"):
-        pid = part.name.split(".")[-2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -147,7 +147,8 @@ class PerItemExtractor(Extractor):
         """The row of one item.
 
         Raises:
-            Rejected: there is no row for this item; any other exception becomes status `extractor_error`.
+            Rejected: there is no row for this item; any other exception becomes status `extractor_error`,
+                but for those of the environment (memory is used up, say), which end the run.
         """
 
     def extract(self, items: Iterable[Any]) -> Iterator[Row | Rejected]:
@@ -158,4 +159,4 @@ class PerItemExtractor(Extractor):
             except Rejected as rejected:
                 yield rejected
             except Exception as error:  # a library's failure on one item must not cost the others
-                yield Rejected("extractor_error", f"{type(self).__name__}: {type(error).__name__}: {error}")
+                yield Rejected.failed(type(self).__name__, error)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpipe.core.errors import TrainingError
+from mmpipe.core.errors import BusyError, TrainingError
+from mmpipe.core.locks import writing_alone
 from mmpipe.pipeline.balancing.draw import PAPER_LIMIT, draw_equally, draws_per_class, seeded_order
 from mmpipe.pipeline.balancing.pseudo_labels import BalanceResult, balance
 from mmpipe.pipeline.training.config import TrainConfig, make_config
@@ -42,6 +43,15 @@ def test_balancing_gives_equal_classes_and_the_same_bytes(
     assert len({(row["utterance_id"], row["draw"]) for row in rows}) == 80
     true = [row["pseudo_label"] == ("anger", "sadness")[int(row["utterance_id"][-3:]) // 6 % 2] for row in rows]
     assert np.mean(true) > 0.9
+
+
+def test_a_second_balancing_into_one_list_is_refused(labeled: Path, unlabeled: Path, tmp_path: Path) -> None:
+    with (
+        writing_alone(tmp_path / "a.parquet", "mmpipe balance-unlabeled"),
+        pytest.raises(BusyError, match=r"a\.parquet is being written .*mmpipe balance-unlabeled \(process"),
+    ):
+        balance(labeled, unlabeled, tmp_path / "a.parquet", tiny())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_balanced_list_is_drawn_from_and_belongs_to_its_store(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from mmpipe.core.errors import UsageError, WeightsError
+from mmpipe.core.errors import BusyError, UsageError, WeightsError
+from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.extraction.recovery import repair_store
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.ensemble import load_ensemble
-from mmpipe.pipeline.training.requests import Sources, default_run
+from mmpipe.pipeline.training.requests import Sources, TrainRequest, default_run
 from mmpipe.pipeline.training.results import read_run
-from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.training.run import plan_run, train
 
 from ...conftest import Once
 from .conftest import make_store
@@ -55,6 +57,26 @@ def test_a_finished_run_of_another_config_is_replaced_only_where_that_is_asked_f
     assert sum("reused" in note for note in notes) == 3
     train(tiny(learning_rate=0.01), made / "labeled", run, overwrite=True)
     assert read_run(run).config.learning_rate == 0.01
+
+
+def test_a_second_training_into_one_folder_is_refused_and_leaves_it_as_it_is(run: Path, made: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with (
+        writing_alone(run, "mmpipe train", inside=True),
+        pytest.raises(BusyError, match=rf"run is being written .*mmpipe train \(process {os.getpid()} on "),
+    ):
+        train(tiny(learning_rate=0.01), made / "labeled", run, overwrite=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_another_process_finished_since_this_one_was_planned_is_not_replaced(
+    run: Path, made: Path, tmp_path: Path
+) -> None:
+    late = plan_run(TrainRequest(tiny(learning_rate=0.01), Sources(made / "labeled"), tmp_path / "late"))
+    shutil.copytree(run, tmp_path / "late")
+    with pytest.raises(UsageError, match=r"finished run, and this one differs \(learning_rate"):
+        late.run()
+    assert read_run(tmp_path / "late").config == tiny()
 
 
 def test_a_run_that_is_being_replaced_is_not_finished_until_it_is(run: Path, made: Path) -> None:

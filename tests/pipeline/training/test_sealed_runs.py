@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -157,8 +158,9 @@ def test_arrays_reach_the_disk_before_their_folder_gets_its_name(
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", renamed)
     load_dataset(FeatureStore(make_store(tmp_path / "store", speakers=3)), CONFIG)
-    named = next(place for place, event in enumerate(events) if event.startswith("rename .part-"))
+    folder = r"\.(audio|expression|text)-\w+-\w+\.\w+\.\w+\.part"
+    named = next(place for place, event in enumerate(events) if re.fullmatch(f"rename {folder}", event))
     synced = [event.rsplit("/", 1)[-1] for event in events[:named]]
     assert {"features.npy", "keep.npy"} <= set(synced) and any("arrays.json" in event for event in synced)
-    assert any(event.rsplit("/", 1)[-1].startswith(".part-") for event in events[:named])
+    assert any(re.fullmatch(folder, event) for event in synced)
     assert events[named + 1].endswith("logs/arrays")

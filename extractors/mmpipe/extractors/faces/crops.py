@@ -138,7 +138,7 @@ class FaceCrops(Extractor):
             except Rejected as rejected:
                 yield rejected
             except Exception as error:  # a library's failure on one utterance must not cost the others
-                yield Rejected("extractor_error", f"FaceCrops: {type(error).__name__}: {error}")
+                yield Rejected.failed("FaceCrops", error)
 
     def _extract_one(self, frames: Iterable[Frame]) -> Row:
         tracker = _Tracker(self.config.choose)

@@ -141,7 +141,7 @@ class Bert(Extractor):
             except Rejected as rejected:
                 answers.append(rejected)
             except Exception as error:  # a library's failure on one item must not cost the others
-                answers.append(Rejected("extractor_error", f"Bert: {type(error).__name__}: {error}"))
+                answers.append(Rejected.failed("Bert", error))
             else:
                 answers.append(row)
                 rows += [(number, window) for window in windows]

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmpipe.core.errors import TrainingError
+from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import write_parquet
 from mmpipe.pipeline.balancing.draw import PAPER_LIMIT, draw_equally, draws_per_class, seeded_order
 from mmpipe.pipeline.hardware import pick_device
@@ -99,9 +100,24 @@ def balance(
         StoreError: a store cannot be read.
         TrainingError: the stores do not go together, or hold nothing usable.
         UsageError: the device does not exist here, or `out` is not an earlier list.
+        BusyError: another process is writing `out`.
     """
-    claim(out, "balanced list", overwrite=overwrite)
     device = pick_device(device)
+    with writing_alone(out, "mmpipe balance-unlabeled"):
+        claim(out, "balanced list", overwrite=overwrite)
+        return _balance(labeled, unlabeled, out, config, per_class, limit, report, device)
+
+
+def _balance(
+    labeled: Path,
+    unlabeled: Path,
+    out: Path,
+    config: TrainConfig,
+    per_class: int | None,
+    limit: int,
+    report: EpochReport,
+    device: str,
+) -> BalanceResult:
     vanilla = _vanilla(config, labeled, unlabeled)
     data = load_input(vanilla, labeled, unlabeled)
     assert data.unlabeled is not None

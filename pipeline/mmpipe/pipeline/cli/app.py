@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -67,6 +68,14 @@ for _name, (_command, _example) in _COMMANDS.items():
 _INTERRUPTED = 130
 """Exit code that typer gives after Ctrl-C."""
 
+_TERMINATED = 128 + signal.SIGTERM
+"""Exit code after SIGTERM, which a job scheduler sends: locks and unfinished files are removed as after Ctrl-C."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+    raise SystemExit(_TERMINATED)
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -86,13 +95,16 @@ def _options(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 failed, 2 bad usage, 3 too many failed utterances, 130 or 143 interrupted."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except MmpipeError as error:
         typer.secho(f"Error: {lines(str(error))}", fg=typer.colors.RED, err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
+        if end.code in (_INTERRUPTED, _TERMINATED):
             typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

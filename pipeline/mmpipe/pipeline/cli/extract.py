@@ -74,6 +74,10 @@ def extract(
     transcode_fallback: Annotated[
         bool, typer.Option("--transcode-fallback", help="Repair media that cannot be decoded, with FFmpeg's own tool.")
     ] = False,
+    accept_missing: Annotated[
+        bool,
+        typer.Option("--accept-missing", help="Replace finished rows whose media are gone; else they are kept."),
+    ] = False,
     corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
     drop_missing: Annotated[
@@ -120,6 +124,7 @@ def extract(
         part=parse_slice(slice_),
         retry_failed=retry_failed,
         transcode_fallback=transcode_fallback or known.transcode_fallback,
+        accept_missing=accept_missing,
         drop_missing=drop_missing,
     )
     specs = request.specs()

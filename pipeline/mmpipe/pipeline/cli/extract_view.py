@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.progress import TaskID
 
+from mmpipe.core.locks import Holder
 from mmpipe.core.statuses import CATEGORIES, Category
 from mmpipe.manifests.contract import Problem
 from mmpipe.pipeline.cli.console import console, table
@@ -14,14 +15,14 @@ from mmpipe.pipeline.cli.console import result as show
 from mmpipe.pipeline.cli.progress import progress
 from mmpipe.pipeline.extraction.corpus import ExtractListener
 from mmpipe.pipeline.extraction.estimate import Estimate
-from mmpipe.pipeline.extraction.heartbeat import OtherRun
-from mmpipe.pipeline.extraction.run import ExtractPlan, ExtractResult
+from mmpipe.pipeline.extraction.run import KEPT_ROWS, ExtractPlan, ExtractResult
 from mmpipe.pipeline.extraction.tasks import TaskResult
 
 __all__ = ["ExtractView", "show_estimate", "show_problems", "show_result"]
 
 
 _DROPPED_SHOWN = 3
+_SHOWN_ROWS = 10
 
 
 class ExtractView(ExtractListener):
@@ -43,14 +44,20 @@ class ExtractView(ExtractListener):
 
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         _show_plan(planned, root, workers)
-
-    def on_other_runs(self, runs: Sequence[OtherRun]) -> None:
-        for run in runs:
+        for stage, ids in planned.kept.items():
+            more = f" and {len(ids) - _SHOWN_ROWS} more (all in logs/{KEPT_ROWS})" if len(ids) > _SHOWN_ROWS else ""
             console.print(
-                f"[yellow]Another extraction into this store seems alive[/]: process {run.pid} on {run.host}, "
-                f"last sign {run.seconds_ago:.0f} s ago. Going on is safe: shards appear whole and both make the "
-                "same bytes. To share the work instead, start each with its own --slice I/N."
+                f"[yellow]{len(ids)} rows of stage {stage} keep their earlier features though their media are gone[/]: "
+                f"{', '.join(ids[:_SHOWN_ROWS])}{more}; --accept-missing replaces them",
+                highlight=False,
             )
+
+    def on_wait(self, other: Holder) -> None:
+        console.print(
+            f"[yellow]The same extraction is running already[/]: {other}. This one waits for its end, then does what "
+            "is left. To share the work instead, start each with its own --slice I/N.",
+            highlight=False,
+        )
 
     def on_run_start(self, planned: ExtractPlan) -> None:
         if not planned.tasks:

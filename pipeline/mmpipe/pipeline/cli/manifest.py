@@ -62,6 +62,7 @@ def manifest(
     config: Config = None,
 ) -> None:
     """Make the manifest of a corpus: one row an utterance, counted against the complete release."""
+    from mmpipe.core.locks import writing_alone
     from mmpipe.manifests.io import refuse_links, write_manifest
     from mmpipe.manifests.prepare import corpus_reader, prepare_corpus
     from mmpipe.manifests.schema import to_table
@@ -90,7 +91,8 @@ def manifest(
     prepared = prepare_corpus(dataset, folder, chosen)
     rows = to_table(prepared.utterances)
     refuse_links(rows, folder)
-    write_manifest(rows, target, {"corpus": dataset, "options": chosen})
+    with writing_alone(target, "mmpipe manifest"):
+        write_manifest(rows, target, {"corpus": dataset, "options": chosen})
     if check:
         problems = _show_check(reader, prepared, folder, rows, listed, sample=sample)
     else:

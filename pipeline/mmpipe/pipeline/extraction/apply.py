@@ -1,4 +1,7 @@
-"""An extractor applied to the rows of one shard: an error of any kind costs its own row only."""
+"""An extractor applied to the rows of one shard: an error of one utterance costs its own row only.
+
+Errors of the environment are not errors of an utterance: see `watch`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.core.errors import Rejected
+from mmpipe.core.errors import Rejected, ResourceError
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.extraction.inputs import Inputs, Item, crop_makers, item_makers
 from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.watch import Watch
 from mmpipe.pipeline.media.notes import Note, notes_text
 
 __all__ = ["Answer", "run_stage"]
@@ -38,8 +42,9 @@ def run_stage(
     utterances: Sequence[Utterance],
     root: Path,
     upstream: pa.Table | None,
+    watch: Watch,
 ) -> list[Answer]:
-    """The rows of one shard, in order: an error of any kind costs its own row only.
+    """The rows of one shard, in order: an error of one utterance costs its own row only.
 
     Args:
         spec: the stage.
@@ -47,16 +52,21 @@ def run_stage(
         utterances: the shard's rows of the manifest.
         root: the corpus root.
         upstream: the same shard of the stage that this one needs, if it needs one.
+        watch: looks at every error.
+
+    Raises:
+        ResourceError: see `Watch`.
     """
     if upstream is not None:
         assert upstream.column("utterance_id").to_pylist() == [u.utterance_id for u in utterances]
-        return _answer(extractor, crop_makers(upstream))
+        return _answer(extractor, crop_makers(upstream), watch)
     fallback = spec.transcode_fallback
     with Inputs(root, spec.every, transcode_fallback=fallback, source=spec.source) as inputs:
-        return _answer(extractor, item_makers(spec, utterances, inputs))
+        return _answer(extractor, item_makers(spec, utterances, inputs), watch)
 
 
-def _answer(extractor: Extractor, makers: Sequence[Callable[[], Item]]) -> list[Answer]:
+def _answer(extractor: Extractor, makers: Sequence[Callable[[], Item]], watch: Watch, first: int = 0) -> list[Answer]:
+    """The answers to items, which `makers` make; the first of them has the place `first` in the task."""
     answers: list[Answer | None] = [None] * len(makers)
     places: list[tuple[int, list[Note]]] = []
 
@@ -65,6 +75,7 @@ def _answer(extractor: Extractor, makers: Sequence[Callable[[], Item]]) -> list[
             try:
                 item = make()
             except Rejected as rejected:
+                watch.see(first + place, rejected)
                 answers[place] = Answer(rejected)
             else:
                 places.append((place, item.notes))
@@ -72,12 +83,17 @@ def _answer(extractor: Extractor, makers: Sequence[Callable[[], Item]]) -> list[
 
     try:
         good = list(extractor.extract(items()))
+    except ResourceError:
+        raise
     except Exception as error:  # an extractor failed on a batch: find the item that it fails on
+        watch.refuse_exhaustion(error)
         if len(makers) == 1:
-            message = f"{type(extractor).__name__}: {type(error).__name__}: {error}"
-            return [Answer(Rejected("extractor_error", message))]
-        return [answer for make in makers for answer in _answer(extractor, [make])]
+            watch.see(first, error)
+            return [Answer(Rejected.failed(type(extractor).__name__, error))]
+        return [answer for n, make in enumerate(makers) for answer in _answer(extractor, [make], watch, first + n)]
     for (place, notes), row in zip(places, good, strict=True):
+        if isinstance(row, Rejected):
+            watch.see(first + place, row)
         answers[place] = Answer(row, None if isinstance(row, Rejected) else notes_text(notes))
     assert all(answer is not None for answer in answers)
     return [answer for answer in answers if answer is not None]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from mmpipe.core.errors import CorpusError, UsageError
-from mmpipe.core.files import location, sweep_parts
+from mmpipe.core.files import is_local, location
+from mmpipe.core.locks import Hold, Holder
 from mmpipe.extractors.contract import Precision
 from mmpipe.manifests.contract import Problem
 from mmpipe.manifests.io import follows_links, read_manifest, refuse_links
@@ -28,15 +29,22 @@ from mmpipe.pipeline.extraction.crop_statistics import (
 from mmpipe.pipeline.extraction.drop import drop_missing, finish_drop
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.estimate import Estimate, estimate
-from mmpipe.pipeline.extraction.heartbeat import OtherRun, heartbeat
 from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.recovery import known_store
-from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.source import Source, absolute, record_source
-from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, placed, resolve_stages
+from mmpipe.pipeline.extraction.stages import (
+    DEFAULT_STAGES,
+    MEDIA_COLUMNS,
+    StageSpec,
+    describe,
+    placed,
+    resolve_stages,
+)
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.extraction.text_check import case_problems
+from mmpipe.pipeline.extraction.watch import refusing_failures
+from mmpipe.pipeline.extraction.writer import options_print, writing
 from mmpipe.pipeline.hardware import available_cores, pick_device
 
 __all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus"]
@@ -61,6 +69,7 @@ class ExtractRequest:
         retry_failed: make the rows that failed again.
         transcode_fallback: repair media that cannot be decoded, with FFmpeg's own tool.
         drop_missing: drop the rows of the store whose utterances the corpus no longer has.
+        accept_missing: media that are gone are meant to be: finished rows are replaced because of them.
         select: picks rows of the manifest.
     """
 
@@ -78,6 +87,7 @@ class ExtractRequest:
     retry_failed: bool = False
     transcode_fallback: bool = False
     drop_missing: bool = False
+    accept_missing: bool = False
     select: Callable[[pa.Table], pa.Table] | None = None
 
     def __post_init__(self) -> None:
@@ -133,8 +143,8 @@ class ExtractListener:
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         """What is due, before anything is written."""
 
-    def on_other_runs(self, runs: Sequence[OtherRun]) -> None:
-        """Other runs that seem to work on the same shards."""
+    def on_wait(self, other: Holder) -> None:
+        """An equal run works on the same shards; this one waits for its end."""
 
     def on_run_start(self, planned: ExtractPlan) -> None:
         """The tasks of a plan start."""
@@ -168,38 +178,61 @@ def extract_corpus(
 
     Raises:
         UsageError: an option is wrong, or the device does not exist.
-        CorpusError: the root does not look like the corpus.
+        BusyError: a run with other options is writing the store.
+        CorpusError: the root does not look like the corpus, or media that were there are gone, see `plan_extraction`.
         ManifestError: a media file is a link that leaves the root.
+        ResourceError: memory, file handles or disk are used up, or storage does not answer.
         StoreError: the store belongs to another corpus, or holds utterances that the manifest lacks.
         StorageError: the store cannot be written.
         WeightsError: weights are missing.
     """
     hears = listener or ExtractListener()
-    finish_drop(request.out)
     rows, specs = _rows_and_specs(request, hears, stages)
-    own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))
-    with _swept(request.out), own as pool:
+    decides = {
+        "corpus": request.dataset,
+        "root": str(request.root.resolve() if is_local(request.root) else request.root),
+        "retry_failed": request.retry_failed,
+        "accept_missing": request.accept_missing,
+        "drop_missing": request.drop_missing,
+    }
+    options = options_print(decides, rows, specs)
+    with (
+        refusing_failures(f"the extraction into {request.out}"),
+        writing(request.out, options, request.part, hears.on_wait) as held,
+    ):
+        finish_drop(request.out)
         if request.drop_missing and (dropped := drop_missing(request.out, rows)):
             hears.on_dropped(dropped)
-        plan_for = partial(_plan, request, rows, threads=pool.workers)
-        specs = _with_known_statistics(request.out, specs)
-        planned = plan_for([s for s in specs if not needs_statistics(s)])
+        with nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs)) as pool:
+            return _extract(request, rows, specs, pool, hears, held)
+
+
+def _extract(
+    request: ExtractRequest,
+    rows: pa.Table,
+    specs: Sequence[StageSpec],
+    pool: Engine,
+    hears: ExtractListener,
+    held: Hold,
+) -> ExtractResult:
+    """Plan and run the stages, those that ask for statistics of the corpus after the others."""
+    plan_for = partial(_plan, request, rows, threads=pool.workers)
+    specs = _with_known_statistics(request.out, specs)
+    planned = plan_for([s for s in specs if not needs_statistics(s)])
+    hears.on_plan(planned, request.root, pool.workers)
+    if request.select is None:
+        record_source(request.out, request.source())
+    result = _run(planned, pool, hears, held)
+    if any(map(needs_statistics, specs)):
+        numbers = measure_crops(request.out)
+        hears.on_statistics(*numbers)
+        specs = [with_statistics(spec, *numbers) if needs_statistics(spec) else spec for spec in specs]
+        before, planned = result, plan_for(specs)
         hears.on_plan(planned, request.root, pool.workers)
-        if request.select is None:
-            record_source(request.out, request.source())
-        with heartbeat(request.out, request.part) as others:
-            hears.on_other_runs(others)
-            result = _run(planned, pool, hears)
-            if any(map(needs_statistics, specs)):
-                numbers = measure_crops(request.out)
-                hears.on_statistics(*numbers)
-                specs = [with_statistics(spec, *numbers) if needs_statistics(spec) else spec for spec in specs]
-                before, planned = result, plan_for(specs)
-                hears.on_plan(planned, request.root, pool.workers)
-                result = _run(planned, pool, hears)
-                result.seconds += before.seconds
-                for name, made in before.shards.items():
-                    result.shards[name] += made
+        result = _run(planned, pool, hears, held)
+        result.seconds += before.seconds
+        for name, made in before.shards.items():
+            result.shards[name] += made
     return result
 
 
@@ -270,13 +303,19 @@ def _plan(
         part=request.part,
         retry_failed=request.retry_failed,
         only_known=only_known,
+        accept_missing=request.accept_missing,
     )
 
 
-def _run(planned: ExtractPlan, engine: Engine, hears: ExtractListener) -> ExtractResult:
+def _run(planned: ExtractPlan, engine: Engine, hears: ExtractListener, held: Hold) -> ExtractResult:
+    def on_task(done: TaskResult) -> None:
+        held.check()
+        hears.on_task(done)
+
+    held.check()
     hears.on_run_start(planned)
     try:
-        return run_plan(planned, engine, hears.on_task)
+        return run_plan(planned, engine, on_task)
     finally:
         hears.on_run_end()
 
@@ -294,13 +333,3 @@ def _with_known_statistics(store: Path, specs: Sequence[StageSpec]) -> list[Stag
     """The stages, with the statistics of the corpus where an earlier run measured them."""
     known = {s.name: measured_before(store, s, specs) for s in specs if needs_statistics(s)}
     return [with_statistics(s, *numbers) if (numbers := known.get(s.name)) else s for s in specs]
-
-
-@contextmanager
-def _swept(store: Path) -> Iterator[None]:
-    """Remove what killed workers left half written, so that a full disk is not fuller than it must be."""
-    try:
-        yield
-    finally:
-        if store.is_dir():
-            sweep_parts(store)

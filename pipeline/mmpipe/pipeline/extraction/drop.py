@@ -8,7 +8,6 @@ reader refuses the store, and the next extraction finishes what a killed one lef
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.files import explained, write_bytes
+from mmpipe.core.locks import hold
 from mmpipe.core.parquet import check_seal, fingerprint, read_footer, read_sealed, write_parquet
 from mmpipe.core.seals import read_sealed_json, write_sealed_json
-from mmpipe.pipeline.extraction.heartbeat import heartbeat
-from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS, ROW_COLUMNS, media_uris, rows_print
+from mmpipe.pipeline.extraction.resume import ROW_COLUMNS, rows_print
+from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS
+from mmpipe.pipeline.extraction.vanished import uris_of
 from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
 from mmpipe.pipeline.store.plan import describe_vanished, refuse_renamed
 from mmpipe.pipeline.store.shards import shard_file
@@ -31,6 +32,9 @@ __all__ = ["drop_missing", "finish_drop"]
 def drop_missing(path: Path, manifest: pa.Table) -> list[str]:
     """Drop the rows of a store whose utterances a manifest lacks.
 
+    The caller is the only one who writes the store (see `writing`): another extraction would write shards with the rows
+    that are dropped.
+
     Args:
         path: the store's folder; where there is no store, nothing is done.
         manifest: the rows that the corpus has now.
@@ -39,8 +43,7 @@ def drop_missing(path: Path, manifest: pa.Table) -> list[str]:
         The ids of the rows that were dropped.
 
     Raises:
-        StoreError: none of the store's utterances is in the manifest, the store has names of an earlier version, or
-            another run works on it.
+        StoreError: none of the store's utterances is in the manifest, or the store has names of an earlier version.
         StorageError: the store cannot be written.
     """
     if not (path / "store.json").exists():
@@ -55,38 +58,31 @@ def drop_missing(path: Path, manifest: pa.Table) -> list[str]:
             "corpus, or its names have changed; extract into a new folder with --out"
         )
     if missing:
-        with _alone(path):
-            write_sealed_json(path / "store.json", {**store.info, "dropping": missing})
-            _finish(path)
+        write_sealed_json(path / "store.json", {**store.info, "dropping": missing})
+        _finish(path)
     return missing
 
 
 def finish_drop(path: Path) -> None:
-    """Finish the dropping of rows that a run began; nothing where none did.
+    """Finish the dropping of rows that a killed run began; nothing where none did. Slices wait for the one that does.
 
     Raises:
-        StoreError: the store's manifest cannot be read, or another run works on the store.
+        StoreError: the store's manifest cannot be read.
         StorageError: the store cannot be written.
     """
-    try:
-        dropping = read_sealed_json(path / "store.json").get("dropping")
-    except (OSError, ValueError):  # no store yet, or damage that the extraction repairs
+    if not _dropping(path):
         return
-    if dropping:
-        with _alone(path):
+    with hold(path / "logs", "drop", "mmpipe extract", lambda others: next(iter(others), None)):
+        if _dropping(path):  # else another slice was faster
             _finish(path)
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Refuse where another extraction works on the store: it would write shards with the rows that are dropped."""
-    with heartbeat(path, (1, 1)) as others:
-        for other in others:
-            raise StoreError(
-                f"another extraction into {path} seems alive (process {other.pid} on {other.host}), and rows can "
-                "only be dropped without it: wait for its end and run this one again"
-            )
-        yield
+def _dropping(path: Path) -> Any:
+    """The ids of the rows that are being dropped; nothing where none are."""
+    try:
+        return read_sealed_json(path / "store.json").get("dropping")
+    except (OSError, ValueError):  # no store yet, or damage that the extraction repairs
+        return None
 
 
 def _finish(path: Path) -> None:
@@ -181,7 +177,7 @@ def _without(footers: Mapping[str, Mapping[str, Any]], before: pa.Table, after: 
         if kind in ROW_COLUMNS and made["rows"] == rows_print(before, kind):
             made["rows"] = rows_print(after, kind)
             if column := MEDIA_COLUMNS.get(kind):
-                still = set(media_uris(after, column))
+                still = set(uris_of(after, column))
                 made["media"] = {uri: value for uri, value in made["media"].items() if uri in still}
         if "upstream" in made:
             made["upstream"] = prints.get(made["upstream"], made["upstream"])

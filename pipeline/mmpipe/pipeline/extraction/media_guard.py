@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from mmpipe.core.environment import unavailable
 from mmpipe.core.errors import Rejected
-from mmpipe.pipeline.media.content_hash import hash_file, media_state
+from mmpipe.pipeline.media.content_hash import MISSING, UNREADABLE, hash_file, media_state
 
 __all__ = ["MediaGuard"]
 
@@ -26,21 +27,41 @@ class MediaGuard:
     def __init__(self, root: Path, uris: Iterable[str], hashes: Mapping[str, str], states: Mapping[str, str]) -> None:
         self._root = root
         self._before: dict[str, str] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, Rejected] = {}
         for uri in sorted({*uris} & states.keys()):
-            self._before[uri] = media_state(root, uri)
-            if self._before[uri] != states[uri] and hash_file(root, uri) != hashes[uri]:
-                self._changed.add(uri)
+            self._before[uri], error = self._look(media_state, uri)
+            if error is None and self._before[uri] != states[uri]:
+                now, error = self._look(hash_file, uri)
+                if error is None and now != hashes[uri]:
+                    self._changed[uri] = _rejection(uri, now)
+            if error is not None and states[uri] != UNREADABLE:
+                self._changed[uri] = _rejection(uri, UNREADABLE, error)
 
-    def changed(self) -> set[str]:
-        """The media that differ from what was hashed, or that changed while they were read."""
-        return self._changed | {uri for uri, state in self._before.items() if media_state(self._root, uri) != state}
+    def changed(self) -> dict[str, Rejected]:
+        """The media that differ from what was hashed, or that changed while they were read: what their rows get."""
+        for uri, state in self._before.items():
+            now, error = self._look(media_state, uri)
+            if now != state:
+                self._changed.setdefault(uri, _rejection(uri, now, error))
+        return self._changed
 
-    @staticmethod
-    def rejection(uri: str) -> Rejected:
-        """What the rows of a changed file get."""
-        return Rejected(
-            "media_error",
-            f"{uri} changed after its content was hashed: run the same command again (with --retry-failed, if the "
-            "file is again what it was)",
-        )
+    def _look(self, how: Callable[[Path, str], str], uri: str) -> tuple[str, Exception | None]:
+        """What `how` says of a file, or that it is unreadable, and why."""
+        try:
+            return how(self._root, uri), None
+        except Exception as error:
+            if not (isinstance(error, Rejected | OSError) or unavailable(error)):
+                raise
+            return UNREADABLE, error
+
+
+def _rejection(uri: str, now: str, cause: Exception | None = None) -> Rejected:
+    if now == MISSING:
+        return Rejected("media_missing", f"{uri} is not there any more")
+    what = "changed after its content was hashed" if cause is None else f"cannot be read any more ({cause})"
+    rejected = Rejected(
+        "media_error",
+        f"{uri} {what}: run the same command again (with --retry-failed, if the file is again what it was)",
+    )
+    rejected.__cause__ = cause
+    return rejected

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
+from mmpipe.core.locks import hold, refuse_others
 from mmpipe.core.parquet import read_sealed
 from mmpipe.core.seals import read_sealed_json
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES
@@ -90,9 +91,15 @@ def repair_store(path: Path) -> tuple[str, ...]:
         The stages that it names.
 
     Raises:
+        BusyError: another process writes the store.
         StoreError: there is no store, its manifest is damaged, or the shards are not those of the manifest.
         StorageError: the folder cannot be written.
     """
+    with hold(path / "logs", "run", "mmpipe repair", refuse_others(path)):
+        return _repair(path)
+
+
+def _repair(path: Path) -> tuple[str, ...]:
     manifest = path / "manifest.parquet"
     try:
         rows, footer = read_sealed(manifest)

@@ -16,18 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpipe.core.errors import StoreError
+from mmpipe.core.errors import StorageError, StoreError
 from mmpipe.core.files import canonical_json
 from mmpipe.core.parquet import Footer, fingerprint, read_footer, verify_files
 from mmpipe.core.statuses import FAILURES
-from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS, StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
-from mmpipe.pipeline.media.content_hash import MediaHashes
+from mmpipe.pipeline.extraction.vanished import NONE_KEPT, Census, find_kept, uris_of
+from mmpipe.pipeline.media.content_hash import MediaHashes, is_hash
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.shards import misplaced, read_table, shard_path
 from mmpipe.pipeline.store.vectors import is_stored_form
 
-__all__ = ["MEDIA_COLUMNS", "ROW_COLUMNS", "Due", "find_due", "media_of", "media_uris", "rows_print"]
+__all__ = ["ROW_COLUMNS", "Due", "feed", "find_due", "rows_print"]
 
 ROW_COLUMNS = {
     "audio": ("utterance_id", "audio"),
@@ -36,9 +37,6 @@ ROW_COLUMNS = {
     "words": ("utterance_id", "words", "text"),
 }
 """The columns of the manifest that a stage reads: changing another one makes no shard of it due."""
-
-MEDIA_COLUMNS = {"audio": "audio", "frames": "video"}
-"""The column that names the media of a stage, by the stage's input kind."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +47,13 @@ class Due:
         tasks: the (stage, shard) pairs that are due, stage by stage.
         done: number of shards that are up to date, by stage.
         reasons: why shards are due: (stage, reason) -> number of shards.
+        kept: utterances that keep their features though their media are gone, by stage.
     """
 
     tasks: tuple[Task, ...]
     done: dict[str, int]
     reasons: dict[tuple[str, str], int]
-
-
-def media_of(rows: pa.Table, stages: Sequence[StageSpec]) -> set[str]:
-    """The media that these stages read for these rows of a manifest."""
-    columns = {MEDIA_COLUMNS[spec.input] for spec in stages if spec.input in MEDIA_COLUMNS}
-    return {uri for column in columns for uri in media_uris(rows, column)}
-
-
-def media_uris(rows: pa.Table, column: str) -> list[str]:
-    """The media that a column of these rows names."""
-    return list(pc.unique(pc.struct_field(rows.column(column), "uri").drop_null()).to_pylist())
+    kept: dict[str, tuple[str, ...]]
 
 
 def find_due(
@@ -76,6 +65,7 @@ def find_due(
     media: MediaHashes,
     *,
     retry_failed: bool = False,
+    accept_missing: bool = False,
     threads: int = 1,
 ) -> Due:
     """Compare the shards of the store with what their footers should say. Every byte of them is checked.
@@ -88,25 +78,38 @@ def find_due(
         described: what decides the values of each stage.
         media: content hash of each media file, by its uri.
         retry_failed: shards that are up to date but hold failed rows are due as well.
+        accept_missing: rows that are `ok` are replaced where their media are gone; otherwise they are kept.
         threads: files checked at once.
 
     Raises:
         StoreError: a stage reads shards that neither exist nor are made in this run.
+        CorpusError: most media of finished shards are gone, or a shard that must be made again needs some that are.
+        StorageError: a footer cannot be read, and the file is not what is wrong.
     """
     verify_files([shard_path(store, spec.name, number) for spec in stages for number in shards], threads)
     prints: dict[tuple[str, int], str] = {}
     found: dict[tuple[str, int], Footer] = {}
     tasks, done, reasons = [], Counter[str](), Counter[tuple[str, str]]()
+    gone = frozenset(uri for uri, value in media.by_uri.items() if not is_hash(value))
+    kept_ids: dict[str, list[str]] = {}
+    census = Census()
     for spec in stages:
         for number, rows in shards.items():
+            path = shard_path(store, spec.name, number)
             provenance = {
                 "stage": spec.name,
                 **described[spec.name].to_json(),
                 "rows": rows_print(rows, spec.input),
                 "media": {},
             }
+            old, kept = _read_old(path), NONE_KEPT
             if column := MEDIA_COLUMNS.get(spec.input):
-                provenance["media"] = {uri: media.by_uri[uri] for uri in sorted(media_uris(rows, column))}
+                provenance["media"] = {uri: media.by_uri[uri] for uri in sorted(uris_of(rows, column))}
+                before = old.provenance.get("media", {})
+                if not accept_missing:
+                    census.count(spec.name, before, media.by_uri)
+                    kept = find_kept(path, rows, column, before, media.by_uri)
+                    provenance["media"] |= kept.media
             needed, upstream = (spec.needs or "", number), None
             if spec.needs:
                 if needed not in prints:
@@ -114,18 +117,31 @@ def find_due(
                     prints[needed] = found[needed].metadata["fingerprint"]
                 provenance["upstream"], upstream = prints[needed], found.get(needed)
             prints[spec.name, number] = fingerprint(provenance)
-            footer, reason = _look(store, spec, number, provenance, prints[spec.name, number], upstream)
-            retry = reason is None and retry_failed and _has_failed(store, spec, number)
+            reason = _why(old, spec, provenance, prints[spec.name, number], upstream)
+            retry = reason is None and retry_failed and _has_failed(path)
             if reason is None and not retry and spec.needs and upstream is None:
                 reason = f"stage {spec.needs} is made again"
+            if reason and kept.places and not _differ_in_media_alone(old.provenance, provenance):
+                census.block(spec.name, number, reason, kept)
+            if kept.ids:
+                kept_ids.setdefault(spec.name, []).extend(kept.ids)
             if reason or retry:
-                reason, states = reason or "rows failed", {uri: media.states[uri] for uri in provenance["media"]}
-                tasks.append(Task(spec, number, rows, root, store, provenance, reason, retry, states))
+                reason, places = reason or "rows failed", () if retry else kept.places
+                states = {uri: media.states[uri] for uri in provenance["media"]}
+                task = Task(
+                    spec, number, rows, root, store, provenance, reason, retry, states, places, gone, accept_missing
+                )
+                tasks.append(task)
                 reasons[spec.name, reason] += 1
             else:
                 done[spec.name] += 1
-                found |= {} if footer is None else {(spec.name, number): footer}
-    return Due(tuple(tasks), dict(done), dict(reasons))
+                found |= {} if old.footer is None else {(spec.name, number): old.footer}
+    census.refuse_loss(root)
+    return Due(tuple(tasks), dict(done), dict(reasons), {name: tuple(ids) for name, ids in kept_ids.items()})
+
+
+def _differ_in_media_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return {**one, "media": None} == {**other, "media": None}
 
 
 def rows_print(rows: pa.Table, kind: str) -> str:
@@ -136,20 +152,20 @@ def rows_print(rows: pa.Table, kind: str) -> str:
     digest = hashlib.sha256()
     for name in ROW_COLUMNS[kind]:
         digest.update(name.encode())
-        _feed(digest, rows.column(name).combine_chunks())
+        feed(digest, rows.column(name).combine_chunks())
     return digest.hexdigest()
 
 
-def _feed(digest: Any, array: pa.Array) -> None:
-    """Feed an array's values: nulls, then lengths, then the values inside."""
+def feed(digest: Any, array: pa.Array) -> None:
+    """Feed an array's values to a hash: nulls, then lengths, then the values inside."""
     digest.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_struct(array.type):
         for field in array.flatten():
-            _feed(digest, field)
+            feed(digest, field)
     elif pa.types.is_list(array.type):
         lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
         digest.update(lengths.astype("<i8").tobytes())
-        _feed(digest, array.flatten())
+        feed(digest, array.flatten())
     elif pa.types.is_floating(array.type):
         values = array.fill_null(0.0).to_numpy(zero_copy_only=False)
         digest.update(values.astype("<f8").tobytes())
@@ -157,56 +173,67 @@ def _feed(digest: Any, array: pa.Array) -> None:
         digest.update(canonical_json(array.to_pylist()).encode())
 
 
-def _has_failed(store: Path, spec: StageSpec, number: int) -> bool:
-    statuses = read_table(shard_path(store, spec.name, number), ["status"]).column("status")
+def _has_failed(path: Path) -> bool:
+    statuses = read_table(path, ["status"]).column("status")
     return bool(pc.any(pc.is_in(statuses, pa.array(FAILURES))).as_py())
+
+
+@dataclass(frozen=True)
+class _Old:
+    """The footer of a shard, or what it lacks."""
+
+    footer: Footer | None = None
+    lacks: str | None = None
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return {} if self.footer is None else dict(self.footer.metadata.get("provenance", {}))
+
+
+def _read_old(path: Path) -> _Old:
+    """The footer of a shard.
+
+    Raises:
+        StorageError: the system does not let it be read: no reason to make it again.
+    """
+    try:
+        footer = read_footer(path)
+    except FileNotFoundError:
+        return _Old(lacks="not made yet")
+    except (OSError, pa.ArrowInvalid) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise StorageError(
+                f"{path} cannot be read ({error.strerror or error}): check the disk, the mount and the permissions, "
+                "then run the same command again"
+            ) from error
+        return _Old(lacks="the file is damaged")
+    return _Old(lacks="the file is a copy of another shard") if misplaced(path, footer) else _Old(footer)
 
 
 def _made(store: Path, spec: StageSpec, shard: int) -> Footer:
     """The footer of an upstream shard that an earlier run made."""
-    path = shard_path(store, str(spec.needs), shard)
-    try:
-        footer = read_footer(path)
-        problem = "holds no fingerprint" if "fingerprint" not in footer.metadata else misplaced(path, footer)
-    except FileNotFoundError:
-        problem = "is not there"
-    except (OSError, pa.ArrowInvalid) as error:
-        problem = f"is damaged ({error})"
-    if problem:
+    old = _read_old(shard_path(store, str(spec.needs), shard))
+    if old.footer is None or "fingerprint" not in old.footer.metadata:
         raise StoreError(
-            f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} {problem}: "
+            f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} cannot be used "
+            f"({old.lacks or 'its footer holds no fingerprint'}): "
             f"add {spec.needs} to --stages"
         )
-    return footer
+    return old.footer
 
 
-def _look(
-    store: Path, spec: StageSpec, shard: int, provenance: dict[str, Any], print_: str, upstream: Footer | None
-) -> tuple[Footer | None, str | None]:
-    """The footer of a shard, if it can be read, and why the shard is due, in words; None if it is up to date."""
-    path = shard_path(store, spec.name, shard)
-    try:
-        footer = read_footer(path)
-    except FileNotFoundError:
-        return None, "not made yet"
-    except (OSError, pa.ArrowInvalid):
-        return None, "the file is damaged"
-    return footer, _why(path, spec, provenance, print_, footer, upstream)
-
-
-def _why(
-    path: Path, spec: StageSpec, provenance: dict[str, Any], print_: str, footer: Footer, upstream: Footer | None
-) -> str | None:
-    old = footer.metadata
-    if misplaced(path, footer):
-        return "the file is a copy of another shard"
-    if old.get("fingerprint") == print_:
-        if not is_stored_form(footer.schema):
+def _why(old: _Old, spec: StageSpec, provenance: dict[str, Any], print_: str, upstream: Footer | None) -> str | None:
+    """Why a shard is due, in words; None if it is up to date."""
+    if old.footer is None:
+        return old.lacks
+    if old.footer.metadata.get("fingerprint") == print_:
+        if not is_stored_form(old.footer.schema):
             return "written in the format of an earlier version"
-        made_from = old.get("upstream")  # earlier versions name the fingerprint only, which is in the provenance
+        # Earlier versions name the fingerprint of the shard that it was made from only, which is in the provenance.
+        made_from = old.footer.metadata.get("upstream")
         is_other = upstream is not None and made_from not in (None, upstream.seal)
         return f"changed: stage {spec.needs}" if is_other else None
-    before = old.get("provenance", {})
+    before = old.provenance
     changed = []
     for key in sorted(provenance.keys() | before.keys()):
         new, was = provenance.get(key), before.get(key)

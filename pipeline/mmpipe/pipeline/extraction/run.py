@@ -22,20 +22,27 @@ import numpy as np
 import pyarrow as pa
 
 from mmpipe.core.errors import CorpusError, StoreError
-from mmpipe.core.files import append_line, explained, is_local, sweep_parts
+from mmpipe.core.exclusive import exclusive
+from mmpipe.core.files import append_line, explained, is_local, write_json
 from mmpipe.core.parquet import glance
+from mmpipe.core.scratch import sweep_parts
 from mmpipe.core.statuses import FAILURES
 from mmpipe.pipeline.extraction.recovery import KnownStore, flow_order, known_store
-from mmpipe.pipeline.extraction.resume import Due, find_due, media_of
-from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, naming_remedies
+from mmpipe.pipeline.extraction.resume import Due, find_due
+from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe_all
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
+from mmpipe.pipeline.extraction.vanished import media_of, refuse_lost_root
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
 from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.soundness import extra_files
 
-__all__ = ["Engine", "ExtractPlan", "ExtractResult", "commit_plan", "plan_extraction", "run_plan"]
+__all__ = ["KEPT_ROWS", "Engine", "ExtractPlan", "ExtractResult", "commit_plan", "plan_extraction", "run_plan"]
+
+
+KEPT_ROWS = "kept_rows.json"
+"""In the store's logs: the utterances, by stage, that kept their features though their media are gone."""
 
 
 class Engine(Protocol):
@@ -115,6 +122,7 @@ def plan_extraction(
     part: tuple[int, int] = (1, 1),
     retry_failed: bool = False,
     only_known: bool = False,
+    accept_missing: bool = False,
 ) -> ExtractPlan:
     """Plan the shards and find what is due. Nothing is written.
 
@@ -129,9 +137,12 @@ def plan_extraction(
             k % n == i - 1, of all stages.
         retry_failed: rows that failed are due, whatever their fingerprint says.
         only_known: hash no media: those that were not hashed before count as changed.
+        accept_missing: media that are gone are meant to be: rows of finished shards are replaced because of them.
 
     Raises:
-        CorpusError: the manifest is empty.
+        CorpusError: the manifest is empty, or, unless `accept_missing`: the root or all media are not there, or most
+            media of finished shards are gone, or some that a shard needs which must be made again.
+        ResourceError: the disk or network of the media does not answer.
         StoreError: the store belongs to another corpus, holds utterances that the manifest lacks, or files that are not
             its own.
         UsageError: a stage's option is wrong.
@@ -139,10 +150,7 @@ def plan_extraction(
     """
     if manifest.num_rows == 0:
         raise CorpusError(f"the manifest of {corpus} holds no utterance: nothing to extract from {root}")
-    described = {}
-    for spec in stages:
-        with naming_remedies(spec, stages):
-            described[spec.name] = describe(spec)
+    described = describe_all(stages)
     known = _existing(store, corpus)
     written = known.manifest
     ordered = plan(manifest, written)
@@ -151,11 +159,15 @@ def plan_extraction(
     shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
     media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
-    due = find_due(shards, root, store, stages, described, media, retry_failed=retry_failed, threads=threads)
+    if uris and not accept_missing:
+        refuse_lost_root(root, ordered, media, stages)
+    again = {"retry_failed": retry_failed, "accept_missing": accept_missing}
+    due = find_due(shards, root, store, stages, described, media, **again, threads=threads)
     return ExtractPlan(
         due.tasks,
         due.done,
         due.reasons,
+        due.kept,
         corpus,
         store,
         ordered,
@@ -182,16 +194,23 @@ def commit_plan(planned: ExtractPlan) -> None:
         StoreError: another run has changed the store's manifest since the plan was made.
         StorageError: the store cannot be written.
     """
-    present = _existing(planned.store, planned.corpus).manifest
-    if present is not None and not any(present.equals(m) for m in (planned.written, planned.manifest) if m is not None):
-        raise StoreError(f"{planned.store} was changed by another run since this one was planned: run it again")
     if is_local(planned.store):
         with explained(planned.store):
-            planned.store.mkdir(parents=True, exist_ok=True)
-    sweep_parts(planned.store)
-    version = importlib.metadata.version("mmpipe")
-    write_store(planned.store, planned.corpus, planned.manifest, planned.described, version, present)
-    planned.media.remember(planned.store / "logs")
+            (planned.store / "logs").mkdir(parents=True, exist_ok=True)
+    with exclusive(planned.store / "logs" / "plan.lock"):
+        known = _existing(planned.store, planned.corpus)
+        present, planned_before = known.manifest, [m for m in (planned.written, planned.manifest) if m is not None]
+        if present is not None and not any(present.equals(manifest) for manifest in planned_before):
+            raise StoreError(f"{planned.store} was changed by another run since this one was planned: run it again")
+        sweep_parts(planned.store)
+        version = importlib.metadata.version("mmpipe")
+        own = {spec.name: planned.described[spec.name] for spec in planned.stages}
+        all_stages = planned.described | known.described | own  # another slice may have added a stage
+        described = {name: all_stages[name] for name in flow_order(all_stages)}
+        write_store(planned.store, planned.corpus, planned.manifest, described, version, present)
+        planned.media.remember(planned.store / "logs")
+        if planned.kept:
+            write_json(planned.store / "logs" / KEPT_ROWS, {name: list(ids) for name, ids in planned.kept.items()})
 
 
 def _existing(store: Path, corpus: str) -> KnownStore:

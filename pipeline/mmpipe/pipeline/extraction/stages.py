@@ -25,7 +25,17 @@ from mmpipe.pipeline.extraction.transcript_words import Source
 from mmpipe.pipeline.media.versions import media_versions, repair_versions
 from mmpipe.pipeline.store.provenance import StageProvenance, upstream_of
 
-__all__ = ["DEFAULT_STAGES", "FACES", "StageSpec", "describe", "naming_remedies", "placed", "resolve_stages"]
+__all__ = [
+    "DEFAULT_STAGES",
+    "FACES",
+    "MEDIA_COLUMNS",
+    "StageSpec",
+    "describe",
+    "describe_all",
+    "naming_remedies",
+    "placed",
+    "resolve_stages",
+]
 
 FACES = "faces"
 """The stage whose crops feed the stages of input kind `crops`."""
@@ -37,6 +47,9 @@ DEFAULT_STAGES: dict[str, str] = {
     "text": "bert",
 }
 """The stages of the paper and their extractors, in the order of the flow."""
+
+MEDIA_COLUMNS = {"audio": "audio", "frames": "video"}
+"""The column that names the media of a stage, by the stage's input kind."""
 
 _STAGE_NAME = re.compile(r"(?!logs$)[A-Za-z0-9][\w-]{0,99}", re.ASCII)
 
@@ -171,6 +184,20 @@ def placed(specs: Sequence[StageSpec], device: str, precision: Precision) -> lis
         replace(spec, device=device, precision=precision if spec in able else "float32") if spec in on_device else spec
         for spec in specs
     ]
+
+
+def describe_all(specs: Sequence[StageSpec]) -> dict[str, StageProvenance]:
+    """Everything that decides the values of these stages, by stage.
+
+    Raises:
+        UsageError: an option is wrong.
+        WeightsError: weights are missing or altered; the message says how to go on without them.
+    """
+    described = {}
+    for spec in specs:
+        with naming_remedies(spec, specs):
+            described[spec.name] = describe(spec)
+    return described
 
 
 @contextmanager

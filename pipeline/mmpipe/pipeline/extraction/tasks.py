@@ -21,7 +21,8 @@ from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance, to_utterances
 from mmpipe.pipeline.extraction.apply import Answer, run_stage
 from mmpipe.pipeline.extraction.media_guard import MediaGuard
-from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS, StageSpec
+from mmpipe.pipeline.extraction.watch import Watch, refusing_failures
 from mmpipe.pipeline.store.shards import (
     made_with,
     misplaced,
@@ -59,6 +60,9 @@ class Task:
         reason: why the task is due, for the log.
         retry: make the rows that failed only, and keep the others of the shard that is there.
         media: by uri, the state of each media file when it was hashed.
+        keep: places of rows that are taken over from the shard that is there, since their media are gone.
+        gone: media that could not be read when the run was planned.
+        lenient: write a row without features for whatever cannot be read.
     """
 
     stage: StageSpec
@@ -70,6 +74,9 @@ class Task:
     reason: str
     retry: bool = False
     media: dict[str, str] = field(default_factory=dict)
+    keep: tuple[int, ...] = ()
+    gone: frozenset[str] = frozenset()
+    lenient: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker gets: a slice of the manifest would carry the whole manifest along."""
@@ -79,6 +86,9 @@ class Task:
     def path(self) -> Path:
         """The file that the task writes."""
         return shard_path(self.store, self.stage.name, self.shard)
+
+    def __str__(self) -> str:
+        return f"stage {self.stage.name}, shard {self.shard}"
 
 
 @dataclass(frozen=True)
@@ -142,17 +152,21 @@ def run_task(task: Task) -> TaskResult:
         StoreError: the shard that it is made from is not the planned one.
         WeightsError: a model cannot be loaded; errors of single utterances become rows.
         StorageError: the shard cannot be written.
+        ResourceError: the environment failed, see `watch`.
     """
     began = time.perf_counter()
-    if not task.retry and made_with(task.path, task.provenance, _upstream_seal(task)):
-        made = read_table(task.path, ["status"])
-        return _result(replace(task, reason="up to date by now"), made, 0, time.perf_counter() - began)
-    places = due_places(task)
-    return finish_task(task, places, [make_rows(task, places)], time.perf_counter() - began)
+    with refusing_failures(str(task)):
+        if not task.retry and made_with(task.path, task.provenance, _upstream_seal(task)):
+            made = read_table(task.path, ["status"])
+            return _result(replace(task, reason="up to date by now"), made, 0, time.perf_counter() - began)
+        places = due_places(task)
+        return finish_task(task, places, [make_rows(task, places)], time.perf_counter() - began)
 
 
 def due_places(task: Task) -> list[int]:
-    """Which rows of the shard are to be made: all, or those that failed where the task retries."""
+    """Which rows of the shard are to be made: all but those that are kept, or those that failed if the task retries."""
+    if task.keep:
+        return sorted(set(range(task.rows.num_rows)) - {*task.keep})
     if not (task.retry and made_with(task.path, task.provenance, _upstream_seal(task))):
         return list(range(task.rows.num_rows))
     statuses = read_table(task.path, ["status"]).column("status").to_pylist()
@@ -163,22 +177,27 @@ def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
     """The rows of the shard at `places`, as they will be in the file.
 
     Raises:
+        ResourceError: the environment failed, see `watch`.
         StoreError: the shard that they are made from is not the planned one.
     """
-    extractor, taken = _extractor(task.stage), pa.array(places, pa.int64())
-    utterances = to_utterances(task.rows.take(taken))
-    upstream, seal = None, None
-    if task.stage.needs:
-        whole, footer = _upstream(task)
-        upstream, seal = whole.take(taken), footer.seal
-    uris = [_uri(task, utterance) for utterance in utterances]
-    guard = MediaGuard(task.root, filter(None, uris), task.provenance.get("media", {}), task.media)
-    answers = run_stage(task.stage, extractor, utterances, task.root, upstream)
-    changed = guard.changed()
-    answers = [
-        Answer(guard.rejection(uri)) if uri in changed else answer for uri, answer in zip(uris, answers, strict=True)
-    ]
-    return _marked(_table(extractor.columns(), utterances, answers), seal)
+    with refusing_failures(str(task)):
+        extractor, taken = _extractor(task.stage), pa.array(places, pa.int64())
+        utterances = to_utterances(task.rows.take(taken))
+        upstream, seal = None, None
+        if task.stage.needs:
+            whole, footer = _upstream(task)
+            upstream, seal = whole.take(taken), footer.seal
+        uris = [_uri(task, utterance) for utterance in utterances]
+        known = [None if uri is None else uri not in task.gone for uri in uris]
+        watch = Watch(str(task), [u.utterance_id for u in utterances], known, lenient=task.lenient)
+        guard = MediaGuard(task.root, filter(None, uris), task.provenance.get("media", {}), task.media)
+        answers = run_stage(task.stage, extractor, utterances, task.root, upstream, watch)
+        changed = guard.changed()
+        for place, uri in enumerate(uris):
+            if uri in changed:
+                watch.see(place, changed[uri])
+                answers[place] = Answer(changed[uri])
+        return _marked(_table(extractor.columns(), utterances, answers), seal)
 
 
 _MADE_FROM = b"upstream"
@@ -208,8 +227,9 @@ def _upstream_seal(task: Task) -> str | None:
 
 def _uri(task: Task, utterance: Utterance) -> str | None:
     """The media file that the stage reads of an utterance, if it reads one."""
-    span = {"audio": utterance.audio, "frames": utterance.video}.get(task.stage.input)
-    return None if span is None else span.uri
+    column = MEDIA_COLUMNS.get(task.stage.input)
+    span = getattr(utterance, column) if column else None
+    return None if span is None else str(span.uri)
 
 
 def lost_row(task: Task, place: int, message: str) -> pa.Table:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.files import write_atomic
 from mmpipe.extractors.faces.densenet import FerplusDenseNet, load_network
 from mmpipe.extractors.faces.ferplus import CROP_SIZE
 from mmpipe.pipeline.face_training.augmentation import augment, normalise
@@ -120,10 +121,7 @@ class FaceRun:
             "step": self.step,
             "loss": self.loss,
         }
-        temporary = self._checkpoint.with_suffix(".part")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
-        temporary.replace(self._checkpoint)
+        write_atomic(self._checkpoint, lambda part: torch.save(state, part))
 
     def _rate(self) -> float:
         progress, warmup = self.step / self.steps, self.config.warmup

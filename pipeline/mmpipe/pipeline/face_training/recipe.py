@@ -16,9 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from mmpipe.core.files import write_atomic, write_bytes
+from mmpipe.core.files import write_bytes
+from mmpipe.core.locks import writing_alone
 from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.bundled import sha256
 from mmpipe.pipeline.face_training.config import FaceTraining
@@ -55,12 +56,24 @@ def train_face(
         The scores on the valid part.
 
     Raises:
+        BusyError: another process is writing `out`.
         CorpusError: FERPlus is not there.
         UsageError: the checkpoint beside `out` belongs to another config.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing_alone(out, "mmpipe train-face"):
+        return _train_face(data, out, config, listener, device, strategy or StepStrategy())
+
+
+def _train_face(
+    data: Path,
+    out: Path,
+    config: FaceTraining,
+    listener: Callable[[FaceProgress], None],
+    device: str,
+    strategy: StepStrategy,
+) -> FaceScores:
     train, valid = read_ferplus(data, "train"), read_ferplus(data, "valid")
-    run = FaceRun(train, config, out.with_suffix(".checkpoint"), strategy or StepStrategy(), device)
+    run = FaceRun(train, config, out.with_suffix(".checkpoint"), strategy, device)
     scores: FaceScores | None = None
     while run.step < run.steps or scores is None:
         if run.step < run.steps and not run.epoch_is_due:
@@ -72,7 +85,7 @@ def train_face(
             scores = evaluate(run.average, valid, device=device)
             _write_log(out.with_suffix(".csv"), run, scores)
             tensors = {name: value.cpu().contiguous() for name, value in run.average.state_dict().items()}
-            write_atomic(out, lambda part, tensors=tensors: save_file(tensors, part))  # type: ignore[misc]
+            write_bytes(out, save(tensors))
     _write_card(out.with_suffix(".json"), config, scores)
     return scores
 
@@ -86,7 +99,7 @@ def _write_card(path: Path, config: FaceTraining, scores: FaceScores) -> None:
     for name, weights in (("start", config.start), ("teacher", config.teacher)):
         if weights is not None:
             card[f"{name}_sha256"] = sha256(weights)
-    path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(card, indent=2) + "\n").encode())
 
 
 def _write_log(path: Path, run: FaceRun, scores: FaceScores) -> None:

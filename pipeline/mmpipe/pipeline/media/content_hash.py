@@ -6,26 +6,28 @@ import hashlib
 import json
 import stat
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmpipe.core.errors import Rejected
+from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, unavailable
+from mmpipe.core.errors import Rejected, ResourceError
 from mmpipe.core.files import canonical_json, forget_listings, is_local, write_json
 from mmpipe.core.seals import file_state
 from mmpipe.manifests.io import resolve_media
 
-__all__ = ["MediaHashes", "hash_file", "hash_media", "media_state"]
+__all__ = ["MISSING", "UNREADABLE", "MediaHashes", "hash_file", "hash_media", "is_hash", "media_state"]
 
 _CACHE = "media_hashes.json"
 
-_MISSING = "missing"
+MISSING = "missing"
 """Stands for the hash of a file that is not there: when it appears, its shards become due."""
 
-_UNREADABLE = "unreadable"
+UNREADABLE = "unreadable"
 """Stands for the hash of what cannot be read: no permission, no regular file, a disk error."""
 
 _NOT_HASHED = "not hashed yet"
@@ -70,21 +72,23 @@ def media_state(root: Path, uri: str) -> str:
         uri: a path relative to it.
 
     Returns:
-        The state; `missing` or `unreadable` where there is no file that can be read.
+        The state; `missing` where there is no file, `unreadable` for what is not a regular one.
+
+    Raises:
+        Rejected: the file is outside the root.
+        OSError: it cannot be looked at; an object store's client may raise errors of its own.
     """
     try:
         path = resolve_media(root, uri)
         if is_local(path):
             if not stat.S_ISREG(path.stat().st_mode):
-                return _UNREADABLE  # opening a pipe would wait for ever
+                return UNREADABLE  # opening a pipe would wait for ever
             return ":".join(map(str, file_state(path)))
         forget_listings(path)
         remote: Any = path
         found = remote.fs.info(remote.path)
     except FileNotFoundError:
-        return _MISSING
-    except (Rejected, OSError):
-        return _UNREADABLE
+        return MISSING
     return canonical_json({name: str(found[name]) for name in _REMOTE_STATE if name in found})
 
 
@@ -97,12 +101,15 @@ def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, onl
         logs: the folder of the cache, which remembers hashes by uri and state.
         threads: files hashed at once.
         only_known: hash nothing: what the cache does not know stays `not hashed yet`.
+
+    Raises:
+        ResourceError: file handles or memory are used up, or several files fail alike, as on a lost disk.
     """
-    known = _known(logs / _CACHE)
-    states = {uri: media_state(root, uri) for uri in sorted(set(uris))}
+    known, failures = _known(logs / _CACHE), _Failures()
+    states = {uri: _state(root, uri, failures) for uri in sorted(set(uris))}
     hashes, due = {}, []
     for uri, state in states.items():
-        if state in (_MISSING, _UNREADABLE):
+        if state in (MISSING, UNREADABLE):
             hashes[uri] = state
         elif known.get(uri, [None])[0] == state:
             hashes[uri] = known[uri][1]
@@ -111,16 +118,29 @@ def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, onl
             hashes[uri] = _NOT_HASHED
     new: dict[str, list[str]] = {}
     if due and not only_known:
-        made = _hash_all([resolve_media(root, uri) for uri in due], threads)
+        made = _hash_all({uri: resolve_media(root, uri) for uri in due}, threads, failures)
         hashes |= dict(zip(due, made, strict=True))
-        new = {uri: [states[uri], hashes[uri]] for uri in due if hashes[uri] != _UNREADABLE}
+        new = {uri: [states[uri], hashes[uri]] for uri in due if hashes[uri] != UNREADABLE}
     return MediaHashes(hashes, states, new)
 
 
 def hash_file(root: Path, uri: str) -> str:
-    """SHA-256 of one media file, or `missing` or `unreadable`."""
+    """SHA-256 of one media file, or `missing` or `unreadable`.
+
+    Raises:
+        Rejected: the file is outside the root.
+        OSError: it cannot be read; an object store's client may raise errors of its own.
+    """
     state = media_state(root, uri)
-    return state if state in (_MISSING, _UNREADABLE) else _hash(threading.Event(), resolve_media(root, uri))
+    return state if state in (MISSING, UNREADABLE) else _digest(resolve_media(root, uri), threading.Event())
+
+
+def _state(root: Path, uri: str, failures: _Failures) -> str:
+    try:
+        return media_state(root, uri)
+    except Exception as error:
+        failures.see(uri, error)
+        return UNREADABLE
 
 
 def _known(cache: Path) -> dict[str, list[str]]:
@@ -130,22 +150,64 @@ def _known(cache: Path) -> dict[str, list[str]]:
         return {}
 
 
-def _hash_all(paths: list[Path], threads: int) -> list[str]:
+class _Failures:
+    """Tells files that cannot be read from a disk or network that fails."""
+
+    def __init__(self) -> None:
+        self._failed: Counter[str] = Counter()
+
+    def see(self, uri: str, error: Exception) -> None:
+        """Look at the error of a file that cannot be hashed.
+
+        Raises:
+            ResourceError: it is no fault of the file.
+        """
+        for one in causes(error):
+            if cause := exhausted(one):
+                raise ResourceError(f"{uri} cannot be read: {cause}: then run the same command again") from error
+            if cause := unavailable(one):
+                self._failed[cause] += 1
+                if self._failed[cause] >= MAX_EQUAL_FAILURES:
+                    raise ResourceError(
+                        f"{self._failed[cause]} media files cannot be read, the last {uri}: {cause}: check the disk, "
+                        "the mount or the network, then run the same command again"
+                    ) from error
+                return
+        if not isinstance(error, Rejected | OSError):
+            raise error
+
+
+def is_hash(value: object) -> bool:
+    """Whether this is the content hash of a file that was read, not a word that stands for one.
+
+    Example:
+        >>> is_hash("missing"), is_hash(hashlib.sha256(b"").hexdigest())
+        (False, True)
+    """
+    return isinstance(value, str) and len(value) == hashlib.sha256().digest_size * 2
+
+
+def _hash_all(paths: Mapping[str, Path], threads: int, failures: _Failures) -> list[str]:
     stopped = threading.Event()
     pool = ThreadPoolExecutor(threads)
     try:
-        return list(pool.map(partial(_hash, stopped), paths))
+        return list(pool.map(partial(_hash, stopped, failures), paths, paths.values()))
     finally:
         stopped.set()  # Ctrl-C must not wait for large files
         pool.shutdown(cancel_futures=True)
 
 
-def _hash(stopped: threading.Event, path: Path) -> str:
-    digest = hashlib.sha256()
+def _hash(stopped: threading.Event, failures: _Failures, uri: str, path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            while (chunk := stream.read(_CHUNK_BYTES)) and not stopped.is_set():
-                digest.update(chunk)
-    except OSError:
-        return _UNREADABLE
+        return _digest(path, stopped)
+    except Exception as error:
+        failures.see(uri, error)
+        return UNREADABLE
+
+
+def _digest(path: Path, stopped: threading.Event) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while (chunk := stream.read(_CHUNK_BYTES)) and not stopped.is_set():
+            digest.update(chunk)
     return digest.hexdigest()

@@ -7,6 +7,8 @@ closed.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import tempfile
@@ -46,6 +48,7 @@ class Repair:
 
         Raises:
             Rejected: `error`, with what FFmpeg's tool said.
+            OSError: space or file handles are used up.
         """
         if not (path.is_file() and path.stat().st_size):
             raise error  # nothing to repair, and a pipe would be waited for
@@ -93,6 +96,9 @@ class Repair:
         if run.returncode == 0 and copy.exists() and copy.stat().st_size:
             return copy
         said = run.stderr.decode(errors="replace").replace(str(path), path.name).strip().splitlines()
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+            if any(os.strerror(number) in line for line in said):  # that is not the file's fault
+                raise OSError(number, os.strerror(number), str(copy))
         return Rejected(
             error.status, f"{error.message} FFmpeg could not repair it: {said[-1] if said else 'no reason'}"
         )

@@ -8,8 +8,6 @@ The footer of every file holds fingerprints and provenance of the shards that it
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmpipe.core.errors import StoreError, UsageError
-from mmpipe.core.files import canonical_json, write_bytes
+from mmpipe.core.files import canonical_json, explained, write_bytes
+from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import write_parquet
+from mmpipe.core.scratch import scratch_beside
 from mmpipe.pipeline.outputs import claim, move_into_place
 from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -105,6 +105,7 @@ def export(
         overwrite: replace whatever is at `out`, not only an earlier export.
 
     Raises:
+        BusyError: another process is writing `out`.
         UsageError: `out` exists and is not an earlier export, or a stage does not exist.
         StoreError: shards of a stage are missing or damaged, or were not all made alike; or `datasets` is not
             installed.
@@ -113,16 +114,13 @@ def export(
     chosen = tuple(known if stages is None else stages)
     if unknown := [stage for stage in chosen if stage not in known]:
         raise UsageError(f"{store.path} has no stage {unknown[0]!r}; stages: {', '.join(known) or 'none yet'}")
-    claim(out, "export", overwrite=overwrite)
     _refuse_incomplete(store, chosen)
     choice = _Choice(chosen, dtype, (*(() if text else _TRANSCRIPTS), *(() if faces else _FACES)))
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with writing_alone(out, "mmpipe export"), explained(out), scratch_beside(out) as part:
+        claim(out, "export", overwrite=overwrite)
         write = _write_datasets if form == "datasets" else _write_parquet
         exported = write(store, part, out, choice)
         move_into_place(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return exported
 
 

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from mmpipe.core.errors import TrainingError, WeightsError
-from mmpipe.core.files import write_atomic
+from mmpipe.core.files import write_bytes
 from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
@@ -131,7 +131,7 @@ def save_model(
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for name, norm in norms.items():
         tensors |= {f"norm.{name}.mean": norm.mean, f"norm.{name}.scale": norm.scale}
-    write_atomic(folder / _WEIGHTS, lambda part: save_file(tensors, part))
+    write_bytes(folder / _WEIGHTS, save(tensors))
     card = {
         "config": config.model_dump(mode="json"),
         "labels": list(labels),

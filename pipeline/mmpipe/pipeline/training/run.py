@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mmpipe.core.errors import TrainingError, UsageError
+from mmpipe.core.locks import writing_alone
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig
@@ -104,8 +105,31 @@ class TrainRun:
             note: called with a sentence where a fold is reused, or trained again, and why.
 
         Raises:
+            BusyError: another process is writing the run folder.
             TrainingError: see `fit`.
+            UsageError: see `plan_run`.
         """
+        with writing_alone(self.request.out, "mmpipe train", inside=True):
+            self.refuse_other()
+            return self._run(report, note)
+
+    def refuse_other(self) -> None:
+        """Make sure that the folder holds no finished run that differs and no other files, unless it is overwritten.
+
+        Raises:
+            UsageError: it holds some.
+        """
+        out, overwrite = self.request.out, self.request.overwrite
+        if not (out / "run.json").exists():
+            claim(out / "history.csv", "history", overwrite=overwrite)
+            claim(out / "predictions.parquet", "predictions", overwrite=overwrite)
+        if not overwrite and (other := self.replaced) is not None:
+            raise UsageError(
+                f"{out} holds a finished run, and this one differs ({other}): name another folder with "
+                "--out, or replace it with --overwrite"
+            )
+
+    def _run(self, report: FoldReport, note: Callable[[str], None]) -> RunResult:
         began, out = time.perf_counter(), self.request.out
         if self.replaced is not None:
             (out / "run.json").unlink()  # it describes a run whose folds are replaced from here on
@@ -161,14 +185,7 @@ def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRu
             f"{','.join(config.modalities)}: add a modality, or train supervised"
         )
     run = TrainRun(request, load_input(config, sources.labeled, sources.unlabeled, sources.balanced, datasets), device)
-    if not (request.out / "run.json").exists():
-        claim(request.out / "history.csv", "history", overwrite=request.overwrite)
-        claim(request.out / "predictions.parquet", "predictions", overwrite=request.overwrite)
-    if not request.overwrite and (other := run.replaced) is not None:
-        raise UsageError(
-            f"{request.out} holds a finished run, and this one differs ({other}): name another folder with --out, or "
-            "replace it with --overwrite"
-        )
+    run.refuse_other()
     return run
 
 

@@ -7,6 +7,7 @@ meanwhile.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.core.errors import StoreError
+from mmpipe.core.environment import MAX_EQUAL_FAILURES
+from mmpipe.core.errors import ResourceError, StoreError
 from mmpipe.extractors.registry import load_libraries
 from mmpipe.pipeline.extraction.engines.worker import Worker, WorkerDied
 from mmpipe.pipeline.extraction.tasks import (
@@ -50,6 +52,7 @@ class LocalEngine:
         self._extractors = extractors
         self._pool: dict[str, list[Worker]] = {"cpu": [], "cuda": []}
         self._lone: Worker | None = None
+        self._killed = 0
 
     def __enter__(self) -> LocalEngine:
         if self._extractors:
@@ -119,7 +122,7 @@ class LocalEngine:
 
     def _recover(self, task: Task, death: WorkerDied) -> TaskResult:
         """Make the shard of a task whose worker died; the utterances that kill a process get a row that says so."""
-        began = time.perf_counter()
+        began, self._killed = time.perf_counter(), 0
         try:
             self._alone(partial(prepare_task, task))
             places = due_places(task)
@@ -148,8 +151,19 @@ class LocalEngine:
         try:
             return [self._alone(call)]
         except WorkerDied as death:
+            self._refuse_killing(task, death)
             message = f"the process that made this row alone died twice: {death}"
             return [self._alone(partial(lost_row, task, places[0], message))]
+
+    def _refuse_killing(self, task: Task, death: WorkerDied) -> None:
+        """Stop the run where the system kills the processes of several rows of a task: then its memory is too small."""
+        self._killed += signal.SIGKILL.name in str(death)
+        if self._killed >= MAX_EQUAL_FAILURES:
+            raise ResourceError(
+                f"{task}: the processes of {self._killed} utterances that were made alone were {death}; no row was "
+                "written for them and finished shards are safe: free memory, or take fewer --workers, then run the "
+                "same command again"
+            )
 
     def _alone(self, call: Callable[[], Any]) -> Any:
         self._lone = self._lone or Worker()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmpipe.core.files import sync
+from mmpipe.core.scratch import scratch_beside, sweep_parts
 from mmpipe.core.seals import crc32_of, file_state, read_sealed_json, write_sealed_json
 
 __all__ = ["kept_arrays"]
@@ -35,21 +37,20 @@ def kept_arrays(folder: Path, make: Callable[[Path], None]) -> _Arrays:
     """
     if (held := _sound(folder)) is not None:
         return held
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
-    except OSError:
-        with tempfile.TemporaryDirectory(prefix="mmpipe-arrays-") as scratch:
-            make(Path(scratch))
-            return _mapped(Path(scratch))  # the mapping lasts after its file has lost its name
-    try:
+    with ExitStack() as stack:
+        try:
+            part = stack.enter_context(scratch_beside(folder))
+            part.mkdir()
+        except OSError:
+            part = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmpipe-arrays-")))
+            make(part)
+            return _mapped(part)  # the mapping lasts after its file has lost its name
+        sweep_parts(folder.parent, deep=False)
         make(part)
         _seal(part)
         arrays = _mapped(part)
         _put(part, folder)
         return arrays
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _seal(part: Path) -> None:
