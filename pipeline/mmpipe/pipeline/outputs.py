@@ -12,6 +12,7 @@ from typing import Literal
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.parquet import glance
+from mmpipe.core.scratch import sweep_parts
 
 __all__ = ["PAGE_MARK", "PROBLEM_COLUMNS", "Output", "claim", "marked_png", "move_into_place"]
 
@@ -46,6 +47,8 @@ _PNG_TEXT = b"tEXtSoftware\0mmpipe"
 def claim(path: Path, output: Output, *, overwrite: bool = False) -> None:
     """Make sure that an output may be written: nothing is there, or an earlier output of the same kind.
 
+    What killed commands left of it, unfinished, is removed.
+
     Args:
         path: the file, or the folder of an export.
         output: what is going to be written.
@@ -54,6 +57,7 @@ def claim(path: Path, output: Output, *, overwrite: bool = False) -> None:
     Raises:
         UsageError: something else is there; or a folder is where a file should be, or the reverse.
     """
+    sweep_parts(path.parent, path.name, deep=False)
     if not path.exists():
         return
     if path.is_dir() != (output == "export"):
