@@ -25,6 +25,7 @@ BASES: dict[str, list[list[str]]] = {
     "extract": [["-d", "folder", "--root", "folder", "--out", "out", "--workers", "1", "--dry-run"]],
     "manifest": [["folder", "--root", "folder", "--out", "m.parquet"], ["meld", "--sample", "--out", "m.parquet"]],
     "inspect": [["m.parquet"], ["store"]],
+    "repair": [["m.parquet"], ["store"]],
     "export": [["store", "--out", "exported"]],
     "balance-unlabeled": [["--labeled", "store", "--unlabeled", "store", "--out", "b.parquet"]],
     "train": [["--labeled", "store", "--supervised", "--out", "run"], ["--baselines", "--labeled", "store"]],
@@ -157,7 +158,8 @@ def test_odd_values_are_answered_in_a_line(name: str, data: st.DataObject, place
     base = data.draw(st.sampled_from(BASES[name]))
     words = [name, *(data.draw(value) if data.draw(st.integers(0, 9)) == 0 else word for word in base)]
     flags = [p for p in options(name) if p.param_type_name == "option"]
-    for flag in data.draw(st.lists(st.sampled_from(flags), max_size=2, unique=True)):
+    some = st.lists(st.sampled_from(flags), max_size=2, unique=True) if flags else st.just([])
+    for flag in data.draw(some):
         fitting = [text for text in ODD if "=" in text] if flag.name == "set_" else ODD
         words += [flag.opts[0]] if flag.is_flag else [flag.opts[0], data.draw(st.sampled_from(fitting) | value)]
     check(words, place)
