@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.locks import hold, refuse_others
-from mmpipe.core.parquet import read_sealed
+from mmpipe.core.parquet import Footer, read_sealed
 from mmpipe.core.seals import read_sealed_json
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES
 from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path, write_record
@@ -95,19 +95,24 @@ def repair_store(path: Path) -> tuple[str, ...]:
         StoreError: there is no store, its manifest is damaged, or the shards are not those of the manifest.
         StorageError: the folder cannot be written.
     """
+    _sound_manifest(path)  # else the lock would make its folder where there is no store
     with hold(path / "logs", "run", "mmpipe repair", refuse_others(path)):
         return _repair(path)
 
 
-def _repair(path: Path) -> tuple[str, ...]:
+def _sound_manifest(path: Path) -> tuple[pa.Table, Footer]:
     manifest = path / "manifest.parquet"
     try:
-        rows, footer = read_sealed(manifest)
+        return read_sealed(manifest)
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{manifest} cannot be read ({error}), and store.json follows from it: run the same `mmpipe extract` "
             "again, which writes both"
         ) from error
+
+
+def _repair(path: Path) -> tuple[str, ...]:
+    rows, footer = _sound_manifest(path)
     described = _described(path, rows)
     for stage in described:
         for shard in _numbers(path, stage):
@@ -115,8 +120,8 @@ def _repair(path: Path) -> tuple[str, ...]:
             held = read_table(shard_path(path, stage, shard), ["utterance_id"]).column("utterance_id")
             if not held.equals(ids):
                 raise StoreError(
-                    f"the utterances of {shard_path(path, stage, shard)} are not those of {manifest}: run the same "
-                    "`mmpipe extract` again"
+                    f"the utterances of {shard_path(path, stage, shard)} are not those of "
+                    f"{path / 'manifest.parquet'}: run the same `mmpipe extract` again"
                 )
     corpus = footer.metadata.get("corpus") or FeatureStore(path).corpus
     write_record(path, corpus, rows, described, importlib.metadata.version("mmpipe"))
