@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmpipe.core.files import canonical_json, is_local, write_bytes
+from mmpipe.core.parquet_bounds import check_bounds
+from mmpipe.core.reading import check_regular, parse_object
 
 __all__ = [
     "check_seal",
@@ -70,6 +71,7 @@ def check_seal(path: Path) -> str | None:
     changed byte anywhere is found, also in the seal itself.
     """
     try:
+        check_regular(path)
         data = path.read_bytes()
         with _one_kind_of_damage():
             seal = (pq.read_metadata(pa.BufferReader(data)).metadata or {}).get(_SEAL_KEY)
@@ -87,9 +89,12 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file, or would be too large in memory (see `check_bounds`).
     """
+    check_regular(path)
     source = path if is_local(path) else pa.BufferReader(path.read_bytes())
+    with _one_kind_of_damage():
+        check_bounds(source)
     with _one_kind_of_damage(), pq.ParquetFile(source) as file:
         return file.read(None if columns is None else list(columns))
 
@@ -99,7 +104,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file, or its footer does not hold what mmpipe writes.
     """
     with _one_kind_of_damage():
         return _own_metadata(_footer(path))
@@ -110,7 +115,7 @@ def read_footer(path: Path) -> tuple[dict[str, Any], pa.Schema]:
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file, or its footer does not hold what mmpipe writes.
     """
     with _one_kind_of_damage():
         footer = _footer(path)
@@ -118,6 +123,7 @@ def read_footer(path: Path) -> tuple[dict[str, Any], pa.Schema]:
 
 
 def _footer(path: Path) -> pq.FileMetaData:
+    check_regular(path)
     if is_local(path):
         return pq.read_metadata(path)
     with path.open("rb") as stream:
@@ -125,7 +131,10 @@ def _footer(path: Path) -> pq.FileMetaData:
 
 
 def _own_metadata(footer: pq.FileMetaData) -> dict[str, Any]:
-    return dict(json.loads((footer.metadata or {}).get(_METADATA_KEY, b"{}")))
+    try:
+        return parse_object((footer.metadata or {}).get(_METADATA_KEY, b"{}"))
+    except ValueError as error:
+        raise pa.ArrowInvalid(f"its footer does not hold what mmpipe writes: {error}") from error
 
 
 @contextmanager
