@@ -18,6 +18,7 @@ from mmpipe.core.reading import check_regular, parse_object
 __all__ = [
     "check_seal",
     "fingerprint",
+    "num_rows",
     "read_footer",
     "read_metadata",
     "read_parquet",
@@ -120,6 +121,17 @@ def read_footer(path: Path) -> tuple[dict[str, Any], pa.Schema]:
     with _one_kind_of_damage():
         footer = _footer(path)
         return _own_metadata(footer), footer.schema.to_arrow_schema()
+
+
+def num_rows(path: Path) -> int:
+    """The number of rows that the footer of a Parquet file declares.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: it is not a Parquet file.
+    """
+    with _one_kind_of_damage():
+        return int(_footer(path).num_rows)
 
 
 def _footer(path: Path) -> pq.FileMetaData:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,6 +21,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from mmpipe.core.errors import Rejected, WeightsError
+from mmpipe.core.reading import read_object
 from mmpipe.extractors.contract import (
     SAMPLING_RATE_HZ,
     Audio,
@@ -166,7 +166,7 @@ class SpeechEncoder(PerItemExtractor):
         """The model's config.json, checked."""
         path = self._find() / "config.json"
         try:
-            architecture: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            architecture = read_object(path)
             int(architecture["hidden_size"]), _receptive_field(architecture)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(

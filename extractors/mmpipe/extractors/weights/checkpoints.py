@@ -5,7 +5,6 @@ Only safetensors weights are accepted. This module does not load models.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mmpipe.core.errors import WeightsError
+from mmpipe.core.reading import check_regular, read_object
+from mmpipe.core.text import is_safe_name
 from mmpipe.extractors.weights.hub import hub_refusal, reason_of
 
 __all__ = [
@@ -98,8 +99,13 @@ def weight_files(folder: Path) -> list[str]:
             "AutoModel.from_pretrained(folder).save_pretrained(folder)"
         )
     try:
-        return [_INDEX, *sorted(set(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values()))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(read_object(folder / _INDEX)["weight_map"].values()))
+        if other := [name for name in names if not (is_safe_name(name) and name.endswith(".safetensors"))]:
+            raise ValueError(f"it names {other[0]!r}, which is not a safetensors file of this folder")
+        for name in names:
+            check_regular(folder / name)
+        return [_INDEX, *names]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder / _INDEX} is not an index of safetensors files: {error}") from error
 
 

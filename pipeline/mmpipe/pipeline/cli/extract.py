@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, next_command
+from mmpipe.pipeline.cli.console import console, next_command, styled
 from mmpipe.pipeline.cli.options import (
     Config,
     Dataset,
@@ -133,7 +133,7 @@ def _show_processor() -> None:
 
     found = check_processor(read_or_empty("/proc/cpuinfo"), platform.machine())
     if found.state is not State.OK:
-        console.print(f"[yellow]{found.text}[/]: {found.remedy}")
+        console.print(styled("[yellow]{}[/]: {}", found.text, found.remedy))
 
 
 def show_extraction(request: ExtractRequest, engine: LocalEngine | None = None) -> ExtractResult:

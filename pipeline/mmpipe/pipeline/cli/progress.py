@@ -15,9 +15,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mmpipe.core.text import printable
 from mmpipe.pipeline.cli.console import console
 
 __all__ = ["progress"]
+
+
+class _Description(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{printable(task.description):<12}")
 
 
 class _Rate(ProgressColumn):
@@ -34,7 +40,7 @@ def progress(unit: str = "utt") -> Progress:
     """Bars with counts, rate and time left; on a pipe only the final state is printed."""
     return Progress(
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description:<12}"),
+        _Description(),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         _Rate(unit),

@@ -11,7 +11,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.config_for import config_for
-from mmpipe.pipeline.cli.console import console, next_command, table
+from mmpipe.pipeline.cli.console import console, next_command, styled, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def show_training(request: TrainRequest) -> None:
         bars.update(bar, completed=run.epochs)
     show_scores([request.out])
     for reason, count in result.excluded.items():
-        console.print(f"[yellow]{count} utterances left out[/]: {reason}")
+        console.print(styled("[yellow]{} utterances left out[/]: {}", count, reason))
 
 
 def _show_estimate(runs: Sequence[TrainRun]) -> None:

@@ -20,7 +20,6 @@ a store of format 2 may hold some of them. What the features are is not changed 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,9 +27,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpipe.core.errors import StoreError
+from mmpipe.core.errors import ManifestError, StoreError
 from mmpipe.core.files import location, write_json
 from mmpipe.core.parquet import fingerprint, read_footer, read_metadata, read_parquet, write_parquet
+from mmpipe.core.reading import read_object
+from mmpipe.manifests.io import read_manifest
+from mmpipe.pipeline.store.description import check_described
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.vectors import is_stored_form, stored_field, vectors_as_lists
 
@@ -186,7 +188,7 @@ class FeatureStore:
     def __init__(self, path: Path) -> None:
         self.path = location(path)
         try:
-            self.info: dict[str, Any] = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
+            self.info: dict[str, Any] = read_object(self.path / "store.json")
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self.path} is not a feature store: store.json cannot be read ({error}); "
@@ -197,6 +199,11 @@ class FeatureStore:
                 f"{self.path} has format {self.info.get('format')!r}; this version of mmpipe reads "
                 f"{' and '.join(_READABLE_FORMATS)}: read it with the version that wrote it, "
                 f"{self.info.get('mmpipe', 'which is not named')}, or a later one"
+            )
+        if problem := check_described(self.info, self.path / "manifest.parquet"):
+            raise StoreError(
+                f"{self.path} is not a feature store: its store.json is damaged ({problem}): get the store again from "
+                "where it came from, or run the same `mmpipe extract` again into a new folder"
             )
         self.corpus: str = self.info["corpus"]
         self.num_shards: int = self.info["manifest"]["shards"]
@@ -216,9 +223,9 @@ class FeatureStore:
         """The manifest, rows in shard order, `shard` filled."""
         if self._manifest is None:
             try:
-                self._manifest = read_parquet(self.path / "manifest.parquet")
-            except (OSError, pa.ArrowInvalid) as error:
-                raise StoreError(f"{self.path / 'manifest.parquet'} cannot be read: {error}") from error
+                self._manifest = read_manifest(self.path / "manifest.parquet")
+            except ManifestError as error:
+                raise StoreError(str(error)) from error
         return self._manifest
 
     def read_shard(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
@@ -252,9 +259,12 @@ class FeatureStore:
         """
         path = shard_path(self.path, stage, shard)
         try:
-            return read_metadata(path)
+            made = read_metadata(path)
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"the footer of {path} cannot be read: {error}") from error
+        if not (isinstance(made.get("fingerprint"), str) and isinstance(made.get("provenance"), dict)):
+            raise StoreError(f"the footer of {path} does not say what made it: run `mmpipe extract` again to redo it")
+        return made
 
     def statuses(self, stage: str, shards: Iterable[int] | None = None) -> dict[str, int]:
         """How many utterances of a stage (of these shards of it) have which status, the most frequent first."""

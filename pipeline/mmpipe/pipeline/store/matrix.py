@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmpipe.core.errors import StoreError
+from mmpipe.core.reading import parse_json
 from mmpipe.pipeline.store.feature_store import FeatureStore
 
 __all__ = ["FeatureMatrix", "feature_matrix", "pooled_features"]
@@ -111,5 +111,8 @@ def pooled_features(store: FeatureStore, stage: str) -> tuple[npt.NDArray[np.flo
 def _names(store: FeatureStore, stage: str, width: int) -> list[str]:
     """The names of a stage's columns: those that its extractor gives, else numbers."""
     metadata: dict[bytes, Any] = store.read_shard(stage, 0, ["features"]).schema.field("features").metadata or {}
-    given = json.loads(metadata.get(b"feature_names", b"[]"))
-    return [f"{stage}.{name}" for name in (given if len(given) == width else range(width))]
+    try:
+        given = parse_json(metadata.get(b"feature_names", b"[]"))
+    except ValueError:
+        given = []
+    return [f"{stage}.{name}" for name in (given if isinstance(given, list) and len(given) == width else range(width))]

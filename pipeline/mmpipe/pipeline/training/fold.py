@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from mmpipe.core.errors import TrainingError
 from mmpipe.core.files import write_json
 from mmpipe.core.parquet import fingerprint
+from mmpipe.core.reading import read_object
 from mmpipe.manifests.splits import Fold
 from mmpipe.pipeline.training.checkpoint import save_model
 from mmpipe.pipeline.training.config import TrainConfig
@@ -99,7 +99,13 @@ class FoldJob:
         """What fold.json holds, if it is there."""
         if not self._record.is_file():
             return None
-        saved: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+        try:
+            saved = read_object(self._record)
+            FoldResult.from_json(saved)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise TrainingError(
+                f"{self._record} cannot be read ({type(error).__name__}: {error}): remove it to train the fold again"
+            ) from error
         return saved
 
     def _train(self, identity: dict[str, Any], report: FoldReport) -> FoldResult:

@@ -18,13 +18,14 @@ from mmpipe.manifests.formats.transcripts import read_transcript
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
-from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import StageSpec, describe
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, fit_norms, load_dataset
 from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
+from mmpipe.pipeline.training.trust import refuse_foreign
 
 __all__ = ["predict"]
 
@@ -41,6 +42,7 @@ def predict(
     *,
     like: Path | None = None,
     device: str = "cpu",
+    trust: bool = False,
     note: Callable[[str], None] = _warn,
 ) -> dict[str, float]:
     """Class probabilities of a clip, by label, the most probable first.
@@ -57,12 +59,15 @@ def predict(
         like: a feature store of clips recorded as this one, whose statistics normalise the features; None takes those
             of the training rows. A model with normalise=speaker needs it: other utterances of the clip's speaker.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        trust: import the extractors and open the files that the run folder names; without it, extractors must be
+            installed by name and no option may name a file of this machine.
         note: called with a sentence where the features lie outside the training range, or that cannot be measured; by
             default it becomes a UserWarning.
 
     Raises:
-        UsageError: the clip or the transcript does not exist, both text and transcript are given, the model needs what
-            is not given, or the device does not exist here.
+        UsageError: the run folder names code or files and `trust` is not given, the clip or the transcript does not
+            exist, both text and transcript are given, the model needs what is not given, or the device does not exist
+            here.
         TrainingError: the features cannot be made (no face, media that cannot be read, ...), or not as the model's.
         WeightsError: the folder does not hold a model, or an extractor's weights are missing.
     """
@@ -75,7 +80,10 @@ def predict(
             "a store of them and name it with --like, use `mmpipe evaluate`, or train with normalise=corpus"
         )
     norms = None if like is None else _statistics(ensemble, config, like)
-    dataset = _extract(ensemble, config, clip, text, transcript, device)
+    utterance = _utterance(ensemble, clip, text, transcript)
+    if not trust:
+        refuse_foreign(ensemble.provenance, model)
+    dataset = _extract(ensemble, config, clip, utterance, device)
     _note_shift(ensemble, dataset, norms, note)
     probabilities = ensemble.predict(dataset, np.array([0]), norms)[0]
     answer = {label: float(p) for label, p in zip(ensemble.labels, probabilities, strict=True)}
@@ -114,12 +122,12 @@ def _note_shift(
         )
 
 
-def _extract(
-    ensemble: Ensemble, config: TrainConfig, clip: Path, text: str | None, transcript: Path | None, device: str
-) -> Dataset:
+def _extract(ensemble: Ensemble, config: TrainConfig, clip: Path, utterance: Utterance, device: str) -> Dataset:
     """A dataset of one utterance: the whole clip, through the stages that the model reads, in a temporary store."""
-    utterance = _utterance(ensemble, clip, text, transcript)
     specs = [_spec(stage, made, device) for stage, made in ensemble.provenance.items()]
+    for spec in specs:  # before any weights are loaded
+        here = {spec.name: describe(spec).to_json()}
+        check_features({spec.name: ensemble.provenance[spec.name]}, here, "the model was trained on")
     with tempfile.TemporaryDirectory(prefix="mmpipe-predict-") as folder, LocalEngine(1) as engine:
         planned = plan_extraction(to_table([utterance]), "clip", clip.resolve().parent, Path(folder) / "store", specs)
         store = FeatureStore(run_plan(planned, engine).store)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from mmpipe.core.errors import UsageError
+from mmpipe.core.reading import read_object
+from mmpipe.core.text import is_safe_name
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary
 
@@ -212,13 +215,35 @@ class RunResult:
         )
 
 
+def _check(result: RunResult) -> None:
+    """Check what the types of a run.json do not say.
+
+    Raises:
+        ValueError: parts of it contradict each other, or a fold's name leads out of the folder.
+    """
+    labels = set(result.labels)
+    if len(labels) < max(1, len(result.labels)) or not 1 <= result.seeds <= 10_000:
+        raise ValueError("labels must be different, and seeds from 1 to 10,000")
+    if unsafe := [fold.name for fold in result.folds if not is_safe_name(fold.name)]:
+        raise ValueError(f"the fold {unsafe[0][:80]!r} has a name that is not one of a folder")
+    for scores in (result.pooled, *(fold.test for fold in result.folds)):
+        square = [len(row) for row in scores.confusion] == [len(labels)] * len(labels)
+        if not square or set(scores.recall) != labels:
+            raise ValueError("its confusion and recall are not of its labels")
+
+
 def fold_folder(run: Path, name: str, seed: int, seeds: int) -> Path:
     """Where a run folder has a fold.
+
+    Raises:
+        UsageError: the name of the fold would lead out of the run folder.
 
     Example:
         >>> fold_folder(Path("runs/x"), "groups-1", seed=4, seeds=2).as_posix()
         'runs/x/seed-4/groups-1'
     """
+    if not is_safe_name(name):
+        raise UsageError(f"the fold {name[:80]!r} of {run} has a name that is not one of a folder: name it otherwise")
     return (run if seeds == 1 else run / f"seed-{seed}") / name
 
 
@@ -229,7 +254,10 @@ def read_run(path: Path) -> RunResult:
         UsageError: the folder does not hold a finished run that can be read.
     """
     try:
-        return RunResult.from_json(json.loads((path / "run.json").read_text(encoding="utf-8")))
+        held = RunResult.from_json(read_object(path / "run.json"))
+        result = TypeAdapter(RunResult).validate_python(asdict(held))
+        _check(result)
+        return result
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} does not hold a finished run ({type(error).__name__}: {error}): make it with "
