@@ -32,7 +32,13 @@ from mmpipe.extractors.contract import (
     Row,
 )
 from mmpipe.extractors.weights.bundled import sha256
-from mmpipe.extractors.weights.checkpoints import find_model, preprocessor_files, quiet, weight_files
+from mmpipe.extractors.weights.checkpoints import (
+    check_architecture,
+    find_model,
+    preprocessor_files,
+    quiet,
+    weight_files,
+)
 
 __all__ = ["SpeechEncoder", "SpeechEncoderConfig"]
 
@@ -101,7 +107,8 @@ class SpeechEncoder(PerItemExtractor):
         """
         folder = self._find()
         self._shortest = _receptive_field(self._architecture())
-        weight_files(folder), preprocessor_files(folder)
+        check_architecture(folder / "config.json", self._architecture())
+        preprocessor_files(folder)
         with quiet():
             transformers: Any = importlib.import_module("transformers")
             options = {"local_files_only": True}

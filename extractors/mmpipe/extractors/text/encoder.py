@@ -21,7 +21,7 @@ from mmpipe.core.errors import Rejected, UsageError, WeightsError
 from mmpipe.core.reading import read_json, read_object
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Precision, Row
 from mmpipe.extractors.weights.bundled import sha256
-from mmpipe.extractors.weights.checkpoints import find_model, tokenizer_files, weight_files
+from mmpipe.extractors.weights.checkpoints import check_architecture, find_model, tokenizer_files, weight_files
 
 __all__ = ["Bert", "BertConfig"]
 
@@ -126,8 +126,7 @@ class Bert(Extractor):
         from mmpipe.extractors.text.network import PackedBert
 
         folder = self._find()
-        self._architecture()
-        weight_files(folder)
+        check_architecture(folder / "config.json", self._architecture())
         is_low = self.precision == "bf16"
         self._network = PackedBert(folder, self.config.max_tokens, self.device, is_low=is_low)
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
+from mmpipe.core.reading import read_limited
 from mmpipe.manifests.registry import CORPORA
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
 from mmpipe.pipeline.doctor.inputs import NamedRoot
@@ -66,13 +67,13 @@ def load_settings(path: Path | None = None) -> Settings:
             raise UsageError(f"the configuration file {path} does not exist")
         return Settings()
     try:
-        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file} is not valid TOML: {error}") from error
+        return Settings.model_validate(tomllib.loads(read_limited(file).decode("utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{file}: {where}: {first['msg']}; tables: [datasets.NAME], [stages.NAME]") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not valid TOML: {error}") from error
 
 
 def _root_variable(dataset: str) -> str:

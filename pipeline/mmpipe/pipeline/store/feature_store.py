@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpipe.core.errors import ManifestError, StoreError
 from mmpipe.core.files import location, write_json
@@ -226,6 +227,9 @@ class FeatureStore:
                 self._manifest = read_manifest(self.path / "manifest.parquet")
             except ManifestError as error:
                 raise StoreError(str(error)) from error
+            shards = self._manifest.column("shard")
+            if shards.null_count or (pc.min(shards).as_py() or 0) < 0:
+                raise StoreError(f"{self.path / 'manifest.parquet'} is not of a store: a row of it has no shard")
         return self._manifest
 
     def read_shard(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
