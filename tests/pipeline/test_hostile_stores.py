@@ -63,15 +63,19 @@ def footer(data: bytes | None) -> Change:
     return shard(lambda table: table.replace_schema_metadata(None if data is None else {b"mmpipe": data}))
 
 
+def repeated(value: str, times: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), pa.array([value]))
+
+
 def bomb(store: Path) -> None:
     """Six hundred bytes that are a gigabyte and a half of text."""
-    table = pa.table({"utterance_id": pa.repeat(pa.scalar("a" * 1_000_000), 1500)})
-    pq.write_table(table, store / "audio" / "00000.parquet", compression="zstd")
+    table = pa.table({"utterance_id": repeated("a" * 1_000_000, 1500)})
+    pq.write_table(table, store / "audio" / "00000.parquet", compression="zstd", store_schema=False)
 
 
 def nested_bomb(store: Path) -> None:
-    words = pa.array([[{"text": "a" * 3000, "start_seconds": None, "end_seconds": None}] * 500_000] * 1)
-    pq.write_table(pa.table({"words": words}), store / "manifest.parquet", compression="zstd")
+    words = pa.ListArray.from_arrays([0, 500_000], repeated("a" * 3000, 500_000))
+    pq.write_table(pa.table({"words": words}), store / "manifest.parquet", compression="zstd", store_schema=False)
 
 
 STORES: dict[str, Change] = {
@@ -164,9 +168,9 @@ def test_a_hostile_store_costs_a_message(kind: str, good_store: Path, tmp_path: 
     STORES[kind](store)
 
     def act() -> None:
-        calm("inspect", store, cwd=work)
-        calm("inspect", store, "--verify", cwd=work)
-        calm("inspect", store, "--utterance", "made/000", cwd=work)
+        if calm("inspect", store, cwd=work).returncode == 0:
+            calm("inspect", store, "--verify", cwd=work)
+            calm("inspect", store, "--utterance", "made/000", cwd=work)
         calm("export", store, "--out", work / "out", cwd=work)
 
     stays_inside(tmp_path, ("a/b/work/out",), act)
@@ -194,5 +198,5 @@ def test_a_face_that_is_not_a_face_is_not_decoded(crops: list[bytes | None] | No
     )
     write_parquet(store / "faces" / "00000.parquet", table, {"fingerprint": "x", "provenance": {}})
     done = calm("inspect", store, "--utterance", rows[0], "--strip", tmp_path / "strip.png", cwd=tmp_path)
-    assert done.returncode == 1 and "64x64 pixels" in done.stderr or "no face" in done.stderr
+    assert (done.returncode == 1 and "64x64 pixels" in done.stderr) or "no face" in done.stderr
     assert not (tmp_path / "strip.png").exists()

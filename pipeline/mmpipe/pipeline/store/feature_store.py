@@ -52,6 +52,12 @@ __all__ = [
 _STORE_FORMAT = "mmpipe-store/2"
 """What this version writes."""
 
+_OWN = ("utterance_id", "status", "error")
+"""The columns of every shard that are texts."""
+
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view())
+"""What a text may be in a table that another tool wrote."""
+
 _READABLE_FORMATS = ("mmpipe-store/1", _STORE_FORMAT)
 
 
@@ -104,12 +110,16 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         StoreError: it is not there or cannot be read.
     """
     try:
-        return vectors_as_lists(read_parquet(path, columns))
+        table = vectors_as_lists(read_parquet(path, columns))
     except (OSError, ValueError) as error:
         why = "" if isinstance(error, OSError) else _of_earlier_format(path)
         raise StoreError(
             f"{path} cannot be read ({error}{why}): run the same `mmpipe extract` again to make it again"
         ) from error
+    for name in columns or ():
+        if name not in table.column_names:
+            raise StoreError(f"{path} has no column {name!r}: run the same `mmpipe extract` again to make it again")
+    return table
 
 
 def _of_earlier_format(path: Path) -> str:
@@ -238,8 +248,13 @@ class FeatureStore:
         Raises:
             StoreError: the shard is not there or cannot be read.
         """
+        path = shard_path(self.path, stage, shard)
         try:
-            return read_table(shard_path(self.path, stage, shard), columns)
+            table = read_table(path, columns)
+            for name in _OWN if columns is None else [name for name in _OWN if name in columns]:
+                if name not in table.column_names or table.schema.field(name).type not in _TEXTS:
+                    raise StoreError(f"{path} has no texts in the column {name!r}: run `mmpipe extract` again")
+            return table
         except StoreError as error:
             valid = ", ".join(self.stages) or "none yet"
             raise StoreError(f"shard {shard} of stage {stage!r}: {error}; stages of this store: {valid}") from error

@@ -18,7 +18,7 @@ from mmpipe.core.errors import StoreError
 from mmpipe.core.files import canonical_json
 from mmpipe.core.reading import parse_object, read_limited
 from mmpipe.manifests.io import read_manifest
-from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.store.manifest_summary import ManifestSummary, summarise_manifest
 from mmpipe.pipeline.store.provenance import made_by
 
@@ -102,7 +102,7 @@ def inspect_store(path: Path) -> Summary:
     rates = _rates(path / "logs")
     stages = tuple(_stage(store, name, rates.get(name)) for name in store.info["stages"])
     summary = summarise_manifest(store.manifest())
-    return Summary(path, store.corpus, store.info["mmpipe"], store.num_shards, summary, stages)
+    return Summary(path, store.corpus, store.info.get("mmpipe"), store.num_shards, summary, stages)
 
 
 def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
@@ -116,7 +116,7 @@ def _stage(store: FeatureStore, name: str, rate: float | None) -> StageSummary:
         if not file.exists():
             continue
         try:
-            rows = read_table(file, ["utterance_id", "status", "error"])
+            rows = store.read_shard(name, shard, ["utterance_id", "status", "error"])
             made = store.footer(name, shard)["provenance"]
         except (OSError, KeyError, ValueError, StoreError):
             stage.damaged.append(file.name)

@@ -153,6 +153,8 @@ def load_model(folder: Path, device: str = "cpu") -> SavedModel:
         tensors = load_file(folder / "model.safetensors")
         config = TrainConfig.model_validate(card["config"])
         norms = {m: Norm(tensors[f"norm.{m}.mean"], tensors[f"norm.{m}.scale"]) for m in config.modalities}
+        if any(norm.mean.ndim != 1 or norm.mean.shape != norm.scale.shape for norm in norms.values()):
+            raise ValueError("a normalisation is not one number a dimension")
         labels, features, made = _labels(card["labels"]), card["features"], str(card["fingerprint"])
         reach = {name: Reach(**value) for name, value in card["reach"].items()} if "reach" in card else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

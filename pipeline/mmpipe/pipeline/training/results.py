@@ -224,6 +224,8 @@ def _check(result: RunResult) -> None:
     labels = set(result.labels)
     if len(labels) < max(1, len(result.labels)) or not 1 <= result.seeds <= 10_000:
         raise ValueError("labels must be different, and seeds from 1 to 10,000")
+    if not result.folds:
+        raise ValueError("it has no fold")
     if unsafe := [fold.name for fold in result.folds if not is_safe_name(fold.name)]:
         raise ValueError(f"the fold {unsafe[0][:80]!r} has a name that is not one of a folder")
     for scores in (result.pooled, *(fold.test for fold in result.folds)):
