@@ -149,9 +149,11 @@ def tokenizer_files(folder: Path) -> list[str]:
     """Names of the tokenizer's files that a model folder has.
 
     Raises:
-        WeightsError: it has neither a tokenizer.json nor a vocab.txt.
+        WeightsError: it has neither a tokenizer.json nor a vocab.txt, or one of its files is not a regular file.
     """
-    names = [name for name in _TOKENIZER if (folder / name).is_file()]
+    names = [name for name in _TOKENIZER if (folder / name).exists()]
+    if odd := [name for name in names if not (folder / name).is_file()]:
+        raise WeightsError(f"{folder / odd[0]} is not a regular file: get the model again from where it came from")
     if not {"tokenizer.json", "vocab.txt"} & set(names):
         raise WeightsError(f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights")
     return names
