@@ -59,7 +59,8 @@ def test_an_object_store_that_fails_is_answered_with_one_line(server: str) -> No
     }
     buckets = ("denied", "expired", "broken", "cut")
     quick = "import s3fs.core; s3fs.core.S3FileSystem.retries = 1"
-    runs = run_in_a_row(quick, *(["inspect", f"s3://{bucket}/store"] for bucket in buckets), **environment)
+    steps = [["inspect", f"s3://{bucket}/store"] for bucket in buckets]
+    runs = run_in_a_row(quick, *steps, cwd=None, **environment)
     for bucket, done in zip(buckets, runs, strict=True):
         assert done.returncode == 1, (bucket, done)
         lines = done.stderr.strip().splitlines()

@@ -67,6 +67,25 @@ def repeated(value: str, times: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), pa.array([value]))
 
 
+def folder(store: Path) -> None:
+    (store / "store.json").unlink()
+    (store / "store.json").mkdir()
+
+
+def log(content: str | None) -> Change:
+    """Put a log of tasks, or a pipe in its place, into the store."""
+
+    def change(store: Path) -> None:
+        path = store / "logs" / "tasks.x.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        if content is None:
+            fifo(path)
+        else:
+            path.write_text(content)
+
+    return change
+
+
 def bomb(store: Path) -> None:
     """Six hundred bytes that are a gigabyte and a half of text."""
     table = pa.table({"utterance_id": repeated("a" * 1_000_000, 1500)})
@@ -110,7 +129,7 @@ STORES: dict[str, Change] = {
     "a pipe": lambda store: fifo(store / "store.json"),
     "zeros without end": put("store.json", "/dev/zero"),
     "a link to itself": put("store.json", "store.json"),
-    "a folder": lambda store: ((store / "store.json").unlink(), (store / "store.json").mkdir()),
+    "a folder": folder,
     "manifest a pipe": lambda store: fifo(store / "manifest.parquet"),
     "manifest zeros": put("manifest.parquet", "/dev/zero"),
     "manifest empty": text("", "manifest.parquet"),
@@ -147,11 +166,8 @@ STORES: dict[str, Change] = {
     "status with markup": shard(lambda t: t.set_column(1, "status", pa.array([EVIL] * t.num_rows))),
     "errors with markup": shard(lambda t: t.set_column(2, "error", pa.array([EVIL] * t.num_rows))),
     "one row too few": shard(lambda table: table.slice(1)),
-    "log a pipe": lambda store: ((store / "logs").mkdir(exist_ok=True), fifo(store / "logs" / "tasks.x.jsonl")),
-    "log of other types": lambda store: (
-        (store / "logs").mkdir(exist_ok=True),
-        (store / "logs" / "tasks.x.jsonl").write_text('[1]\n{"stage": [], "made": {}, "seconds": "x"}\n' + "[" * 9999),
-    ),
+    "log a pipe": log(None),
+    "log of other types": log('[1]\n{"stage": [], "made": {}, "seconds": "x"}\n' + "[" * 9999),
 }
 
 

@@ -124,7 +124,7 @@ def check_architecture(path: Path, architecture: Mapping[str, Any]) -> None:
         WeightsError: a number is missing or out of range, or the network would have more parameters than the weights
             have bytes.
     """
-    got = {name: architecture.get(name) for name in _NUMBERS}
+    got: dict[str, Any] = {name: architecture.get(name) for name in _NUMBERS}
     got |= {name: 1 for name in _NUMBERS[3:] if got[name] is None}  # speech models have neither
     for name, value in got.items():
         if not isinstance(value, int) or not 1 <= value <= _MOST:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mmpipe.core.text import printable
 
-__all__ = ["complain", "console", "next_command", "shown", "styled", "table"]
+__all__ = ["complain", "console", "next_command", "styled", "table"]
 
 
 class _Console(Console):
@@ -35,11 +35,11 @@ console = _Console(
 """Standard output; a log file or pipe gets wide lines, so that no table is cut."""
 
 
-def shown(text: str) -> str:
+def _shown(text: str) -> str:
     r"""A text with its line breaks, and every other control character as an escape.
 
     Example:
-        >>> shown("\x1b[31mred\nnext")
+        >>> _shown("\x1b[31mred\nnext")
         '\\x1b[31mred\nnext'
     """
     return "\n".join(printable(line) for line in text.split("\n"))
@@ -61,7 +61,7 @@ def styled(form: str, *values: object) -> Text:
 
 def complain(text: str, *, red: bool = True) -> None:
     """Print an error (red) or a warning (yellow) to standard error."""
-    typer.secho(shown(text), fg=typer.colors.RED if red else typer.colors.YELLOW, err=True)
+    typer.secho(_shown(text), fg=typer.colors.RED if red else typer.colors.YELLOW, err=True)
 
 
 _PROSE = 60
