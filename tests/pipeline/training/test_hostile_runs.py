@@ -19,7 +19,7 @@ from mmpipe.pipeline.training.run import train
 
 from ...conftest import Once
 from ..conftest import tone, write_wav
-from ..hostile import calm, edit_json, fifo, linked, stays_inside
+from ..hostile import calm, edit_json, fifo, linked, stays_inside, tree
 from .conftest import make_store
 
 EVIL = "[/sad]\x1b[31m\x1b]8;;http://x\x07"
@@ -34,7 +34,7 @@ def good(once: Once) -> Path:
     def make(folder: Path) -> None:
         config = make_config(size="small", modalities=("a",), epochs=1, batch_size=16, protocol="groups-3")
         train(config, make_store(folder / "store"), folder / "run")
-        make_store(folder / "other", recording=1)
+        make_store(folder / "other", rows=64)
         write_wav(folder / "clip.wav", tone(1.0))
 
     return once("hostile-run", make)
@@ -151,6 +151,17 @@ def test_predict_runs_no_code_and_opens_no_file_that_a_run_names(kind: str, good
     change(work / "run")
     done = calm("predict", work / "run" / FOLD, work / "clip.wav", cwd=work)
     assert done.returncode in (1, 2) and said in done.stderr, done.stderr
+
+
+def test_a_store_whose_logs_are_a_link_writes_nothing_through_it(good: Path, tmp_path: Path) -> None:
+    shutil.copytree(good, tmp_path / "work")
+    (tmp_path / "own" / "arrays" / "audio-mine").mkdir(parents=True)
+    store = tmp_path / "work" / "other"
+    shutil.rmtree(store / "logs", ignore_errors=True)
+    (store / "logs").symlink_to(tmp_path / "own")
+    before = tree(tmp_path)
+    assert calm("evaluate", tmp_path / "work" / "run", "--store", store, cwd=tmp_path).returncode == 0
+    assert tree(tmp_path) == before
 
 
 def test_a_report_shows_markup_and_scripts_as_text(good: Path, tmp_path: Path) -> None:

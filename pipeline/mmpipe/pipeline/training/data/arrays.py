@@ -23,7 +23,9 @@ import pyarrow.parquet as pq
 from numpy.lib.format import open_memmap
 
 from mmpipe.core.errors import StoreError, TrainingError
+from mmpipe.core.files import is_local
 from mmpipe.core.parquet import fingerprint
+from mmpipe.manifests.io import lies_inside
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 from mmpipe.pipeline.training.modalities import Modality
 
@@ -59,7 +61,8 @@ def load_arrays(
     stage = modality.stage
     made, rows = store.fingerprint([stage])[:16], fingerprint([selection.ids, selection.speakers, steps])[:16]
     folder = store.path / "logs" / "arrays" / f"{stage}-{made}-{rows}"
-    if folder.is_dir() or _decode_into(folder, store, modality, selection, steps):
+    inside = not is_local(store.path) or lies_inside(folder, store.path)  # else logs is a link to somebody's folder
+    if inside and (folder.is_dir() or _decode_into(folder, store, modality, selection, steps)):
         return _mapped(folder)
     with tempfile.TemporaryDirectory(prefix="mmpipe-arrays-") as scratch:
         _decode(Path(scratch), store, modality, selection, steps)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import TrainingError
+from mmpipe.core.files import is_local
+from mmpipe.manifests.io import lies_inside
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.autoencoders import shortest_steps
 from mmpipe.pipeline.training.config import TrainConfig
@@ -64,13 +66,15 @@ def resolve_lengths(config: TrainConfig, store: FeatureStore, names: tuple[str, 
 def _count_steps(store: FeatureStore, modality: Modality) -> _Lengths:
     """Steps of each row of the manifest, 0 where there are no features. Counted once, kept beside the arrays."""
     folder = store.path / "logs" / "arrays" / f"{modality.stage}-{store.fingerprint([modality.stage])[:16]}-steps"
-    if folder.is_dir():
+    inside = not is_local(store.path) or lies_inside(folder, store.path)  # else logs is a link to somebody's folder
+    if inside and folder.is_dir():
         kept: _Lengths = np.load(folder / "steps.npy")
         return kept
     counted = np.concatenate(
         [_steps_of_shard(store, modality, shard) for shard in range(store.num_shards)] or [np.empty(0, np.int64)]
     )
-    _keep(folder, counted)
+    if inside:
+        _keep(folder, counted)
     return counted
 
 
