@@ -31,6 +31,7 @@ BASES: dict[str, list[list[str]]] = {
     "evaluate": [["run", "--store", "store"]],
     "predict": [["run", "clip.wav"]],
     "report": [["m.parquet"], ["store"]],
+    "repair": [["store"], ["folder"]],
     "train-face": [["--data", "faces", "--out", "w.safetensors"], ["--data", "faces", "--evaluate", "test"]],
     "doctor": [["--set", "nothing.x=1"]],
     "demo": [["--workers", "0"]],
@@ -157,7 +158,7 @@ def test_odd_values_are_answered_in_a_line(name: str, data: st.DataObject, place
     base = data.draw(st.sampled_from(BASES[name]))
     words = [name, *(data.draw(value) if data.draw(st.integers(0, 9)) == 0 else word for word in base)]
     flags = [p for p in options(name) if p.param_type_name == "option"]
-    for flag in data.draw(st.lists(st.sampled_from(flags), max_size=2, unique=True)):
+    for flag in data.draw(st.lists(st.sampled_from(flags), max_size=2, unique=True)) if flags else ():
         fitting = [text for text in ODD if "=" in text] if flag.name == "set_" else ODD
         words += [flag.opts[0]] if flag.is_flag else [flag.opts[0], data.draw(st.sampled_from(fitting) | value)]
     check(words, place)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, next_command
+from mmpipe.pipeline.cli.console import console, next_command, styled
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, takes_corpus_options
 from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
 from mmpipe.pipeline.cli.modes import refuse_ignored
@@ -99,7 +99,7 @@ def extract(
     assigned = parse_assignments(set_)
     if dry_run and drop_missing:
         raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
-    known, settings = known_source(dataset, out), load_settings(config)
+    known, settings = known_source(dataset, out, assigned), load_settings(config)
     refuse_foreign(known.dataset, corpus)
     if manifest is not None and corpus:
         raise UsageError(f"--manifest lists the utterances, so {', '.join(corpus)} would have no effect: leave it out")
@@ -133,7 +133,7 @@ def extract(
     if max_failures is not None and result.failed > max_failures:
         raise typer.Exit(_INCOMPLETE)
     if strict and (empty := _empty_stages(result, [spec.name for spec in specs])):
-        console.print(f"[yellow]No usable row[/] in {', '.join(empty)}: --strict")
+        console.print(styled("[yellow]No usable row[/] in {}: --strict", ", ".join(empty)))
         raise typer.Exit(_INCOMPLETE)
     if strict and result.failed:
         raise typer.Exit(_INCOMPLETE)
@@ -166,7 +166,7 @@ def _show_processor() -> None:
 
     found = check_processor(read_or_empty("/proc/cpuinfo"), platform.machine())
     if found.state is not State.OK:
-        console.print(f"[yellow]{found.text}[/]: {found.remedy}")
+        console.print(styled("[yellow]{}[/]: {}", found.text, found.remedy))
 
 
 def show_extraction(request: ExtractRequest, engine: LocalEngine | None = None) -> ExtractResult:

@@ -9,7 +9,7 @@ from rich.progress import TaskID
 
 from mmpipe.core.statuses import CATEGORIES, Category
 from mmpipe.manifests.contract import Problem
-from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.console import console, styled, table
 from mmpipe.pipeline.cli.console import result as show
 from mmpipe.pipeline.cli.progress import progress
 from mmpipe.pipeline.extraction.corpus import ExtractListener
@@ -35,7 +35,7 @@ class ExtractView(ExtractListener):
 
     def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
         for name, reason in reasons.items():
-            console.print(f"[yellow]Stage {name} is left out[/]: {reason}")
+            console.print(styled("[yellow]Stage {} is left out[/]: {}", name, reason))
 
     def on_dropped(self, ids: Sequence[str]) -> None:
         shown = ", ".join(ids[:_DROPPED_SHOWN]) + (", ..." if len(ids) > _DROPPED_SHOWN else "")
@@ -47,9 +47,14 @@ class ExtractView(ExtractListener):
     def on_other_runs(self, runs: Sequence[OtherRun]) -> None:
         for run in runs:
             console.print(
-                f"[yellow]Another extraction into this store seems alive[/]: process {run.pid} on {run.host}, "
-                f"last sign {run.seconds_ago:.0f} s ago. Going on is safe: shards appear whole and both make the "
-                "same bytes. To share the work instead, start each with its own --slice I/N."
+                styled(
+                    "[yellow]Another extraction into this store seems alive[/]: process {} on {}, last sign {} s ago. "
+                    "Going on is safe: shards appear whole and both make the same bytes. To share the work instead, "
+                    "start each with its own --slice I/N.",
+                    run.pid,
+                    run.host,
+                    round(run.seconds_ago),
+                )
             )
 
     def on_run_start(self, planned: ExtractPlan) -> None:
@@ -80,7 +85,7 @@ def show_problems(problems: Sequence[Problem], limit: int = 3) -> None:
     for category, members in by_category.items():
         lost = sum(problem.lost for problem in members)
         cost = f" ({lost} utterances left out)" if lost else ""
-        console.print(f"[yellow]{len(members)} {category}[/]: {CATEGORIES[category]}{cost}")
+        console.print(styled("[yellow]{} {}[/]: {}{}", len(members), category, CATEGORIES[category], cost))
         for problem in members[:limit]:
             console.print(f"  {problem.where}: {problem.message}", markup=False)
         if len(members) > limit:
@@ -92,7 +97,7 @@ def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
     if planned.damage:
         console.print(f"Written again, since damaged: {planned.damage}", markup=False, style="yellow")
     part = f", slice {number} of {count}: {len(planned.shards)} shards" if count > 1 else ""
-    console.print(f"[bold]{rows}[/] utterances of {root} -> {planned.store} ({workers} workers{part})")
+    console.print(styled("[bold]{}[/] utterances of {} -> {} ({} workers{})", rows, root, planned.store, workers, part))
     reasons = {
         spec.name: "; ".join(f"{why} ({n} shards)" for (stage, why), n in planned.reasons.items() if stage == spec.name)
         for spec in planned.stages
@@ -145,5 +150,7 @@ def show_result(result: ExtractResult) -> None:
     show(f"{result.store} in {result.seconds:.1f} s")
     if result.failed:
         console.print(
-            f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason"
+            styled(
+                "[yellow]{} utterances failed[/]: `mmpipe inspect {}` lists them by reason", result.failed, result.store
+            )
         )

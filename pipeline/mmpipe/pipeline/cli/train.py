@@ -12,7 +12,7 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.baselines import show_baselines
 from mmpipe.pipeline.cli.config_for import config_for
-from mmpipe.pipeline.cli.console import console, next_command, result, table
+from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.options import Device, SampleStores, Seed, Size, names
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def show_training(request: TrainRequest) -> None:
         bars.update(bar, completed=run.epochs)
     show_scores([request.out])
     for reason, count in done.excluded.items():
-        console.print(f"[yellow]{count} utterances left out[/]: {reason}")
+        console.print(styled("[yellow]{} utterances left out[/]: {}", count, reason))
 
 
 def _show_estimate(runs: Sequence[TrainRun]) -> None:

@@ -33,7 +33,7 @@ from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.recovery import known_store
 from mmpipe.pipeline.extraction.resume import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
-from mmpipe.pipeline.extraction.source import Source, absolute, record_source
+from mmpipe.pipeline.extraction.source import Source, absolute, record_source, refuse_linked
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describe, placed, resolve_stages
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.extraction.text_check import case_problems
@@ -170,11 +170,13 @@ def extract_corpus(
         UsageError: an option is wrong, or the device does not exist.
         CorpusError: the root does not look like the corpus.
         ManifestError: a media file is a link that leaves the root.
-        StoreError: the store belongs to another corpus, or holds utterances that the manifest lacks.
+        StoreError: the store belongs to another corpus, holds utterances that the manifest lacks, or has a link out of
+            it.
         StorageError: the store cannot be written.
         WeightsError: weights are missing.
     """
     hears = listener or ExtractListener()
+    refuse_linked(request.out)
     finish_drop(request.out)
     rows, specs = _rows_and_specs(request, hears, stages)
     own = nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs))

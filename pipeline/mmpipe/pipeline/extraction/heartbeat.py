@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpipe.core.files import write_bytes
+from mmpipe.core.reading import read_object
 
 __all__ = ["OtherRun", "heartbeat"]
 
@@ -82,7 +83,7 @@ def _others(path: Path, part: tuple[int, int]) -> Iterator[OtherRun]:
         if other.name == path.name:
             continue
         try:
-            run = json.loads(other.read_bytes())
+            run = read_object(other)
             age = now - other.stat().st_mtime
             theirs = (run["slice"][0], run["slice"][1])
             gone = run["host"] == socket.gethostname() and not Path(f"/proc/{run['pid']}").exists()
