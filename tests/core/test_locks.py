@@ -98,7 +98,7 @@ def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_lock(tmp_
     assert hidden(tmp_path / "b") == hidden(tmp_path / "c") == []
 
 
-@pytest.mark.parametrize("pid", [1, 2**22 + 1, os.getpid()])
+@pytest.mark.parametrize("pid", [1, 2**22 + 1, os.getpid()], ids=["first", "none", "this"])
 def test_the_lock_of_another_host_or_container_counts_while_it_gives_signs_of_life(tmp_path: Path, pid: int) -> None:
     fields = {"host": "node17", "pid": pid, "space": "of another kernel", "since": time.time() - 3600}
     folder = lock_file(tmp_path / "alive", age=20, **fields).parent

@@ -100,7 +100,7 @@ def test_a_store_without_labels_or_a_stage_without_features_says_so(tmp_path: Pa
 def test_rows_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"stage 'loud' .*vectors of different widths.*mmpipe extract"):
         stages_of(tmp_path / "a", {"loud": [[1.0], [1.0, 2.0]]}).to_xy()
-    with pytest.raises(StoreError, match=r"stage 'loud' .*other rows than the manifest.*mmpipe extract"):
+    with pytest.raises(StoreError, match=r"utterances of .*loud.* are not those of the manifest.*mmpipe extract"):
         stages_of(tmp_path / "b", {"loud": [[1.0], [2.0]]}, ids=["t/1", "t/0"]).to_xy()
 
 
@@ -116,7 +116,8 @@ def stages_of(
         columns = [ids or manifest.column("utterance_id").to_pylist(), ["ok"] * number, [None] * number, rows]
         schema = shard_schema([field])
         arrays = [pa.array(values, part.type) for values, part in zip(columns, schema, strict=True)]
-        write_shard(shard_path(path, stage, 0), pa.Table.from_arrays(arrays, schema=schema), {"stage": stage})
+        made = {"stage": stage, **StageProvenance(stage, "", {}, {}, {}).to_json()}
+        write_shard(shard_path(path, stage, 0), pa.Table.from_arrays(arrays, schema=schema), made)
     return open_store(path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmpipe.core.files import canonical_json, is_local, write_bytes
+from mmpipe.core.parquet_bounds import check_bounds
+from mmpipe.core.parquet_footer import read_columns
+from mmpipe.core.reading import check_regular, parse_object
 from mmpipe.core.seals import Bytes, chunks, crc32, file_state, sha256
 
 __all__ = [
@@ -137,9 +139,12 @@ def _verified(stream: BinaryIO, *, foreign: bool, thorough: bool = False) -> str
 
 @lru_cache(maxsize=1 << 16)
 def _verified_file(path: Path, state: tuple[int, ...], foreign: bool) -> str:
-    """`_verified` of a file in a state, once in a process; damage is looked for again each time."""
+    """`_verified` and `check_bounds` of a file in a state, once in a process; damage is looked for again each time."""
+    check_regular(path)
     with path.open("rb") as stream:
-        return _verified(stream, foreign=foreign)
+        seal = _verified(stream, foreign=foreign)
+    check_bounds(path)
+    return seal
 
 
 def check_seal(path: Path) -> str | None:
@@ -149,6 +154,7 @@ def check_seal(path: Path) -> str | None:
     CRC-32, each with zeros in their places, so one changed byte anywhere is found, also in the seals themselves.
     """
     try:
+        check_regular(path)
         data = path.read_bytes()
         _verified(io.BytesIO(data), foreign=False, thorough=True)
         with _one_kind_of_damage():
@@ -163,7 +169,7 @@ def verify_files(paths: Sequence[Path], threads: int) -> None:
     local = [path for path in paths if is_local(path)]
 
     def check(path: Path) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError), _one_kind_of_damage():
             _verified_file(path, file_state(path), False)
 
     pool = ThreadPoolExecutor(threads)
@@ -197,7 +203,8 @@ def read_sealed(path: Path, columns: Sequence[str] | None = None) -> tuple[pa.Ta
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file, is not sealed, or a byte of it changed.
+        pyarrow.ArrowInvalid: it is not a Parquet file, is not sealed, a byte of it changed, or it would be too
+            large in memory (see `check_bounds`).
     """
     with _opened(path) as (file, footer):
         return file.read(None if columns is None else list(columns)), footer
@@ -244,10 +251,13 @@ def glance(path: Path) -> Footer:
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file.
+        pyarrow.ArrowInvalid: it is not a Parquet file, or its footer does not hold what mmpipe writes.
     """
-    with _one_kind_of_damage(), path.open("rb") as stream, pq.ParquetFile(stream) as file:
-        return _footer(file)
+    check_regular(path)
+    with _one_kind_of_damage(), path.open("rb") as stream:
+        read_columns(stream)  # Arrow ends the process over some damaged footers
+        with pq.ParquetFile(stream) as file:
+            return _footer(file)
 
 
 _ATTEMPTS = 5
@@ -256,7 +266,7 @@ _ATTEMPTS = 5
 
 @contextmanager
 def _opened(path: Path, *, foreign: bool = False) -> Iterator[tuple[pq.ParquetFile, Footer]]:
-    """A file whose bytes were checked, and its footer."""
+    """A file whose bytes and size in memory were checked, and its footer."""
     with _one_kind_of_damage():
         for _ in range(_ATTEMPTS):
             if is_local(path):
@@ -264,6 +274,7 @@ def _opened(path: Path, *, foreign: bool = False) -> Iterator[tuple[pq.ParquetFi
             else:
                 data = path.read_bytes()
                 source, seal = pa.BufferReader(data), _verified(io.BytesIO(data), foreign=foreign)
+                check_bounds(source)
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 if (footer := _footer(file)).seal == seal:
                     yield file, footer
@@ -273,8 +284,12 @@ def _opened(path: Path, *, foreign: bool = False) -> Iterator[tuple[pq.ParquetFi
 
 def _footer(file: pq.ParquetFile) -> Footer:
     held = file.metadata.metadata or {}
-    metadata = dict(json.loads(held.get(_METADATA_KEY, b"{}")))
-    return Footer(metadata, file.schema_arrow, file.metadata.num_rows, held.get(_SEAL_KEY, b"").decode())
+    try:
+        metadata = parse_object(held.get(_METADATA_KEY, b"{}"))
+    except ValueError as error:
+        raise pa.ArrowInvalid(f"its footer does not hold what mmpipe writes: {error}") from error
+    seal = held.get(_SEAL_KEY, b"").decode("ascii", "replace")
+    return Footer(metadata, file.schema_arrow, file.metadata.num_rows, seal)
 
 
 @contextmanager
@@ -282,5 +297,7 @@ def _one_kind_of_damage() -> Iterator[None]:
     """Raise `ArrowInvalid` also where damaged bytes look to Arrow like a type that it does not know."""
     try:
         yield
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, pa.ArrowIndexError) as error:
+    except pa.ArrowInvalid:
+        raise
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, pa.ArrowIndexError, ValueError) as error:
         raise pa.ArrowInvalid(str(error)) from error

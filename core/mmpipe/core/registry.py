@@ -63,18 +63,22 @@ class Registry(Generic[_T]):
                 )
         return known
 
-    def load(self, name: str) -> type[_T]:
+    def load(self, name: str, *, named: bool = False) -> type[_T]:
         """The class that has this name.
+
+        Args:
+            name: of the class.
+            named: refuse "module:Class" here, for a name that stands in a file: it would import what the file says.
 
         Raises:
             UsageError: no class has it (the message lists the valid names), it cannot be imported, or it is not one of
                 the kind.
         """
-        known = self.names()
-        path = known.get(name, name if self.takes_paths else "")
+        known, takes_paths = self.names(), self.takes_paths and not named
+        path = known.get(name, name if takes_paths else "")
         module, colon, attribute = path.partition(":")
         if not colon:
-            paths = ", or MODULE:CLASS of your own" if self.takes_paths else ""
+            paths = ", or MODULE:CLASS of your own" if takes_paths else ""
             raise UsageError(
                 f"{self.kind} {name!r} does not exist{nearest(name, known)}; "
                 f"valid names: {', '.join(sorted(known))}{paths}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmpipe.core.files import write_bytes
+from mmpipe.core.reading import check_regular, parse_object, read_limited
 
 __all__ = [
     "Bytes",
@@ -57,8 +58,9 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is not a regular file.
     """
+    check_regular(path)
     with path.open("rb") as stream:
         return sha256(chunks(stream))
 
@@ -67,8 +69,9 @@ def crc32_of(path: Path) -> str:
     """CRC-32 of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is not a regular file.
     """
+    check_regular(path)
     with path.open("rb") as stream:
         return crc32(chunks(stream))
 
@@ -116,12 +119,10 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not a JSON object, or its bytes do not give its seal.
+        ValueError: it is not a JSON object within the limits of `parse_json`, or its bytes do not give its seal.
     """
-    data = path.read_bytes()
-    value = json.loads(data)
-    if not isinstance(value, dict):
-        raise ValueError("it is not a JSON object")
+    data = read_limited(path)
+    value = parse_object(data)
     if (seal := value.pop("seal", None)) is not None:
         place = data.rfind(_SEAL) + len(_SEAL)
         if sha256([data[:place], b"0" * 64, data[place + 64 :]]) != seal:

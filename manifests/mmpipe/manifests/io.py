@@ -18,6 +18,7 @@ from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
 __all__ = [
     "FOLLOW_LINKS",
+    "check_held",
     "follows_links",
     "is_file",
     "lies_inside",
@@ -62,12 +63,24 @@ def read_manifest(path: Path) -> pa.Table:
     """
     try:
         manifest = read_parquet(path, foreign=True).replace_schema_metadata(None)
-        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise later, at their first use
-        _ = manifest.column_names
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"the manifest {path} cannot be read: {error}") from error
-    validate(manifest, path)
+    check_held(manifest, path)
     return manifest
+
+
+def check_held(manifest: pa.Table, path: Path) -> None:
+    """Check a manifest as a file held it: that its texts are UTF-8, then `validate`.
+
+    Raises:
+        ManifestError: they are not, or see `validate`.
+    """
+    try:
+        manifest.validate(full=True)  # texts and names that are not UTF-8 would raise later, at their first use
+        _ = manifest.column_names
+    except (ValueError, pa.ArrowException) as error:
+        raise ManifestError(f"the manifest {path} cannot be read: {error}") from error
+    validate(manifest, path)
 
 
 def validate(manifest: pa.Table, path: Path | str = "the manifest") -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from mmpipe.core.reading import parse_object
+
 __all__ = ["MANIFEST_SCHEMA", "MediaSpan", "Region", "Utterance", "Word", "to_table", "to_utterances"]
 
 _REGION = pa.struct([(name, pa.float64()) for name in ("x", "y", "width", "height")])
@@ -173,6 +175,9 @@ def _span(row: Mapping[str, Any] | None) -> MediaSpan | None:
 def to_utterances(table: pa.Table) -> list[Utterance]:
     """The rows of a manifest table as objects, in order.
 
+    A word without a text is left out; annotations that are not a JSON object become one entry, `unreadable`, that says
+    why.
+
     Example:
         >>> utterance = Utterance("demo/a", "demo", words=(Word("hello", 0.0, 0.4),))
         >>> to_utterances(to_table([utterance])) == [utterance]
@@ -181,7 +186,16 @@ def to_utterances(table: pa.Table) -> list[Utterance]:
     utterances = []
     for row in table.to_pylist():
         row["audio"], row["video"] = _span(row["audio"]), _span(row["video"])
-        row["words"] = row["words"] and tuple(Word(**word) for word in row["words"])
-        row["annotations"] = json.loads(row["annotations"]) if row["annotations"] else {}
+        row["words"] = row["words"] and tuple(Word(**word) for word in row["words"] if word and word["text"])
+        row["annotations"] = _read_annotations(row["annotations"])
         utterances.append(Utterance(**row))
     return utterances
+
+
+def _read_annotations(text: str | None) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        return parse_object(text)
+    except ValueError as error:
+        return {"unreadable": str(error)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,8 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from mmpipe.core.errors import TrainingError, UsageError
+from mmpipe.core.reading import parse_object
+from mmpipe.core.text import is_safe_name, safe_names
 from mmpipe.manifests.parts import deal_groups
 
 __all__ = ["PROTOCOLS", "Fold", "check_leaks", "crossing_speakers", "folds"]
@@ -122,8 +123,11 @@ def _numbered(protocol: str) -> tuple[str, int]:
 
 def _fold_of(annotations: str | None) -> str | None:
     """The fold that a table's column gives."""
-    value = json.loads(annotations).get("fold") if annotations else None
-    return None if value is None or value == "" else str(value)
+    try:
+        value = parse_object(annotations).get("fold") if annotations else None
+    except ValueError:  # it then counts as a row without a fold, which the protocol `column` names
+        return None
+    return None if value is None or value == "" or isinstance(value, dict | list) else str(value)
 
 
 def _automatic(manifest: pa.Table, rows: list[_Row]) -> str:
@@ -153,7 +157,9 @@ def _by_session(rows: list[_Row]) -> list[Fold]:
                 _ids(row for row in rows if row.session == session and row.speaker == who) for who in (valid, test)
             ]
             made.append(Fold(test, train, *sides))
-    return made
+    tested = list(dict.fromkeys(fold.name for fold in made))
+    safe = dict(zip(tested, safe_names(tested), strict=True))
+    return [replace(fold, name=safe[fold.name]) for fold in made]
 
 
 def _own(rows: list[_Row]) -> Fold:
@@ -257,8 +263,7 @@ def _hold_out(rows: list[_Row], parts: int, seed: int, fold: str) -> tuple[list[
 
 def _named(protocol: str, values: Sequence[str]) -> list[str]:
     """Names of folds, which are names of folders too: by value where all values can be, else by number."""
-    plain = all(re.fullmatch(r"[\w.-]{1,64}", value, re.ASCII) for value in values)
-    if plain and len({value.casefold() for value in values}) == len(values):
+    if safe_names(values) == list(values) and all(is_safe_name(f"{protocol}-{value}") for value in values):
         return [f"{protocol}-{value}" for value in values]
     return [f"{protocol}-{place}" for place in range(len(values))]
 

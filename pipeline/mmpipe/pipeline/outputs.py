@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import tempfile
 import zlib
@@ -12,6 +11,7 @@ from typing import Literal
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.parquet import glance
+from mmpipe.core.reading import check_regular, read_object
 from mmpipe.core.scratch import sweep_parts
 
 __all__ = ["PAGE_MARK", "PROBLEM_COLUMNS", "Output", "claim", "marked_png", "move_into_place"]
@@ -99,13 +99,14 @@ def _has_footer(path: Path, key: str) -> bool:
 
 
 def _starts_with(path: Path, mark: bytes) -> bool:
+    check_regular(path)
     with path.open("rb") as stream:
         return mark in stream.read(4096)
 
 
 def _is_evaluation(path: Path) -> bool:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return isinstance(value, dict) and {"store", "model", "normalise"} <= value.keys()
+    value = read_object(path)
+    return {"store", "model", "normalise"} <= value.keys()
 
 
 def _is_export(path: Path) -> bool:

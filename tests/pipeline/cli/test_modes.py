@@ -136,14 +136,14 @@ USED = {
     "follow_links overwrite sample config",
     "extract": "dataset root out sample manifest stages workers device precision retry_failed slice_ "
     "transcode_fallback label label_map pattern speaker tier utterances table labels annotations exclude "
-    "follow_links drop_missing dry_run config",
+    "follow_links drop_missing accept_missing dry_run config",
     "inspect": "utterance faces verify",
     "repair": "",
     "export": "out format_ stages dtype no_text no_faces overwrite",
     "balance-unlabeled": "labeled unlabeled out per_class sample seed overwrite device",
     "train": "labeled table_ figure baselines out sample seed seeds device overwrite",
     "evaluate": "store split skip_unknown normalise out device",
-    "predict": "text vtt like json_ device",
+    "predict": "text vtt like trust json_ device",
     "report": "run balanced out overwrite",
     "train-face": "data device threads evaluate",
     "doctor": "json_ config",

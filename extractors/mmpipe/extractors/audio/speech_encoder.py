@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,6 +21,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from mmpipe.core.errors import Rejected, WeightsError
+from mmpipe.core.reading import read_object
 from mmpipe.extractors.contract import (
     SAMPLING_RATE_HZ,
     Audio,
@@ -32,7 +32,13 @@ from mmpipe.extractors.contract import (
     Row,
 )
 from mmpipe.extractors.weights.bundled import sha256
-from mmpipe.extractors.weights.checkpoints import find_model, preprocessor_files, quiet, weight_files
+from mmpipe.extractors.weights.checkpoints import (
+    check_architecture,
+    find_model,
+    preprocessor_files,
+    quiet,
+    weight_files,
+)
 
 __all__ = ["SpeechEncoder", "SpeechEncoderConfig"]
 
@@ -101,7 +107,8 @@ class SpeechEncoder(PerItemExtractor):
         """
         folder = self._find()
         self._shortest = _receptive_field(self._architecture())
-        weight_files(folder), preprocessor_files(folder)
+        check_architecture(folder / "config.json", self._architecture())
+        preprocessor_files(folder)
         with quiet():
             transformers: Any = importlib.import_module("transformers")
             options = {"local_files_only": True}
@@ -166,7 +173,7 @@ class SpeechEncoder(PerItemExtractor):
         """The model's config.json, checked."""
         path = self._find() / "config.json"
         try:
-            architecture: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            architecture = read_object(path)
             int(architecture["hidden_size"]), _receptive_field(architecture)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(

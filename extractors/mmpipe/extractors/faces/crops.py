@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import math
+import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -216,7 +217,7 @@ class _Waiting:
     def images(self) -> Iterator[npt.NDArray[np.uint8]]:
         """The frames in order, gray or RGB: a crop of either is the same."""
         if len(self._kept) == self.count:
-            yield from map(_decoded, self._kept)
+            yield from map(_image, self._kept)
         else:
             for frame in itertools.islice(self._frames, self.count):
                 yield frame.image
@@ -292,18 +293,23 @@ def crop(image: npt.NDArray[np.uint8], box: Box, margin: float) -> npt.NDArray[n
     return cv2.resize(gray, (CROP_SIZE, CROP_SIZE), interpolation=method).astype(np.uint8, copy=False)
 
 
-def decode_crops(crops: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+def decode_crops(crops: Sequence[bytes | None] | None) -> npt.NDArray[np.uint8]:
     """The crops of an utterance as uint8 [N, 64, 64].
 
     Raises:
-        ValueError: an entry is not a gray PNG of 64x64 pixels.
+        Rejected: an entry is not a gray PNG of 64x64 pixels (`media_error`); nothing of another size is decoded.
     """
+    if crops is None:
+        raise Rejected("media_error", "the row has no face crops: run `mmpipe extract` again to redo the faces")
     images = np.empty((len(crops), CROP_SIZE, CROP_SIZE), np.uint8)
     for number, data in enumerate(crops):
         image = _decoded(data)
-        if image.shape != (CROP_SIZE, CROP_SIZE) or image.dtype != np.uint8:
-            got = f"{image.dtype} {list(image.shape)}" if image.size else "no image"
-            raise ValueError(f"crop {number}: expected a gray PNG of {CROP_SIZE}x{CROP_SIZE} pixels, got {got}")
+        if image is None:
+            raise Rejected(
+                "media_error",
+                f"crop {number}: expected a gray PNG of {CROP_SIZE}x{CROP_SIZE} pixels, got {_described(data)}: run "
+                "`mmpipe extract` again to redo the faces",
+            )
         images[number] = image
     return images
 
@@ -314,6 +320,31 @@ def _png(image: npt.NDArray[Any]) -> bytes:
     return bytes(data)
 
 
-def _decoded(data: bytes) -> npt.NDArray[Any]:
-    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    return np.empty(0, np.uint8) if image is None else image
+def _image(data: bytes) -> Any:
+    """What the data of an image hold; None where that is nothing."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBB", CROP_SIZE, CROP_SIZE, 8, 0)
+"""How the PNG of a crop begins: width, height, bits of a pixel, gray."""
+
+_MOST_BYTES = 1 << 16
+"""Of the PNG of a crop, whose pixels have 4,096 bytes."""
+
+
+def _decoded(data: bytes | None) -> npt.NDArray[np.uint8] | None:
+    if not data or not data.startswith(_HEADER) or len(data) > _MOST_BYTES:
+        return None
+    try:
+        image: Any = _image(data)
+    except cv2.error:
+        return None
+    fits = image is not None and image.shape == (CROP_SIZE, CROP_SIZE) and image.dtype == np.uint8
+    return image if fits else None
+
+
+def _described(data: bytes | None) -> str:
+    if data and data.startswith(_HEADER[:16]) and len(data) > 26 and not data.startswith(_HEADER):
+        width, height, bits, kind = struct.unpack(">IIBB", data[16:26])
+        return f"a PNG of {width}x{height} pixels ({bits} bits, colour type {kind})"
+    return f"{len(data or b'')} bytes that are not one"

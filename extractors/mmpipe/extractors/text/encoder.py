@@ -8,7 +8,6 @@ A row is one utterance, or one window of a long one.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,9 +18,10 @@ import pyarrow as pa
 from pydantic import Field
 
 from mmpipe.core.errors import Rejected, UsageError, WeightsError
+from mmpipe.core.reading import read_json, read_object
 from mmpipe.extractors.contract import Extractor, ExtractorConfig, InputKind, Precision, Row
 from mmpipe.extractors.weights.bundled import sha256
-from mmpipe.extractors.weights.checkpoints import find_model, tokenizer_files, weight_files
+from mmpipe.extractors.weights.checkpoints import check_architecture, find_model, tokenizer_files, weight_files
 
 __all__ = ["Bert", "BertConfig"]
 
@@ -104,7 +104,7 @@ class Bert(Extractor):
             ("tokenizer.json", ("normalizer", "lowercase")),
         ):
             try:
-                value = json.loads((folder / name).read_text("utf-8"))
+                value = read_json(folder / name)
                 for key in keys:
                     value = value[key]
             except (OSError, ValueError, LookupError, TypeError):
@@ -126,8 +126,7 @@ class Bert(Extractor):
         from mmpipe.extractors.text.network import PackedBert
 
         folder = self._find()
-        self._architecture()
-        weight_files(folder)
+        check_architecture(folder / "config.json", self._architecture())
         is_low = self.precision == "bf16"
         self._network = PackedBert(folder, self.config.max_tokens, self.device, is_low=is_low)
 
@@ -181,7 +180,7 @@ class Bert(Extractor):
         """The model's config.json, checked."""
         path = self._find() / "config.json"
         try:
-            architecture: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            architecture = read_object(path)
             kind, positions = architecture["model_type"], int(architecture["max_position_embeddings"])
             int(architecture["hidden_size"])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import Any
 
 from mmpipe.core.errors import StorageError, WeightsError
 from mmpipe.core.files import cache_folder, write_json
+from mmpipe.core.reading import check_regular, read_json
 
 __all__ = ["FERPLUS_DENSENET", "SHA256", "bundled", "sha256"]
 
@@ -50,6 +50,7 @@ def sha256(path: Path) -> str:
         WeightsError: the file does not exist, or cannot be read.
     """
     try:
+        check_regular(path)
         status = path.stat()
         return _sha256(str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino)
     except OSError as error:
@@ -71,7 +72,7 @@ def _sha256(path: str, size: int, mtime_ns: int, inode: int) -> str:
 
 def _read_cache(path: Path) -> dict[str, list[Any]]:
     try:
-        entries = json.loads(path.read_text("utf-8"))
+        entries = read_json(path)
     except (OSError, ValueError):
         return {}
     valid = isinstance(entries, dict)

@@ -5,20 +5,22 @@ Only safetensors weights are accepted. This module does not load models.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmpipe.core.errors import WeightsError
+from mmpipe.core.reading import check_regular, read_object
+from mmpipe.core.text import is_safe_name
 from mmpipe.extractors.weights.hub import hub_refusal, reason_of
 
 __all__ = [
     "PACKAGED_MODEL",
+    "check_architecture",
     "find_model",
     "local_model",
     "preprocessor_files",
@@ -98,18 +100,60 @@ def weight_files(folder: Path) -> list[str]:
             "AutoModel.from_pretrained(folder).save_pretrained(folder)"
         )
     try:
-        return [_INDEX, *sorted(set(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values()))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(read_object(folder / _INDEX)["weight_map"].values()))
+        if other := [name for name in names if not (is_safe_name(name) and name.endswith(".safetensors"))]:
+            raise ValueError(f"it names {other[0]!r}, which is not a safetensors file of this folder")
+        return [_INDEX, *names]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder / _INDEX} is not an index of safetensors files: {error}") from error
+
+
+_NUMBERS = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings")
+_MOST = 1 << 24
+"""Of a number in a config: positions, pieces, widths."""
+
+
+def check_architecture(path: Path, architecture: Mapping[str, Any]) -> None:
+    """Make sure that a network is not built that is much larger than its weights.
+
+    Args:
+        path: the config.json, beside the weights.
+        architecture: what it holds.
+
+    Raises:
+        WeightsError: a number is missing or out of range, or the network would have more parameters than the weights
+            have bytes.
+    """
+    got: dict[str, Any] = {name: architecture.get(name) for name in _NUMBERS}
+    got |= {name: 1 for name in _NUMBERS[3:] if got[name] is None}  # speech models have neither
+    for name, value in got.items():
+        if not isinstance(value, int) or not 1 <= value <= _MOST:
+            raise WeightsError(f"{path}: {name} is {value!r:.80}; expected a whole number from 1 to {_MOST:,}")
+    layers, width, inner, pieces, places = got.values()
+    parameters = layers * (4 * width**2 + 2 * width * inner) + (pieces + places) * width
+    held = 0
+    for name in weight_files(path.parent):
+        try:
+            check_regular(path.parent / name)
+            held += (path.parent / name).stat().st_size
+        except OSError as error:
+            raise WeightsError(f"the weights file {path.parent / name} cannot be read: {error.strerror}") from error
+    if parameters > held:
+        raise WeightsError(
+            f"{path} describes a network of {parameters:,} parameters, and its weights have {held:,} bytes: take the "
+            "config that belongs to them"
+        )
 
 
 def tokenizer_files(folder: Path) -> list[str]:
     """Names of the tokenizer's files that a model folder has.
 
     Raises:
-        WeightsError: it has neither a tokenizer.json nor a vocab.txt.
+        WeightsError: it has neither a tokenizer.json nor a vocab.txt, or one of its files is not a regular file.
     """
-    names = [name for name in _TOKENIZER if (folder / name).is_file()]
+    names = [name for name in _TOKENIZER if (folder / name).exists()]
+    if odd := [name for name in names if not (folder / name).is_file()]:
+        raise WeightsError(f"{folder / odd[0]} is not a regular file: get the model again from where it came from")
     if not {"tokenizer.json", "vocab.txt"} & set(names):
         raise WeightsError(f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights")
     return names

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmpipe.core.reading import parse_json
 from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.text import read_text
 
@@ -47,8 +47,8 @@ def _json_rows(where: str, text: str, prepared: Prepared) -> Iterator[tuple[int,
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             prepared.problem("malformed_line", f"{where}:{number}", f"not JSON, skipped: {error}", lost=1)
             continue
         if isinstance(row, dict):

@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+from mmpipe.core.reading import read_limited
 from mmpipe.manifests.contract import Prepared
 
 __all__ = ["decode", "format_seconds", "parse_seconds", "read_bytes", "read_lines", "read_text"]
@@ -25,6 +26,9 @@ _PLAIN_BYTES = bytes([*range(32, 127), *b"\t\n\v\f\r\0"])
 
 _NUMBER = re.compile(r"[+-]?(\d{1,18}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", re.ASCII)
 
+_MOST_BYTES = 1 << 28
+"""Of a table or a transcript."""
+
 _LINE_END = re.compile("\r+\n|\r")
 """CR CR LF is what a text file becomes that was copied twice in text mode."""
 
@@ -34,11 +38,13 @@ _C1 = re.compile("[\x80-\x9f]")
 def read_bytes(root: Path, path: Path, prepared: Prepared) -> bytes | None:
     """The bytes of a file; None, with a problem noted, if it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_limited(path, _MOST_BYTES)
     except FileNotFoundError:
         prepared.problem("file_missing", path.relative_to(root), "the file does not exist")
     except OSError as error:
         prepared.problem("file_damaged", path.relative_to(root), f"the file cannot be read: {error.strerror}")
+    except ValueError as error:
+        prepared.problem("file_damaged", path.relative_to(root), f"the file is not read: {error}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -12,12 +13,13 @@ import typer
 from mmpipe.core.errors import MmpipeError, UsageError
 from mmpipe.pipeline.cli.balance import balance_unlabeled
 from mmpipe.pipeline.cli.command import Command, takes_quiet
-from mmpipe.pipeline.cli.console import lines
+from mmpipe.pipeline.cli.console import complain
 from mmpipe.pipeline.cli.demo import demo
 from mmpipe.pipeline.cli.doctor import doctor
 from mmpipe.pipeline.cli.evaluate import evaluate
 from mmpipe.pipeline.cli.export import export
 from mmpipe.pipeline.cli.extract import extract
+from mmpipe.pipeline.cli.failures import TRACEBACK, in_one_line
 from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.cli.manifest import manifest
 from mmpipe.pipeline.cli.predict import predict
@@ -100,8 +102,16 @@ def main() -> None:
     try:
         app()
     except MmpipeError as error:
-        typer.secho(f"Error: {lines(str(error))}", fg=typer.colors.RED, err=True)
+        complain(f"Error: {error}")
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get(TRACEBACK) == "1":
+            raise
+        complain(f"Error: {in_one_line(error)}")
+        sys.exit(1)
     except SystemExit as end:
         if end.code in (_INTERRUPTED, _TERMINATED):
             typer.secho("Stopped. What was finished is safe: run the same command again to go on.", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, next_command, result, table
+from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Seed
 
 if TYPE_CHECKING:
@@ -81,5 +81,5 @@ def show_balancing(
         f"its epoch; {sum(done.excluded.values())} utterances lack a modality and are left out"
     )
     if absent := [name for name, count in done.after.items() if count == 0]:
-        console.print(f"[yellow]No utterance was labelled {', '.join(absent)}[/]: the list cannot hold any")
+        console.print(styled("[yellow]No utterance was labelled {}[/]: the list cannot hold any", ", ".join(absent)))
     return done

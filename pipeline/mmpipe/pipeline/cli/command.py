@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import inspect
 import os
@@ -15,7 +14,8 @@ from typer.core import TyperCommand
 
 from mmpipe.core.errors import MmpipeError, UsageError
 from mmpipe.core.text import printable
-from mmpipe.pipeline.cli.console import console, lines
+from mmpipe.pipeline.cli.console import complain, console
+from mmpipe.pipeline.cli.failures import TRACEBACK, in_one_line
 
 __all__ = ["Command", "end_incomplete", "takes_quiet"]
 
@@ -25,21 +25,9 @@ _INCOMPLETE = 3
 _MAY_BE_EMPTY = ("--text", "--stages", "--label-map")
 """Options for which an empty text is a value."""
 
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_WRONG_PATH = (
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENOTEMPTY,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EINVAL,
-)
-
 
 class Command(TyperCommand):
-    """A command that refuses words no option can use, and answers an error about a path in one line."""
+    """A command that refuses words no option can use, and answers an error of the system in one line."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words of the command line.
@@ -54,19 +42,17 @@ class Command(TyperCommand):
         """Run the command.
 
         Raises:
-            MmpipeError: whatever the command raises, and what the system says of a path that cannot be used.
+            MmpipeError: whatever the command raises, and what the system says of a file that cannot be used.
         """
         was = console.quiet
         try:
             return super().invoke(ctx)
-        except OSError as error:
-            where = printable(error.filename)
-            if error.errno in _DENIED:
-                remedy = f"let user {os.getuid()} read or write there; `mmpipe doctor` checks folders and corpora"
-                raise MmpipeError(f"{where}: {error.strerror}: {remedy}") from error
-            if error.errno in _WRONG_PATH and error.filename is not None:
-                raise MmpipeError(f"{where}: {error.strerror}: correct the path") from error
+        except BrokenPipeError:
             raise
+        except OSError as error:
+            if os.environ.get(TRACEBACK) == "1":
+                raise
+            raise MmpipeError(in_one_line(error)) from error
         finally:
             console.quiet = was
 
@@ -89,7 +75,7 @@ def end_incomplete(reason: str) -> NoReturn:
     Raises:
         typer.Exit: always.
     """
-    typer.secho(lines(reason), fg=typer.colors.YELLOW, err=True)
+    complain(reason, red=False)
     raise typer.Exit(_INCOMPLETE)
 
 

@@ -8,43 +8,37 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import typer
 from rich.cells import cell_len
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from mmpipe.core.text import printable
 
-__all__ = ["console", "lines", "next_command", "result", "table"]
-
-_TAG = re.compile(r"\[(/|bold|dim|green|red|yellow|bold red|bold cyan)\]")
-"""The styles that messages use. Whatever else is in brackets is text, such as the name of a file."""
+__all__ = ["complain", "console", "next_command", "result", "styled", "table"]
 
 
 class _Console(Console):
-    """A console on which data cannot be taken for markup, emoji or control sequences."""
+    """Prints texts as they are: no markup, and control characters as escapes, which no terminal obeys."""
 
-    def render_str(self, text: str, *, markup: bool | None = None, **options: Any) -> Text:
-        """A text with the styles of its tags."""
-        del options
-        text = lines(text)
-        if markup is False:
-            return Text(text)
-        styled, styles, end = Text(), list[str](), 0
-        for tag in _TAG.finditer(text):
-            styled.append(text[end : tag.start()], styles[-1] if styles else None)
-            end = tag.end()
-            if tag[1] != "/":
-                styles.append(tag[1])
-            elif styles:
-                styles.pop()
-            else:
-                styled.append(tag[0])
-        return styled.append(text[end:], styles[-1] if styles else None)
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts, each as one line, and what rich can print."""
+        super().print(*(_line(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+def _line(text: str) -> str:
+    """One line; what the program itself puts before it, a line break, stays one."""
+    return "\n" + printable(text[1:]) if text.startswith("\n") else printable(text)
 
 
 console = _Console(
-    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    highlight=False,
+    markup=False,
+    emoji=False,
+    soft_wrap=True,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160,
 )
 """Standard output; a log file or pipe gets wide lines, unless COLUMNS says how wide they may be."""
 
@@ -55,14 +49,24 @@ _NARROWEST = 12
 """A column of text may be wrapped to this width; a table that needs narrower ones is printed as a list."""
 
 
-def lines(text: str) -> str:
-    r"""A text of several lines that is safe for any terminal.
+def styled(form: str, *values: object) -> Text:
+    """A line with styles of its own and values of data, which are shown as they are.
+
+    Args:
+        form: rich markup with a `{}` for each value.
+        values: of any kind.
 
     Example:
-        >>> lines("one\n\ttwo \x1b[31m")
-        'one\n\ttwo \\x1b[31m'
+        >>> styled("[yellow]{} left out[/]: {}", 3, "[/sad]").plain
+        '3 left out: [/sad]'
     """
-    return re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text)
+    return Text.from_markup(form.format(*(escape(printable(value)) for value in values)), emoji=False)
+
+
+def complain(text: str, *, red: bool = True) -> None:
+    """Print an error (red) or a warning (yellow) to standard error; it may have several lines."""
+    shown = re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text)
+    typer.secho(shown, fg=typer.colors.RED if red else typer.colors.YELLOW, err=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -71,6 +75,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     Where it is wider than the console, its longest columns are wrapped; where that is not enough, each row becomes a
     list of its cells. No text is left out, and no line is wider than the console.
     """
+    title, columns = printable(title), [printable(column) for column in columns]
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, [name, *(row[number] for row in cells)])) for number, name in enumerate(columns)]
     left = console.width - _PADDING * (len(columns) - 1)
@@ -107,10 +112,10 @@ def _print_wrapped(text: Text) -> None:
 def result(text: str) -> None:
     """Print the line that says what a command made, with --quiet too."""
     was, console.quiet = console.quiet, False
-    console.print(text, markup=False)
+    console.print(text)
     console.quiet = was
 
 
 def next_command(text: str) -> None:
     """Print the command to type next."""
-    console.print(Text.assemble("\nNext: ", (lines(text), "bold cyan")), soft_wrap=True)
+    console.print(styled("\nNext: [bold cyan]{}[/]", text), soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.console import console, styled
 from mmpipe.pipeline.cli.options import Config
 
 __all__ = ["doctor"]
@@ -44,9 +44,11 @@ def doctor(
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            console.print(f"[{_STYLES[finding.state]}]{finding.state:<7}[/]  {finding.name:<13}  ", end="")
+            style = f"[{_STYLES[finding.state]}]{{}}[/]  {{}}  "
+            console.print(styled(style, f"{finding.state:<7}", f"{finding.name:<13}"), end="")
             remedy = f"; to do: {finding.remedy}" if finding.remedy else ""
             console.print(f"{finding.text}{remedy}", markup=False)
-        console.print(f"[bold red]Missing: {', '.join(missing)}[/]" if missing else "Nothing is missing.")
+        found = styled("[bold red]Missing: {}[/]", ", ".join(missing)) if missing else "Nothing is missing."
+        console.print(found)
     if missing:
         raise typer.Exit(1)

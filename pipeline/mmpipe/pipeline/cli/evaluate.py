@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.console import console, styled, table
 from mmpipe.pipeline.cli.modes import refuse_ignored
 from mmpipe.pipeline.cli.options import Device, Normalise, Overwrite
 
@@ -64,7 +64,7 @@ def _show(done: Evaluation) -> None:
 
     if done.unknown:
         left_out, names = sum(done.unknown.values()), ", ".join(done.unknown)
-        console.print(f"[yellow]{left_out} utterances left out[/]: unknown labels {names}")
+        console.print(styled("[yellow]{} utterances left out[/]: unknown labels {}", left_out, names))
     if done.fitted is None:
         console.print("Features are normalised by the statistics of the training rows")
     else:
@@ -74,8 +74,11 @@ def _show(done: Evaluation) -> None:
         )
     if done.fitted is not None and done.fitted < _FEW:
         console.print(
-            f"[yellow]{done.fitted} utterances are few for statistics of their own[/]: `--normalise train` takes those "
-            "of the training rows"
+            styled(
+                "[yellow]{} utterances are few for statistics of their own[/]: `--normalise train` takes those of the "
+                "training rows",
+                done.fitted,
+            )
         )
     scores = done.scores
     table(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import console, result
+from mmpipe.pipeline.cli.console import console, result, styled
 from mmpipe.pipeline.cli.options import Overwrite, names
 
 __all__ = ["Dtype", "Format", "export"]
@@ -63,8 +63,11 @@ def export(
     result(f"{done.rows} utterances, {len(done.columns)} columns in {done.files} files{splits}: {done.path}")
     if done.personal:
         console.print(
-            f"[yellow]{', '.join(done.personal)} hold transcripts or faces: the corpus's licence may not allow to "
-            "share them; --no-text and --no-faces leave them out[/]"
+            styled(
+                "[yellow]{} hold transcripts or faces: the corpus's licence may not allow to share them; --no-text and "
+                "--no-faces leave them out[/]",
+                ", ".join(done.personal),
+            )
         )
     loader = "datasets.load_dataset" if format_ is Format.DATASETS else "pandas.read_parquet"
-    console.print(f'\nRead it with: [bold cyan]{loader}("{done.path}")[/]', soft_wrap=True)
+    console.print(styled("\nRead it with: [bold cyan]{}[/]", f'{loader}("{done.path}")'), soft_wrap=True)

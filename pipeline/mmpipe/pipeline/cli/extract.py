@@ -11,7 +11,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.command import end_incomplete
-from mmpipe.pipeline.cli.console import console, next_command
+from mmpipe.pipeline.cli.console import console, next_command, styled
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
 from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
@@ -102,7 +102,7 @@ def extract(
     assigned = parse_assignments(set_)
     if dry_run and drop_missing:
         raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
-    known, settings = known_source(dataset, out), load_settings(config)
+    known, settings = known_source(dataset, out, assigned), load_settings(config)
     refuse_foreign(known.dataset, corpus)
     if manifest is not None and corpus:
         raise UsageError(f"--manifest lists the utterances, so {', '.join(corpus)} would have no effect: leave it out")
@@ -171,7 +171,7 @@ def _show_processor() -> None:
 
     found = check_processor(read_or_empty("/proc/cpuinfo"), platform.machine())
     if found.state is not State.OK:
-        console.print(f"[yellow]{found.text}[/]: {found.remedy}")
+        console.print(styled("[yellow]{}[/]: {}", found.text, found.remedy))
 
 
 def show_extraction(

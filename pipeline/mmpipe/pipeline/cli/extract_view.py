@@ -10,7 +10,7 @@ from rich.progress import TaskID
 from mmpipe.core.locks import Holder
 from mmpipe.core.statuses import CATEGORIES, Category
 from mmpipe.manifests.contract import Problem
-from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.console import console, styled, table
 from mmpipe.pipeline.cli.console import result as show
 from mmpipe.pipeline.cli.progress import progress
 from mmpipe.pipeline.extraction.corpus import ExtractListener
@@ -36,7 +36,7 @@ class ExtractView(ExtractListener):
 
     def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
         for name, reason in reasons.items():
-            console.print(f"[yellow]Stage {name} is left out[/]: {reason}")
+            console.print(styled("[yellow]Stage {} is left out[/]: {}", name, reason))
 
     def on_dropped(self, ids: Sequence[str]) -> None:
         shown = ", ".join(ids[:_DROPPED_SHOWN]) + (", ..." if len(ids) > _DROPPED_SHOWN else "")
@@ -47,16 +47,23 @@ class ExtractView(ExtractListener):
         for stage, ids in planned.kept.items():
             more = f" and {len(ids) - _SHOWN_ROWS} more (all in logs/{KEPT_ROWS})" if len(ids) > _SHOWN_ROWS else ""
             console.print(
-                f"[yellow]{len(ids)} rows of stage {stage} keep their earlier features though their media are gone[/]: "
-                f"{', '.join(ids[:_SHOWN_ROWS])}{more}; --accept-missing replaces them",
-                highlight=False,
+                styled(
+                    "[yellow]{} rows of stage {} keep their earlier features though their media are gone[/]: {}{}; "
+                    "--accept-missing replaces them",
+                    len(ids),
+                    stage,
+                    ", ".join(ids[:_SHOWN_ROWS]),
+                    more,
+                )
             )
 
     def on_wait(self, other: Holder) -> None:
         console.print(
-            f"[yellow]The same extraction is running already[/]: {other}. This one waits for its end, then does what "
-            "is left. To share the work instead, start each with its own --slice I/N.",
-            highlight=False,
+            styled(
+                "[yellow]The same extraction is running already[/]: {}. This one waits for its end, then does what is "
+                "left. To share the work instead, start each with its own --slice I/N.",
+                other,
+            )
         )
 
     def on_run_start(self, planned: ExtractPlan) -> None:
@@ -87,7 +94,7 @@ def show_problems(problems: Sequence[Problem], limit: int = 3) -> None:
     for category, members in by_category.items():
         lost = sum(problem.lost for problem in members)
         cost = f" ({lost} utterances left out)" if lost else ""
-        console.print(f"[yellow]{len(members)} {category}[/]: {CATEGORIES[category]}{cost}")
+        console.print(styled("[yellow]{} {}[/]: {}{}", len(members), category, CATEGORIES[category], cost))
         for problem in members[:limit]:
             console.print(f"  {problem.where}: {problem.message}", markup=False)
         if len(members) > limit:
@@ -99,7 +106,7 @@ def _show_plan(planned: ExtractPlan, root: Path, workers: int) -> None:
     if planned.damage:
         console.print(f"Written again, since damaged: {planned.damage}", markup=False, style="yellow")
     part = f", slice {number} of {count}: {len(planned.shards)} shards" if count > 1 else ""
-    console.print(f"[bold]{rows}[/] utterances of {root} -> {planned.store} ({workers} workers{part})")
+    console.print(styled("[bold]{}[/] utterances of {} -> {} ({} workers{})", rows, root, planned.store, workers, part))
     reasons = {
         spec.name: "; ".join(f"{why} ({n} shards)" for (stage, why), n in planned.reasons.items() if stage == spec.name)
         for spec in planned.stages
@@ -154,5 +161,7 @@ def show_result(result: ExtractResult, *, is_last: bool = True) -> None:
         console.print(line, markup=False)
     if result.failed:
         console.print(
-            f"[yellow]{result.failed} utterances failed[/]: `mmpipe inspect {result.store}` lists them by reason"
+            styled(
+                "[yellow]{} utterances failed[/]: `mmpipe inspect {}` lists them by reason", result.failed, result.store
+            )
         )

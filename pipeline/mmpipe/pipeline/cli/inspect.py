@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, table
+from mmpipe.pipeline.cli.console import console, styled, table
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
 from mmpipe.pipeline.cli.options import Config, Overwrite, Root, Sample, located
 
@@ -117,7 +117,9 @@ def _write_sheet(
         folder: Path | None = dataset_root(store.corpus, root, settings, sample=sample)
     except UsageError as error:
         folder = None
-        console.print(f"Without frames: {error}", markup=False)
+        console.print("Without frames:")
+        for line in str(error).splitlines():
+            console.print(line)
     counts = write_contact_sheet(store, folder, out, overwrite=overwrite)
     share = counts.without_face / counts.utterances if counts.utterances else 0.0
     console.print(
@@ -186,15 +188,15 @@ def _print_summary(summary: Summary) -> None:
     _print_reasons("Without features, by reason", [(s.name, reason) for s in summary.stages for reason in s.failures])
     _print_reasons("With features and a warning", [(s.name, reason) for s in summary.stages for reason in s.warnings])
     for stage in summary.stages:
-        console.print(f"\n[bold]{stage.name}[/] was made by")
+        console.print(styled("\n[bold]{}[/] was made by", stage.name))
         for name, value in stage.provenance.items():
             console.print(f"  {name}: {json.dumps(value, sort_keys=True)}", markup=False)
         if stage.configs > 1:
-            console.print(f"  [yellow]{stage.configs} different configurations[/]: run `mmpipe extract` again")
+            console.print(styled("  [yellow]{} different configurations[/]: run `mmpipe extract` again", stage.configs))
         if stage.difference:
-            console.print(f"  not made alike: {stage.difference}", markup=False, style="yellow")
+            console.print(f"  not made alike: {stage.difference}", style="yellow")
         for file, problem in stage.damaged.items():
-            console.print(f"  {file} is damaged: {problem}", markup=False, style="yellow")
+            console.print(f"  {file} is damaged: {problem}", style="yellow")
 
 
 def _print_reasons(title: str, reasons: Sequence[tuple[str, Failure]]) -> None:
@@ -226,7 +228,7 @@ def _print_manifest(manifest: ManifestSummary) -> None:
 
 def _print_utterance(view: UtteranceView) -> None:
     utterance = view.utterance
-    console.print(f"[bold]{utterance.utterance_id}[/]")
+    console.print(styled("[bold]{}[/]", utterance.utterance_id))
     for name in ("split", "session", "dialogue", "speaker", "gender", "label", "label_source", "text"):
         if (value := getattr(utterance, name)) is not None:
             console.print(f"  {name}: {value}", markup=False)
@@ -240,7 +242,8 @@ def _print_utterance(view: UtteranceView) -> None:
     if utterance.words:
         console.print(f"  words: {_words(utterance)}", markup=False)
     for stage, row in view.stages.items():
-        console.print(f"[bold]{stage}[/]: {row['status']}" + (f" ({row['error']})" if row["error"] else ""))
+        error = f" ({row['error']})" if row["error"] else ""
+        console.print(styled("[bold]{}[/]: {}{}", stage, row["status"], error))
         for name, value in row.items():
             if name not in ("status", "error") and value is not None:
                 console.print(f"  {name}: {_brief(value)}", markup=False)

@@ -10,7 +10,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.command import end_incomplete
-from mmpipe.pipeline.cli.console import console, next_command, result, table
+from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
 from mmpipe.pipeline.cli.modes import refuse_ignored
 from mmpipe.pipeline.cli.options import Config, FollowLinks, Overwrite, Root, Sample, allow_links
@@ -147,7 +147,7 @@ def _show_counts(reader: Corpus, prepared: Prepared) -> None:
         return
     differing = [count for count in counts if count.got != count.expected]
     if not differing:
-        console.print(f"[green]All {len(counts)} counts are those of the complete release.[/]")
+        console.print(styled("[green]All {} counts are those of the complete release.[/]", len(counts)))
         return
     rows = [(c.attribute, c.value, c.expected, c.got) for c in differing[:_SHOWN_COUNTS]]
     table("Counts that differ from the complete release", ["of", "value", "release", "here"], rows)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmpipe.pipeline.cli.console import table
+from mmpipe.pipeline.cli.console import complain, table
 from mmpipe.pipeline.cli.modes import one_mode
 from mmpipe.pipeline.cli.options import Device
 
@@ -28,6 +28,9 @@ def predict(
             help="A store of clips recorded as this one: its statistics normalise the features, not training's."
         ),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Use the extractors' code and the files that the run folder names.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     device: Annotated[Device, typer.Option(help="Where the models run.")] = Device.AUTO,
 ) -> None:
@@ -36,9 +39,9 @@ def predict(
 
     one_mode({"--text": text, "--vtt": vtt})
     notes: list[str] = []
-    answer = predict_clip(model, clip, text, vtt, like=like, device=device.value, note=notes.append)
+    answer = predict_clip(model, clip, text, vtt, like=like, device=device.value, trust=trust, note=notes.append)
     for note in notes:
-        typer.secho(f"Warning: {note}", fg=typer.colors.YELLOW, err=True)
+        complain(f"Warning: {note}", red=False)
     if json_:
         rounded = {label: round(probability, 6) for label, probability in answer.items()}
         print(json.dumps({"clip": str(clip), "probabilities": rounded}))

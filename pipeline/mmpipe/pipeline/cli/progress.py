@@ -18,12 +18,18 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mmpipe.core.text import printable
 from mmpipe.pipeline.cli.console import console
 
 __all__ = ["progress"]
 
 _SECONDS = 60.0
 """Between two lines where there is no terminal."""
+
+
+class _Description(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{printable(task.description):<12}")
 
 
 class _Rate(ProgressColumn):
@@ -87,7 +93,7 @@ def progress(unit: str = "utt") -> Progress:
         return _Lines(unit)
     return Progress(
         SpinnerColumn(finished_text=Text("✓", "green")),
-        TextColumn("{task.description:<12}", markup=False),
+        _Description(),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         _Rate(unit),

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import is_local, location
 from mmpipe.core.options import explain
+from mmpipe.core.reading import read_limited
 from mmpipe.core.text import printable
 from mmpipe.manifests.registry import CORPORA
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
@@ -70,7 +71,7 @@ def load_settings(path: Path | None = None, *, check: bool = True) -> Settings:
             raise UsageError(f"the configuration file {path} does not exist")
         return Settings()
     try:
-        settings = Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        settings = Settings.model_validate(tomllib.loads(read_limited(file).decode("utf-8")))
     except ValidationError as error:
         problems = explain(error, Settings.model_fields)
         raise UsageError(f"{file}: {problems}; tables: [datasets.NAME], [stages.NAME]") from error

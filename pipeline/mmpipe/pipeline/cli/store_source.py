@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import location
 from mmpipe.core.text import printable
+from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.pipeline.cli.console import console
 from mmpipe.pipeline.cli.presets import store_path
 from mmpipe.pipeline.cli.settings import Settings, dataset_root
@@ -19,11 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["find_root", "known_manifest", "known_source", "note_other_options"]
 
 
-def known_source(dataset: str | None, store: Path | None) -> Source:
+def known_source(
+    dataset: str | None, store: Path | None, assigned: Mapping[str, Mapping[str, Any]] | None = None
+) -> Source:
     """What to extract from: a dataset that is named, with nothing else known; else what the store was extracted from.
 
+    The store may come from somebody else: what it names is printed.
+
+    Args:
+        dataset: a name, or None.
+        store: the store.
+        assigned: options of the stages that the user gives.
+
     Raises:
-        UsageError: neither is there.
+        UsageError: neither is there, or the store names an extractor that is not installed under its name, which the
+            user does not name too.
     """
     if dataset is not None:
         return Source(dataset, "")
@@ -31,7 +43,28 @@ def known_source(dataset: str | None, store: Path | None) -> Source:
         raise UsageError("what to extract? Name a corpus with --dataset, or with --out a store that exists")
     if (known := read_source(store)) is None:
         raise UsageError(f"{store} does not say what it was extracted from: name its corpus with --dataset and --root")
+    installed = EXTRACTORS.names()
+    for stage, options in known.stage_options.items():
+        extractor = options.get("extractor", "")
+        if extractor and extractor not in installed and "extractor" not in (assigned or {}).get(stage, {}):
+            shown = f"{stage}.extractor={extractor}"
+            raise UsageError(
+                f"{store} names {printable(shown)[:200]!r}, which would import code that is not installed as an "
+                f"extractor: if you know who made the store, name it too: --set {printable(shown)[:200]}"
+            )
+    _show(known, store)
     return known
+
+
+def _show(known: Source, store: Path) -> None:
+    """Print what a store makes an extraction read, and how."""
+    parts = [f"corpus {known.dataset} of {known.root}"]
+    parts += [f"manifest {known.manifest}"] if known.manifest is not None else []
+    parts += [f"{name}={value}" for name, value in known.corpus_options.items()]
+    for stage, options in known.stage_options.items():
+        parts += [f"{stage}.{name}={value}" for name, value in options.items()]
+    parts += ["links out of the corpus are followed"] if known.follow_links else []
+    console.print(f"As {store} says: {', '.join(parts)}")
 
 
 def find_root(known: Source, given: Path | None, settings: Settings, *, sample: bool) -> Path:
@@ -48,7 +81,7 @@ def find_root(known: Source, given: Path | None, settings: Settings, *, sample: 
             if sample or given is not None or before is None or before.dataset != known.dataset:
                 raise
             known = before
-    if (recorded := location(known.root)).exists():
+    if (recorded := _existing(known.root)) is not None:
         return recorded
     try:
         return dataset_root(known.dataset, None, settings)
@@ -59,11 +92,19 @@ def find_root(known: Source, given: Path | None, settings: Settings, *, sample: 
         ) from None
 
 
+def _existing(text: str) -> Path | None:
+    """The place that a text names, if there is one."""
+    try:
+        return place if (place := location(text)).exists() else None
+    except (OSError, ValueError, ImportError):  # a kind of URL that nothing here reads
+        return None
+
+
 def known_manifest(known: Source, store: Path | None) -> Path | None:
     """The manifest that the store was extracted with, or the store's own where that one is gone."""
     if known.manifest is None or store is None:
         return None
-    if (recorded := location(known.manifest)).exists():
+    if (recorded := _existing(known.manifest)) is not None:
         return recorded
     console.print(f"{printable(known.manifest)} is not there now: the rows are those of the store", markup=False)
     return store / "manifest.parquet"

@@ -11,7 +11,7 @@ import typer
 
 from mmpipe.pipeline.cli.baselines import show_baselines
 from mmpipe.pipeline.cli.config_for import config_for
-from mmpipe.pipeline.cli.console import console, next_command, result, table
+from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
 from mmpipe.pipeline.cli.options import Device, SampleStores, Size, names
 
@@ -176,7 +176,7 @@ def show_training(request: TrainRequest) -> None:
         bars.update(bar, completed=run.epochs)
     show_scores([request.out])
     for reason, count in done.excluded.items():
-        console.print(f"[yellow]{count} utterances left out[/]: {reason}")
+        console.print(styled("[yellow]{} utterances left out[/]: {}", count, reason))
 
 
 def _show_estimate(runs: Sequence[TrainRun]) -> None:

@@ -32,7 +32,7 @@ from mmpipe.pipeline.extraction.estimate import Estimate, estimate
 from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.recovery import known_store
 from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
-from mmpipe.pipeline.extraction.source import Source, absolute, record_source
+from mmpipe.pipeline.extraction.source import Source, absolute, record_source, refuse_linked
 from mmpipe.pipeline.extraction.stages import (
     DEFAULT_STAGES,
     MEDIA_COLUMNS,
@@ -182,11 +182,13 @@ def extract_corpus(
         CorpusError: the root does not look like the corpus, or media that were there are gone, see `plan_extraction`.
         ManifestError: a media file is a link that leaves the root.
         ResourceError: memory, file handles or disk are used up, or storage does not answer.
-        StoreError: the store belongs to another corpus, or holds utterances that the manifest lacks.
+        StoreError: the store belongs to another corpus, holds utterances that the manifest lacks, or has a link out of
+            it.
         StorageError: the store cannot be written.
         WeightsError: weights are missing.
     """
     hears = listener or ExtractListener()
+    refuse_linked(request.out)
     rows, specs = _rows_and_specs(request, hears, stages)
     decides = {
         "corpus": request.dataset,

@@ -5,16 +5,20 @@ It is in the store's logs, `logs/source.json`, since it names folders of one mac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmpipe.core.files import is_local, write_json
-from mmpipe.extractors.contract import Precision
+from pydantic import TypeAdapter
 
-__all__ = ["Source", "absolute", "read_source", "record_source"]
+from mmpipe.core.errors import StoreError
+from mmpipe.core.files import is_local, write_json
+from mmpipe.core.reading import read_object
+from mmpipe.extractors.contract import Precision
+from mmpipe.manifests.io import lies_inside
+
+__all__ = ["Source", "absolute", "read_source", "record_source", "refuse_linked"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Source:
     follow_links: bool = False
 
 
+_SOURCE = TypeAdapter(Source)
+
+
 def record_source(store: Path, source: Source) -> None:
     """Write down what a store is extracted from; what is equal is left alone.
 
@@ -59,10 +66,26 @@ def record_source(store: Path, source: Source) -> None:
 def read_source(store: Path) -> Source | None:
     """What the last extraction into a store read; None where nothing is written down."""
     try:
-        value = json.loads(_path(store).read_text(encoding="utf-8"))
-        return Source(**(value | {"stages": tuple(value["stages"])}))
-    except (OSError, ValueError, TypeError, KeyError):
+        return _SOURCE.validate_python(read_object(_path(store)))
+    except (OSError, ValueError):
         return None
+
+
+def refuse_linked(store: Path) -> None:
+    """Make sure that what is written into a store stays in it: no folder or log of it is a link to another place.
+
+    Raises:
+        StoreError: one is.
+    """
+    if not is_local(store) or not store.is_dir():
+        return
+    for folder in (store, store / "logs"):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_symlink() and not lies_inside(path, store):
+                raise StoreError(
+                    f"{path} is a link out of the store, through which an extraction would write: put a folder or a "
+                    "file in its place, or extract into another store"
+                )
 
 
 def absolute(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import stat
 import threading
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, unavailable
 from mmpipe.core.errors import Rejected, ResourceError
 from mmpipe.core.files import canonical_json, forget_listings, is_local, write_json
+from mmpipe.core.reading import read_object
 from mmpipe.core.seals import file_state
 from mmpipe.manifests.io import resolve_media
 
@@ -31,6 +31,9 @@ UNREADABLE = "unreadable"
 """Stands for the hash of what cannot be read: no permission, no regular file, a disk error."""
 
 _NOT_HASHED = "not hashed yet"
+
+_MOST_CACHE_BYTES = 256 << 20
+"""Of the cache: a million files have 150 MB."""
 
 _CHUNK_BYTES = 1 << 22
 
@@ -145,9 +148,10 @@ def _state(root: Path, uri: str, failures: _Failures) -> str:
 
 def _known(cache: Path) -> dict[str, list[str]]:
     try:
-        return dict(json.loads(cache.read_text(encoding="utf-8")))
+        entries = read_object(cache, _MOST_CACHE_BYTES)
     except (OSError, ValueError):
         return {}
+    return {k: v for k, v in entries.items() if isinstance(v, list) and len(v) == 2 and isinstance(v[1], str)}
 
 
 class _Failures:

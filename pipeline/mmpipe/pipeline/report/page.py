@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
+from mmpipe.core.reading import read_object
 from mmpipe.pipeline.outputs import PAGE_MARK, claim
 from mmpipe.pipeline.report.corpora import corpus_section
 from mmpipe.pipeline.report.runs import balance_section, run_section
@@ -70,10 +71,9 @@ def build_report(
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"the probes {path} cannot be read: {error}") from error
-    return value
 
 
 def _environment() -> Environment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.parquet import read_metadata
+from mmpipe.core.reading import read_limited
 from mmpipe.pipeline.report.figures import curves
 from mmpipe.pipeline.training.metrics import METRICS
 from mmpipe.pipeline.training.results import RunResult, read_run
@@ -85,14 +87,14 @@ def run_section(path: Path) -> RunSection:
     """
     result = read_run(path)
     try:
-        history = pd.read_csv(path / "history.csv")
-    except (OSError, ValueError) as error:
+        drawn = _curves(pd.read_csv(BytesIO(read_limited(path / "history.csv"))))
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(f"{path} has no history.csv that can be read ({error}): train it again") from error
     deviations: dict[str, float | None] = dict.fromkeys(METRICS)
     if len(result.folds) > 1:
         deviations = {m: float(np.std([fold.test.value(m) for fold in result.folds], ddof=1)) for m in METRICS}
     shares = [[(count, count / max(sum(row), 1)) for count in row] for row in result.pooled.confusion]
-    return RunSection(result, deviations, shares, _curves(history))
+    return RunSection(result, deviations, shares, drawn)
 
 
 def _curves(history: pd.DataFrame) -> str:

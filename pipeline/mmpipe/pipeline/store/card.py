@@ -23,7 +23,7 @@ def licences(corpus: str, extractors: Iterable[str]) -> dict[str, str]:
 
 def _licence_of(registry: Any, name: str) -> str:
     try:
-        return str(registry.load(name).licence or _UNKNOWN)
+        return str(registry.load(name, named=True).licence or _UNKNOWN)
     except UsageError:  # the package that has it is not installed here
         return _UNKNOWN
 

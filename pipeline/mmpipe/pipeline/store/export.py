@@ -22,6 +22,7 @@ from mmpipe.core.files import canonical_json, explained, write_bytes
 from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import write_parquet
 from mmpipe.core.scratch import scratch_beside
+from mmpipe.core.text import safe_names
 from mmpipe.pipeline.outputs import claim, move_into_place
 from mmpipe.pipeline.store.card import dataset_card, licences
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -172,6 +173,8 @@ def _write_datasets(store: FeatureStore, part: Path, out: Path, choice: _Choice)
         ) from error
     rows, files, columns, splits = 0, 0, tuple[str, ...](), dict[str, int]()
     ways: dict[str, dict[str, dict[str, Any]]] = {stage: {} for stage in choice.stages}
+    names = sorted({name or _UNSPLIT for name in store.manifest().column("split").unique().to_pylist()})
+    files_of = dict(zip(names, safe_names(names), strict=True))
     for shard, table, footer in _tables(store, choice):
         for stage, provenance in footer["provenance"].items():
             general = made_by(provenance)
@@ -183,18 +186,19 @@ def _write_datasets(store: FeatureStore, part: Path, out: Path, choice: _Choice)
         schema = features.arrow_schema
         metadata = {**(schema.metadata or {}), b"mmpipe": canonical_json(footer).encode()}
         table = table.cast(schema.with_metadata(metadata))
-        names = pc.fill_null(table.column("split"), _UNSPLIT)
-        for split in sorted(set(names.to_pylist())):
-            path = part / "data" / f"{split}-{shard:05d}.parquet"
+        split_of = pc.fill_null(table.column("split"), _UNSPLIT)
+        for split in sorted(set(split_of.to_pylist())):
+            path = part / "data" / f"{files_of[split]}-{shard:05d}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            chosen = table.filter(pc.equal(names, split))
+            chosen = table.filter(pc.equal(split_of, split))
             pq.write_table(chosen, path, compression="zstd", use_dictionary=False, row_group_size=100)
             splits[split] = splits.get(split, 0) + chosen.num_rows
             files += 1
         rows, columns = rows + table.num_rows, tuple(table.column_names)
     personal = choice.personal(columns)
     stages = {stage: list(made.values()) for stage, made in ways.items()}
-    write_bytes(part / "README.md", dataset_card(store.corpus, splits, stages, personal).encode())
+    named = {files_of[split]: number for split, number in splits.items()}
+    write_bytes(part / "README.md", dataset_card(store.corpus, named, stages, personal).encode())
     return Exported(out, rows, files, columns, splits, personal)
 
 

@@ -32,10 +32,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from mmpipe.core.errors import StoreError
+from mmpipe.core.errors import ManifestError, StoreError
 from mmpipe.core.files import is_local, location
 from mmpipe.core.parquet import fingerprint, read_footer, read_sealed, write_parquet
 from mmpipe.core.seals import file_state, read_sealed_json, write_sealed_json
+from mmpipe.manifests.io import check_held
+from mmpipe.pipeline.store.description import check_described
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.shards import (
     MAKE_AGAIN,
@@ -181,19 +183,18 @@ class FeatureStore:
                 f"{' and '.join(_READABLE_FORMATS)}: read it with the version that wrote it, "
                 f"{self.info.get('mmpipe', 'which is not named')}, or a later one"
             )
+        if problem := check_described(self.info, self.path / "manifest.parquet"):
+            raise StoreError(
+                f"{self.path} is not a feature store that can be read, since its store.json is damaged ({problem}): "
+                f"{_repair(self.path)}, or get the store again from where it came from"
+            )
         if self.info.get("dropping") and not self._while_dropping:
             raise StoreError(
                 f"{self.path} is losing {len(self.info['dropping'])} rows in a run of --drop-missing that did not end: "
                 "run the same `mmpipe extract` again to finish it"
             )
-        try:
-            self.corpus: str = self.info["corpus"]
-            self.num_shards: int = self.info["manifest"]["shards"]
-            is_whole = isinstance(self.info["stages"], dict) and isinstance(self.info["mmpipe"], str)
-        except (KeyError, TypeError):
-            is_whole = False
-        if not is_whole:
-            raise StoreError(f"{self.path}: store.json is not complete: {_repair(self.path)}")
+        self.corpus: str = self.info["corpus"]
+        self.num_shards: int = self.info["manifest"]["shards"]
         self._manifest: pa.Table | None = None
         self._checks: dict[str, StageCheck] = {}
         self._first_rows: list[int] = []
@@ -223,13 +224,20 @@ class FeatureStore:
             path = self.path / "manifest.parquet"
             try:
                 table, footer = read_sealed(path)
+                check_held(table, path)
+            except ManifestError as error:
+                raise StoreError(str(error)) from error
             except (OSError, ValueError) as error:
                 raise StoreError(
                     f"{path} cannot be read ({error}): run the same `mmpipe extract` again to write it again"
                 ) from error
             if footer.seal != self.info["manifest"].get("sha256", footer.seal):
                 raise StoreError(f"{path} is not the manifest that store.json names: {_repair(self.path)}")
+            if table.column("shard").null_count:
+                raise StoreError(f"{path} is not of a store: a row of it has no shard")
             numbers = table.column("shard").to_numpy()
+            if np.any(np.diff(numbers, prepend=0) < 0) or np.any(numbers >= self.num_shards):
+                raise StoreError(f"{path} is not of this store: its shards are not 0 to {self.num_shards - 1} in order")
             self._first_rows = np.searchsorted(numbers, np.arange(self.num_shards + 1)).tolist()
             self._manifest = table
         return self._manifest
@@ -328,6 +336,11 @@ class FeatureStore:
         if shard not in footers:
             raise StoreError(f"{shard_path(self.path, stage, shard)} does not exist: {MAKE_AGAIN}")
         return footers[shard].metadata
+
+    def columns(self, stage: str) -> tuple[str, ...]:
+        """The columns of a stage's first shard; none where it has no shards."""
+        footers = self.check(stage).footers
+        return tuple(footers[min(footers)].schema.names) if footers else ()
 
     def statuses(self, stage: str) -> dict[str, int]:
         """How many utterances of a stage have which status, the most frequent first."""

@@ -5,7 +5,6 @@ Legend: N utterances, S steps of all utterances, D width.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.core.reading import parse_json
 
 __all__ = ["FeatureMatrix", "Pool", "Pooled", "feature_matrix", "pooled_features"]
 
@@ -38,6 +38,8 @@ class _Store(Protocol):
     def stages(self) -> tuple[str, ...]: ...
 
     def manifest(self) -> pa.Table: ...
+
+    def columns(self, stage: str) -> tuple[str, ...]: ...
 
     def read_shard(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table: ...
 
@@ -133,10 +135,10 @@ def pooled_features(store: _Store, stage: str, pool: Pool = "mean") -> Pooled:
     statuses: list[str] = []
     parts: list[_Floats] = []
     field: pa.Field | None = None
+    if "features" not in (columns := store.columns(stage)) and columns:
+        raise StoreError(f"stage {stage!r} of {store.path} has no column `features`: name a stage that has")
     for shard in range(store.num_shards):
         table = store.read_shard(stage, shard, ["utterance_id", "status", "features"])
-        if "features" not in table.column_names:
-            raise StoreError(f"stage {stage!r} of {store.path} has no column `features`: name a stage that has")
         field = field or table.schema.field("features")
         ids += table.column("utterance_id").to_pylist()
         statuses += table.column("status").to_pylist()
@@ -163,7 +165,7 @@ def _uneven(store: _Store, stage: str, what: str) -> str:
 
 def _with_features(store: _Store) -> tuple[str, ...]:
     """The stages that have a column `features`."""
-    return tuple(s for s in store.stages if "features" in store.read_shard(s, 0, ["features"]).column_names)
+    return tuple(stage for stage in store.stages if "features" in store.columns(stage))
 
 
 def _is_sequence(type_: pa.DataType) -> bool:
@@ -203,8 +205,11 @@ def _names(stage: str, field: pa.Field, width: int, pool: Pool) -> tuple[str, ..
     """The names of a stage's columns: those that its extractor gives, else numbers."""
     parts = [f"{part}_" for part in pool.split("+")] if _is_sequence(field.type) else [""]
     number = width // len(parts)
-    given = json.loads((field.metadata or {}).get(b"feature_names", b"[]"))
-    if len(given) == number:
+    try:
+        given = parse_json((field.metadata or {}).get(b"feature_names", b"[]"))
+    except ValueError:
+        given = []
+    if isinstance(given, list) and len(given) == number:
         return tuple(f"{part}{name}" for part in parts for name in given)
     digits = len(str(number - 1))
     return tuple(f"{stage}_{part}{place:0{digits}d}" for part in parts for place in range(number))

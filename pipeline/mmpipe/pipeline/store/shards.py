@@ -33,6 +33,12 @@ __all__ = [
     "write_shard",
 ]
 
+_OWN = ("utterance_id", "status", "error")
+"""The columns that every shard has; they are texts."""
+
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view())
+"""What a text may be in a table that another tool wrote."""
+
 MAKE_AGAIN = "run the same `mmpipe extract` again to make it again"
 """What to do about a shard that cannot be used."""
 
@@ -100,11 +106,13 @@ def misplaced(path: Path, footer: Footer) -> str | None:
 
     Shards of earlier versions name their stage only.
     """
-    here = _place(path)
-    said = footer.metadata.get("place") or here | {"stage": footer.metadata.get("provenance", {}).get("stage")}
-    if said["stage"] is None or said == here:
+    here, made, place = _place(path), footer.metadata.get("provenance", {}), footer.metadata.get("place")
+    if not isinstance(made, dict) or not (place is None or isinstance(place, dict)):
+        return "has a footer that does not say what made it"
+    said = place or here | {"stage": made.get("stage")}
+    if said.get("stage") is None or said == here:
         return None
-    which = f"shard {said['shard']} " if "place" in footer.metadata else ""
+    which = f"shard {said.get('shard')} " if place else ""
     return f"is a copy of {which}of stage {said['stage']!r}"
 
 
@@ -114,13 +122,18 @@ def read_shard_file(path: Path, columns: Sequence[str] | None = None) -> tuple[p
     Vectors are lists, in whatever format the store was written.
 
     Raises:
-        StoreError: it is not there, cannot be read, or is not what was written.
+        StoreError: it is not there, cannot be read, is not what was written, or lacks a column.
     """
     try:
         table, footer = read_sealed(path, columns)
     except (OSError, ValueError) as error:
         why = "" if isinstance(error, OSError) else _of_earlier_format(path)
         raise StoreError(f"{path} cannot be read ({error}{why}): {MAKE_AGAIN}") from error
+    for name in columns or _OWN:
+        if name not in table.column_names:
+            raise StoreError(f"{path} has no column {name!r}: {MAKE_AGAIN}")
+        if name in _OWN and table.schema.field(name).type not in _TEXTS:
+            raise StoreError(f"{path} has no texts in the column {name!r}: {MAKE_AGAIN}")
     return vectors_as_lists(table), footer
 
 

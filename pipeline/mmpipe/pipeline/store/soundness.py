@@ -65,6 +65,8 @@ def check_stage(store: Path, stage: str, shards: int) -> StageCheck:
             footer = glance(path)
             made = made_by(footer.metadata["provenance"])
             problem = misplaced(path, footer) or _of_other_upstream(store, number, footer)
+            if not isinstance(footer.metadata["fingerprint"], str):
+                problem = "has a footer that does not say what made it"
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:

@@ -6,7 +6,6 @@ at.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
+from mmpipe.core.reading import parse_object, read_limited
 from mmpipe.manifests.io import read_manifest
 from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
 from mmpipe.pipeline.store.manifest_summary import ManifestSummary, summarise_manifest
@@ -160,12 +160,16 @@ def _rates(logs: Path) -> dict[str, float]:
     rows: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for log in logs.glob("tasks*.jsonl"):
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            lines = read_limited(log).decode("utf-8", "replace").splitlines()
+        except (OSError, ValueError):
+            continue  # a rate is not worth a failure
+        for line in lines:
             try:
-                entry = json.loads(line)
+                entry = parse_object(line)
                 stage, made, took = entry["stage"], entry["made"], entry["seconds"]
                 rows[stage] += made
-                seconds[stage] += took
+                seconds[stage] += max(0.0, took)
             except (ValueError, KeyError, TypeError):
                 continue  # a run that was killed may leave half a line
     return {stage: rows[stage] / seconds[stage] for stage in rows if rows[stage] and seconds[stage] > 0}

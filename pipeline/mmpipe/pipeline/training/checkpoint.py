@@ -22,12 +22,14 @@ from safetensors.torch import load_file, save
 
 from mmpipe.core.errors import TrainingError, WeightsError
 from mmpipe.core.files import write_bytes
+from mmpipe.core.reading import check_regular
 from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
 from mmpipe.pipeline.training.loop import Pool, predict
 from mmpipe.pipeline.training.model import EmotionModel, Network
 from mmpipe.pipeline.training.shift import Reach
+from mmpipe.pipeline.training.trust import check_provenance
 
 __all__ = ["SavedModel", "check_features", "load_model", "model_damage", "save_model"]
 
@@ -179,19 +181,48 @@ def load_model(folder: Path, device: str = "cpu") -> SavedModel:
     """
     try:
         card = _read_card(folder)
+        check_regular(folder / _WEIGHTS)
         tensors = load_file(folder / _WEIGHTS)
         config = TrainConfig.model_validate(card["config"])
         norms = {m: Norm(tensors[f"norm.{m}.mean"], tensors[f"norm.{m}.scale"]) for m in config.modalities}
-        labels, features, made = tuple(card["labels"]), card["features"], card["fingerprint"]
+        if any(norm.mean.ndim != 1 or norm.mean.shape != norm.scale.shape for norm in norms.values()):
+            raise ValueError("a normalisation is not one number a dimension")
+        labels, features, made = _labels(card["labels"]), card["features"], str(card["fingerprint"])
         reach = {name: Reach(**value) for name, value in card["reach"].items()} if "reach" in card else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(
             f"{folder} does not hold a trained model that can be read ({type(error).__name__}: {error}); "
             "name a fold's folder that `mmpipe train` wrote, or train the fold again with the same command"
         ) from error
-    model = EmotionModel(config, {name: len(norm.mean) for name, norm in norms.items()}, len(labels))
+    check_provenance(features, folder / _CARD)
+    state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     try:
-        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    except RuntimeError as error:
-        raise WeightsError(f"{folder / 'model.safetensors'} does not fit its config: {error}") from error
+        model = _fitting(config, {name: len(norm.mean) for name, norm in norms.items()}, len(labels), state)
+        model.load_state_dict(state)
+    except (RuntimeError, TrainingError) as error:
+        raise WeightsError(f"{folder / _WEIGHTS} does not fit its config: {error}") from error
     return SavedModel(model.to(device).eval(), config, labels, norms, features, made, reach)
+
+
+def _labels(given: Any) -> tuple[str, ...]:
+    labels = tuple(given)
+    if not all(isinstance(label, str) for label in labels) or len(set(labels)) < max(1, len(labels)):
+        raise ValueError("labels must be different texts")
+    return labels
+
+
+def _fitting(
+    config: TrainConfig, widths: Mapping[str, int], num_classes: int, state: Mapping[str, torch.Tensor]
+) -> EmotionModel:
+    """A model of the config, built only where the tensors have its shapes: a config may ask for more than fits here.
+
+    Raises:
+        RuntimeError: they have not.
+    """
+    with torch.device("meta"):
+        planned = EmotionModel(config, widths, num_classes).state_dict()
+    for name in sorted(planned.keys() | state.keys()):
+        wanted, got = (tuple(tensors[name].shape) if name in tensors else None for tensors in (planned, state))
+        if wanted != got:
+            raise RuntimeError(f"tensor {name} has the shape {got}, its config wants {wanted}")
+    return EmotionModel(config, widths, num_classes)

@@ -22,9 +22,9 @@ class TrainConfig(Options):
     size: Literal["paper", "small"] = "paper"
     """`paper`: table 3; `small`: every layer narrower, Transformers of width 64, for laptops and small
     corpora."""
-    faces: int = Field(default=18, ge=1)
+    faces: int = Field(default=18, ge=1, le=100_000)
     """Faces an utterance: longer ones are cut, shorter ones padded."""
-    words: int = Field(default=22, ge=1)
+    words: int = Field(default=22, ge=1, le=100_000)
     """Words an utterance: 22 for IEMOCAP, 12 for MELD."""
     batch_size: int = Field(default=128, ge=4)
     """Labelled rows a step at most, and as many unlabelled ones beside them."""
@@ -67,7 +67,7 @@ class TrainConfig(Options):
     """Draw from this many first rows of the balanced list only; a smaller number's rows are part of a larger's."""
     protocol: str = "auto"
     """How folds are made: auto, iemocap-5, iemocap-10, corpus, groups-K or clips-K (K from 2 to 20), loso or column."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 62)
     """Decides initial weights, order and dropout."""
 
     @field_validator("modalities")

@@ -105,7 +105,9 @@ class FoldJob:
         try:
             saved = read_sealed_json(self._record)
             FoldResult.from_json(saved)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not isinstance(saved["identity"], dict):
+                raise TypeError("its identity is not an object")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             return None, f"fold.json is damaged: {type(error).__name__}: {error}"
         if (damage := model_damage(self.folder)) is None and saved.get("model") not in (
             None,

@@ -15,13 +15,14 @@ from mmpipe.manifests.contract import Prepared
 from mmpipe.manifests.formats.transcripts import read_transcript
 from mmpipe.manifests.schema import Word
 from mmpipe.pipeline.extraction.clips import Clips, clip_store, read_clips
-from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.stages import StageSpec, describe
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, fit_norms, load_dataset
 from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
+from mmpipe.pipeline.training.trust import refuse_foreign
 
 __all__ = ["predict"]
 
@@ -38,6 +39,7 @@ def predict(
     *,
     like: str | Path | None = None,
     device: str = "cpu",
+    trust: bool = False,
     note: Callable[[str], None] = _warn,
 ) -> dict[str, float]:
     """Class probabilities of a clip, by label, the most probable first.
@@ -54,12 +56,15 @@ def predict(
         like: a feature store of clips recorded as this one, whose statistics normalise the features; None takes those
             of the training rows. A model with normalise=speaker needs it: other utterances of the clip's speaker.
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        trust: import the extractors and open the files that the run folder names; without it, extractors must be
+            installed by name and no option may name a file of this machine.
         note: called with a sentence where the features lie outside the training range, or that cannot be measured, or
             something is odd with the transcript; by default it becomes a UserWarning.
 
     Raises:
-        UsageError: the clip or the transcript does not exist, both text and transcript are given, the model needs what
-            is not given or does not read words that are given, or the device does not exist here.
+        UsageError: the run folder names code or files and `trust` is not given, the clip or the transcript does not
+            exist, both text and transcript are given, the model needs what is not given or does not read words that are
+            given, or the device does not exist here.
         TrainingError: the features cannot be made (no face, media that cannot be read, ...), or not as the model's.
         WeightsError: the folder does not hold a model, or an extractor's weights are missing.
     """
@@ -73,6 +78,8 @@ def predict(
         )
     norms = None if like is None else _statistics(ensemble, config, Path(like))
     clips = _read_clip(ensemble, clip, text, None if transcript is None else Path(transcript))
+    if not trust:
+        refuse_foreign(ensemble.provenance, Path(model))
     dataset = _extract(ensemble, config, clips, clip, device)
     for problem in clips.problems:
         note(f"{problem.where}: {problem.message}")
@@ -117,6 +124,9 @@ def _note_shift(
 def _extract(ensemble: Ensemble, config: TrainConfig, clips: Clips, clip: Path, device: str) -> Dataset:
     """A dataset of one utterance: the whole clip, through the stages that the model reads."""
     specs = [_spec(stage, made, device) for stage, made in ensemble.provenance.items()]
+    for spec in specs:  # before any weights are loaded
+        here = {spec.name: describe(spec).to_json()}
+        check_features({spec.name: ensemble.provenance[spec.name]}, here, "the model was trained on")
     with clip_store(clips, specs) as store:
         for stage in ensemble.config.stages:
             status, error = (store.read(stage).column(name)[0].as_py() for name in ("status", "error"))
@@ -129,14 +139,15 @@ def _extract(ensemble: Ensemble, config: TrainConfig, clips: Clips, clip: Path, 
 
 def _spec(stage: str, made: dict[str, Any], device: str) -> StageSpec:
     """The stage as the provenance says it was made."""
-    options = {name: value for name, value in made["config"].items() if name != "transcode_fallback"}
+    config = made.get("config", {})
+    options = {name: value for name, value in config.items() if name != "transcode_fallback"}
     spec = StageSpec(
         stage,
         made["extractor"],
         options,
         "cpu",
         made.get("precision", "float32"),
-        bool(made["config"].get("transcode_fallback", False)),
+        bool(config.get("transcode_fallback", False)),
     )
     return replace(spec, device=device) if spec.kind.runs_on_device else spec
 

@@ -22,9 +22,11 @@ import pyarrow.compute as pc
 from numpy.lib.format import open_memmap
 
 from mmpipe.core.errors import StoreError, TrainingError
+from mmpipe.core.files import is_local
 from mmpipe.core.parquet import fingerprint
+from mmpipe.manifests.io import lies_inside
 from mmpipe.pipeline.store.feature_store import FeatureStore
-from mmpipe.pipeline.training.data.kept import kept_arrays
+from mmpipe.pipeline.training.data.kept import kept_arrays, kept_folder
 from mmpipe.pipeline.training.modalities import Modality
 
 __all__ = ["Selection", "load_arrays"]
@@ -58,14 +60,31 @@ def load_arrays(
     """
     stage = modality.stage
     made, rows = store.content(stage)[:16], fingerprint([selection.ids, selection.speakers, steps])[:16]
-    folder = store.path / "logs" / "arrays" / f"{stage}-{made}-{rows}"
-    arrays = kept_arrays(folder, lambda part: _decode(part, store, modality, selection, steps))
-    _remove_stale(folder.parent, stage, made)
+
+    def fits(held: dict[str, _Array]) -> bool:
+        features, keep = held.get("features"), held.get("keep")
+        return (
+            features is not None
+            and keep is not None
+            and features.ndim == 3
+            and features.dtype.kind == "f"
+            and keep.dtype == np.bool_
+            and features.shape[:2] == keep.shape == (len(selection.ids), steps)
+        )
+
+    def make(part: Path) -> None:
+        _decode(part, store, modality, selection, steps)
+
+    arrays = kept_arrays(store.path, f"{stage}-{made}-{rows}", make, fits)
+    _remove_stale(store.path, stage, made)
     return arrays["features"], arrays["keep"]
 
 
-def _remove_stale(kept: Path, stage: str, made: str) -> None:
-    """Remove arrays of features that the store no longer holds."""
+def _remove_stale(store: Path, stage: str, made: str) -> None:
+    """Remove arrays of features that the store no longer holds; in a folder of the store alone."""
+    kept = kept_folder(store)
+    if is_local(store) and not lies_inside(kept, store):
+        return
     for other in kept.glob(f"{stage}-*"):
         if re.fullmatch(rf"{re.escape(stage)}-(?!{made})[0-9a-f]+-\w+", other.name):
             shutil.rmtree(other, ignore_errors=True)

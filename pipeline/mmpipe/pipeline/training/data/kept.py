@@ -17,28 +17,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmpipe.core.files import sync
+from mmpipe.core.files import is_local, sync
 from mmpipe.core.scratch import scratch_beside, sweep_parts
 from mmpipe.core.seals import crc32_of, file_state, read_sealed_json, write_sealed_json
+from mmpipe.manifests.io import lies_inside
 
-__all__ = ["kept_arrays"]
+__all__ = ["kept_arrays", "kept_folder"]
 
 _Arrays = dict[str, npt.NDArray[Any]]
 
 _MARKER = "arrays.json"
 
 
-def kept_arrays(folder: Path, make: Callable[[Path], None]) -> _Arrays:
-    """The arrays of a folder, by the names of their files without `.npy`, read-only.
+def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Callable[[_Arrays], bool]) -> _Arrays:
+    """The arrays of a folder in a store's logs, by the names of their files without `.npy`, read-only.
 
     Args:
-        folder: where they are kept. Where it cannot be written, they are in a temporary folder of the process.
+        store: the store. Where it cannot be written, or its logs are a link out of it, the arrays are in a temporary
+            folder of the process.
+        name: of the folder.
         make: writes `.npy` files into the folder that it is given; called where there are none that are sound.
+        fits: whether arrays have the names, shapes and types that are expected; others are made again.
     """
-    if (held := _sound(folder)) is not None:
+    folder = kept_folder(store) / name
+    inside = not is_local(store) or lies_inside(folder, store)
+    if inside and (held := _sound(folder)) is not None and fits(held):
         return held
     with ExitStack() as stack:
         try:
+            if not inside:
+                raise OSError(f"{folder} is not in its store")
             part = stack.enter_context(scratch_beside(folder))
             part.mkdir()
         except OSError:
@@ -49,8 +57,13 @@ def kept_arrays(folder: Path, make: Callable[[Path], None]) -> _Arrays:
         make(part)
         _seal(part)
         arrays = _mapped(part)
-        _put(part, folder)
+        _put(part, folder, fits)
         return arrays
+
+
+def kept_folder(store: Path) -> Path:
+    """Where a store keeps arrays."""
+    return store / "logs" / "arrays"
 
 
 def _seal(part: Path) -> None:
@@ -62,9 +75,9 @@ def _seal(part: Path) -> None:
     write_sealed_json(part / _MARKER, {"arrays": held})
 
 
-def _put(part: Path, folder: Path) -> None:
+def _put(part: Path, folder: Path, fits: Callable[[_Arrays], bool]) -> None:
     """Give a folder its name, in the place of a damaged one; one that another process put there is left."""
-    if _sound(folder) is not None:
+    if (held := _sound(folder)) is not None and fits(held):
         return
     shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -62,13 +62,17 @@ def resolve_lengths(config: TrainConfig, store: FeatureStore, names: tuple[str, 
 
 def _count_steps(store: FeatureStore, modality: Modality) -> _Lengths:
     """Steps of each row of the manifest, 0 where there are no features. Counted once, kept beside the arrays."""
-    folder = store.path / "logs" / "arrays" / f"{modality.stage}-{store.content(modality.stage)[:16]}-steps"
 
     def count(part: Path) -> None:
         shards = [_steps_of_shard(store, modality, shard) for shard in range(store.num_shards)]
         np.save(part / "steps.npy", np.concatenate(shards or [np.empty(0, np.int64)]))
 
-    return kept_arrays(folder, count)["steps"]
+    def fits(held: dict[str, npt.NDArray[Any]]) -> bool:
+        steps = held.get("steps")
+        return steps is not None and steps.dtype == np.int64 and steps.shape == (store.manifest().num_rows,)
+
+    name = f"{modality.stage}-{store.content(modality.stage)[:16]}-steps"
+    return kept_arrays(store.path, name, count, fits)["steps"]
 
 
 def _steps_of_shard(store: FeatureStore, modality: Modality, shard: int) -> _Lengths:
