@@ -77,10 +77,43 @@ def test_a_repaired_film_keeps_its_frames_and_their_places(corpus: Path, tmp_pat
     assert np.abs(one - other)[5:].max() <= 6
 
 
-def test_the_fallback_is_part_of_what_made_a_shard() -> None:
-    assert describe(AUDIO).config["transcode_fallback"] is True
-    assert "imageio-ffmpeg" in describe(AUDIO).versions
-    assert "transcode_fallback" not in describe(StageSpec("audio", "is10")).config
+def test_only_rows_that_wait_for_repair_are_made_again_and_their_expression_with_them(
+    corpus: Path, tmp_path: Path
+) -> None:
+    store, stages = tmp_path / "store", [FACES, StageSpec("expression", "tests.pipeline.toys:MeanOfCrops")]
+    manifest = to_table(Utterance(path.name, "test", video=MediaSpan(path.name)) for path in corpus.iterdir())
+
+    def run(*, repair: bool) -> dict[str, int]:
+        specs = [replace(stages[0], transcode_fallback=repair), stages[1]]
+        made: dict[str, int] = {}
+        run_plan(
+            plan_extraction(manifest, "test", corpus, store, specs),
+            SerialEngine(),
+            lambda done: made.update({done.stage: done.made}),
+        )
+        return made
+
+    assert run(repair=False) == {"faces": 4, "expression": 4}
+    before = {row["utterance_id"]: row for row in FeatureStore(store).read("expression").to_pylist()}
+    assert run(repair=True) == {"faces": 2, "expression": 2}  # picture.mp4 and diary.mp4
+    footer = FeatureStore(store).footer("faces", 0)
+    assert "imageio-ffmpeg" in footer["provenance"]["repair"]
+    after = {row["utterance_id"]: row for row in FeatureStore(store).read("expression").to_pylist()}
+    assert after["picture.mp4"]["status"] == "ok" != before["picture.mp4"]["status"]
+    assert after["fine.mp4"] == before["fine.mp4"]
+    assert run(repair=True) == run(repair=False) == {}
+    assert FeatureStore(store).footer("faces", 0) == footer
+
+
+def test_a_shard_without_broken_rows_is_the_same_with_and_without_repair(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "fine.mp4").write_bytes(film("mp4"))
+    extracted(tmp_path / "clips", tmp_path / "store", replace(FACES, transcode_fallback=False))
+    shard = tmp_path / "store" / "faces" / "00000.parquet"
+    before = shard.read_bytes()
+    extracted(tmp_path / "clips", tmp_path / "store", FACES)
+    assert shard.read_bytes() == before
+    assert describe(FACES) == describe(replace(FACES, transcode_fallback=False))
 
 
 def test_what_is_no_file_is_not_handed_to_ffmpeg(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS, StageSpec
 from mmpipe.pipeline.extraction.tasks import Task
 from mmpipe.pipeline.extraction.vanished import NONE_KEPT, Census, find_kept, uris_of
 from mmpipe.pipeline.media.content_hash import MediaHashes, is_hash
+from mmpipe.pipeline.media.versions import repair_versions
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.shards import misplaced, read_table, shard_path
 from mmpipe.pipeline.store.vectors import is_stored_form
@@ -93,6 +94,7 @@ def find_due(
     gone = frozenset(uri for uri, value in media.by_uri.items() if not is_hash(value))
     kept_ids: dict[str, list[str]] = {}
     census = Census()
+    unchanged: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
     for spec in stages:
         for number, rows in shards.items():
             path = shard_path(store, spec.name, number)
@@ -110,6 +112,7 @@ def find_due(
                     census.count(spec.name, before, media.by_uri)
                     kept = find_kept(path, rows, column, before, media.by_uri)
                     provenance["media"] |= kept.media
+            provenance, broken = _with_repair(spec, path, old, provenance)
             needed, upstream = (spec.needs or "", number), None
             if spec.needs:
                 if needed not in prints:
@@ -121,12 +124,18 @@ def find_due(
             retry = reason is None and retry_failed and _has_failed(path)
             if reason is None and not retry and spec.needs and upstream is None:
                 reason = f"stage {spec.needs} is made again"
-            if reason and kept.places and not _differ_in_media_alone(old.provenance, provenance):
+            places = kept.places
+            if broken:
+                reason, places = "media to repair", _others(rows.num_rows, broken)
+                unchanged[spec.name, number] = str(old.footer and old.footer.metadata["fingerprint"]), places
+            elif needed in unchanged and old.provenance == {**provenance, "upstream": unchanged[needed][0]}:
+                places = unchanged[needed][1]
+            if reason and kept.places and not broken and not _differ_in_media_alone(old.provenance, provenance):
                 census.block(spec.name, number, reason, kept)
             if kept.ids:
                 kept_ids.setdefault(spec.name, []).extend(kept.ids)
             if reason or retry:
-                reason, places = reason or "rows failed", () if retry else kept.places
+                reason, places = reason or "rows failed", () if retry else places
                 states = {uri: media.states[uri] for uri in provenance["media"]}
                 task = Task(
                     spec, number, rows, root, store, provenance, reason, retry, states, places, gone, accept_missing
@@ -138,6 +147,31 @@ def find_due(
                 found |= {} if old.footer is None else {(spec.name, number): old.footer}
     census.refuse_loss(root)
     return Due(tuple(tasks), dict(done), dict(reasons), {name: tuple(ids) for name, ids in kept_ids.items()})
+
+
+def _with_repair(
+    spec: StageSpec, path: Path, old: _Old, provenance: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """The provenance of a shard whose media may be repaired, and the places of the rows that wait for that.
+
+    Only a shard that has rows to repair says so: `repair` holds the versions of the tool. What was repaired stays.
+    """
+    plain = {name: value for name, value in old.provenance.items() if name != "repair"}
+    if plain == provenance and "repair" in old.provenance:
+        return {**provenance, "repair": old.provenance["repair"]}, ()
+    if not spec.transcode_fallback:
+        return provenance, ()
+    repaired = {**provenance, "repair": repair_versions()}
+    if plain != provenance:
+        return repaired, ()
+    statuses = read_table(path, ["status"]).column("status").to_pylist()
+    broken = tuple(place for place, status in enumerate(statuses) if status == "media_error")
+    return (repaired, broken) if broken else (provenance, ())
+
+
+def _others(number: int, places: Sequence[int]) -> tuple[int, ...]:
+    """The places from 0 to `number` that are not among these."""
+    return tuple(sorted({*range(number)} - {*places}))
 
 
 def _differ_in_media_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from mmpipe.extractors.contract import Extractor, InputKind, Precision
 from mmpipe.extractors.registry import EXTRACTORS
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.extraction.transcript_words import Source
-from mmpipe.pipeline.media.versions import media_versions, repair_versions
+from mmpipe.pipeline.media.versions import media_versions
 from mmpipe.pipeline.store.provenance import StageProvenance, upstream_of
 
 __all__ = [
@@ -224,9 +224,6 @@ def describe(spec: StageSpec) -> StageProvenance:
     config = extractor.config.model_dump(mode="json")
     if spec.input in ("audio", "frames"):
         versions |= media_versions()
-        if spec.transcode_fallback:
-            versions |= repair_versions()
-            config["transcode_fallback"] = True
     if spec.input == "frames":
         config["every"] = spec.every
     versions["numpy"] = importlib.metadata.version("numpy")

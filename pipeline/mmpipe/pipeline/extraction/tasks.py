@@ -60,7 +60,8 @@ class Task:
         reason: why the task is due, for the log.
         retry: make the rows that failed only, and keep the others of the shard that is there.
         media: by uri, the state of each media file when it was hashed.
-        keep: places of rows that are taken over from the shard that is there, since their media are gone.
+        keep: places of rows that are taken over from the shard that is there: their media are gone, or only others are
+            repaired.
         gone: media that could not be read when the run was planned.
         lenient: write a row without features for whatever cannot be read.
     """
@@ -258,7 +259,8 @@ def finish_task(task: Task, places: Sequence[int], tables: Sequence[pa.Table], s
     if len(places) < task.rows.num_rows:
         whole, footer = read_shard_file(task.path)
         kept = whole.replace_schema_metadata(None)
-        made_from |= {seal.encode() for seal in [footer.metadata.get("upstream")] if seal}
+        if not task.keep:  # rows that are kept were made from rows that the new shard took over
+            made_from |= {seal.encode() for seal in [footer.metadata.get("upstream")] if seal}
         source = list(range(kept.num_rows))
         for number, place in enumerate(places):
             source[place] = kept.num_rows + number

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["StageProvenance", "made_by", "upstream_of"]
 
-_OF_ROWS = ("rows", "media", "upstream", "stage")
+_OF_ROWS = ("rows", "media", "upstream", "stage", "repair")
 """The entries of a shard's provenance that differ from one shard to the next."""
 
 
