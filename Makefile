@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= --constraint constraints.txt
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo smoke test test-all check bench image clean
+.PHONY: demo smoke test test-all test-faults check bench image clean
 
 demo: $(VENV)/.demo
 	$(BIN)/mmpipe demo
@@ -20,6 +20,9 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not corpus"
+
+test-faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

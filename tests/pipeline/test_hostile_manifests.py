@@ -148,7 +148,7 @@ def test_too_few_open_files_are_answered_with_the_limit_to_raise(tmp_path: Path)
         "from mmpipe.pipeline.cli.app import main; import mmpipe.manifests.prepare, mmpipe.pipeline.cli.settings, "
         "mmpipe.manifests.corpora.folder; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 64)); main()"
     )
-    environment = clean_environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])}
+    environment = clean_environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )

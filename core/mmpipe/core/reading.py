@@ -100,8 +100,12 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, nan_is_null: bool = False) -> Any:
     """What a JSON text holds: whole numbers of 64 bits, finite floats, valid Unicode, at most 40 levels.
+
+    Args:
+        text: the text.
+        nan_is_null: NaN and Infinity, which pandas writes for missing values, are None instead of an error.
 
     Raises:
         ValueError: it is not such a text.
@@ -116,7 +120,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     written = text if isinstance(text, str) else text.decode("utf-8")
     try:
-        value = _DECODER.decode(written)
+        value = (_LENIENT_DECODER if nan_is_null else _DECODER).decode(written)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {_MOST_DEPTH} levels") from None
     _check_depth(value)
@@ -153,3 +157,4 @@ def _constant(text: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
+_LENIENT_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=lambda text: None)

@@ -175,7 +175,7 @@ def test_the_command_writes_there_and_takes_overwrite(
     assert call()[0] == 0 and call("--seed", "1")[0] == 0
     first, second = sorted((tmp_path / "runs").iterdir())
     assert first.name.startswith("labeled-supervised-a-small-") and json.loads((first / "run.json").read_text())
-    code, message = call("--out", str(first), "--set", "dropout=0.2")
+    code, message = call("--out", str(first), "--set", "learning_rate=0.02")
     assert code == 1 and "--overwrite" in message
-    assert call("--out", str(first), "--set", "dropout=0.2", "--overwrite")[0] == 0
-    assert read_run(first).config.dropout == 0.2 and second.is_dir()
+    assert call("--out", str(first), "--set", "learning_rate=0.02", "--overwrite")[0] == 0
+    assert read_run(first).config.learning_rate == 0.02 and second.is_dir()

@@ -47,7 +47,7 @@ def _json_rows(where: str, text: str, prepared: Prepared) -> Iterator[tuple[int,
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = parse_json(line, nan_is_null=True)
         except ValueError as error:
             prepared.problem("malformed_line", f"{where}:{number}", f"not JSON, skipped: {error}", lost=1)
             continue

@@ -41,6 +41,8 @@ def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Call
     """
     folder = kept_folder(store) / name
     inside = not is_local(store) or lies_inside(folder, store)
+    if inside:
+        sweep_parts(folder.parent, deep=False)
     if inside and (held := _sound(folder)) is not None and fits(held):
         return held
     with ExitStack() as stack:
@@ -53,7 +55,6 @@ def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Call
             part = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmpipe-arrays-")))
             make(part)
             return _mapped(part)  # the mapping lasts after its file has lost its name
-        sweep_parts(folder.parent, deep=False)
         make(part)
         _seal(part)
         arrays = _mapped(part)
