@@ -47,7 +47,7 @@ class Loudness(PerItemExtractor):
 
     def extract_one(self, item: Any) -> Row:
         """Square."""
-        return {"features": np.array([np.mean(np.square(item.samples))], np.float32)}
+        return {"features": np.array([np.mean(np.square(item.waveform))], np.float32)}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ def _extract(inputs: Path, work: Path) -> object:
     request = ExtractRequest(
         "folder", inputs, work / "store", corpus_options={"table": "t.csv"}, stages=list(stages), stage_options=stages
     )
-    return extract_corpus(request, SerialEngine())
+    result = extract_corpus(request, SerialEngine())
+    assert result.statuses == dict.fromkeys(stages, {"ok": 34})
+    return result
 
 
 def _stores(inputs: Path, work: Path) -> None:

@@ -7,6 +7,9 @@ layout within the stream gets a resampler of its own.
 
 from __future__ import annotations
 
+import os
+import tempfile
+import weakref
 from array import array
 from fractions import Fraction
 from typing import Any
@@ -30,6 +33,12 @@ _GAP_SECONDS = 0.02
 _MIXED_SAMPLES = 1 << 17
 """Samples of all channels that are mixed at once."""
 
+_PIECE_SAMPLES = 1 << 21
+"""A run is held in pieces of about this many samples: two minutes."""
+
+_MEMORY_SAMPLES = 1 << 24
+"""Samples of a file that are held in memory; those of a longer one are in a temporary file: 17 minutes."""
+
 _POWER_SAMPLES = SAMPLING_RATE_HZ // 10
 
 _RESYNCHRONISING = ("aac", "mp3")
@@ -42,8 +51,37 @@ _RAW = ("aiff", "au", "caf", "nistsphere", "w64", "wav")
 """Containers in which a sample's place in the file is its time."""
 
 
+class _Piece:
+    """Samples of a run that follow one another, in memory or in a file.
+
+    Attributes:
+        start: their place, from the clock's zero.
+        end: the place after the last one.
+    """
+
+    def __init__(self, start: int, samples: Samples) -> None:
+        self.start, self.end = start, start + len(samples)
+        self.samples: Samples | None = samples
+        self._file: Any = None
+        self._offset = 0
+
+    def move(self, file: Any) -> None:
+        """Move the samples to the end of a file."""
+        if self.samples is not None:
+            self._file, self._offset = file, file.seek(0, os.SEEK_END)
+            file.write(self.samples.data)
+            self.samples = None
+
+    def read(self, first: int, last: int) -> Samples:
+        """The samples at the places [first, last), which the piece has."""
+        if self.samples is not None:
+            return self.samples[first - self.start : last - self.start]
+        self._file.seek(self._offset + 4 * (first - self.start))
+        return np.frombuffer(self._file.read(4 * (last - first)), np.float32)
+
+
 class Waveform:
-    """Runs of samples with silence between them.
+    """Runs of samples with silence between them; those of a long file are in a temporary file.
 
     Attributes:
         ends: where the last run ends, in samples from the clock's zero.
@@ -51,9 +89,10 @@ class Waveform:
 
     def __init__(self) -> None:
         self.ends = 0
-        self._runs: list[tuple[int, Samples]] = []
+        self._pieces: list[_Piece] = []
         self._parts: list[Samples] = []
         self._start = 0
+        self._file: Any = None
         self._skip = 0
         self._powers = array("d")
         """Of each tenth of a second with several channels: its start, the energy of the mix, and that of a channel."""
@@ -78,25 +117,34 @@ class Waveform:
         if dropped < len(samples):
             self._parts.append(samples[dropped:])
             self.ends += len(samples) - dropped
+            if self.ends - self._start >= _PIECE_SAMPLES:
+                self.finish()
+                self._start = self.ends
 
     def finish(self) -> None:
         """End the run."""
-        if self._parts:
-            self._runs.append((self._start, np.concatenate(self._parts)))
-            self._parts = []
+        if not self._parts:
+            return
+        self._pieces.append(_Piece(self._start, np.concatenate(self._parts)))
+        self._parts = []
+        if self.ends > _MEMORY_SAMPLES:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="mmpipe-audio-")  # noqa: SIM115 - closed with the waveform
+                weakref.finalize(self, self._file.close)
+            for piece in self._pieces:
+                piece.move(self._file)
 
     def cut(self, first: int, last: int | None) -> Samples:
         """The samples [first, last), silent where the file has none; nothing after the last run."""
         last = self.ends if last is None else min(last, self.ends)
-        if len(self._runs) == 1:
-            start, samples = self._runs[0]
-            if first >= start:
-                return samples[first - start : max(0, last - start)]
+        for piece in self._pieces:
+            if piece.start <= first < last <= piece.end:
+                return piece.read(first, last)
         cut = np.zeros(max(0, last - first), np.float32)
-        for start, samples in self._runs:
-            begin, end = max(first, start), min(last, start + len(samples))
+        for piece in self._pieces:
+            begin, end = max(first, piece.start), min(last, piece.end)
             if begin < end:
-                cut[begin - first : end - first] = samples[begin - start : end - start]
+                cut[begin - first : end - first] = piece.read(begin, end)
         return cut
 
     def loss_decibels(self, first: int, last: int | None) -> float | None:
