@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from mmpipe.pipeline.media import audio
 from mmpipe.pipeline.media.audio import Waveform
 
-RUNS = st.lists(st.tuples(st.integers(-30, 60), st.lists(st.integers(1, 70), max_size=6)), min_size=1, max_size=4)
+RUNS = st.lists(
+    st.tuples(st.integers(-30, 60), st.lists(st.integers(1, 70), min_size=1, max_size=6)), min_size=1, max_size=4
+)
 SPANS = st.lists(st.tuples(st.integers(0, 900), st.integers(0, 300) | st.none()), min_size=1, max_size=8)
 
 
