@@ -6,8 +6,8 @@
       {stage}/{shard}.parquet  one row an utterance: utterance_id, status, error, the stage's columns
       logs/                    times, rates, hosts: everything that may differ between two equal runs
 
-Shard k of every stage holds the same utterances in the same order, so joining stages is a zip. The footer of a shard is
-the only authority on what it holds: its fingerprint and the provenance that the fingerprint covers.
+Shard k of every stage holds the same utterances in the same order, so joining stages is a zip. The footer of a shard
+says what it holds: its fingerprint and the provenance that the fingerprint covers; store.json follows from the footers.
 
 Every file is sealed, and every reader goes through `FeatureStore`: it gives no row of a file of which a byte changed,
 of a shard that is a copy of another one, of a stage whose shards were not all made alike, or of a stage that was made
