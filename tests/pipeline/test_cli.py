@@ -29,7 +29,7 @@ def test_every_command_has_help_an_example_and_described_options(name: str) -> N
 
 def test_help_answers_in_half_a_second_without_torch() -> None:
     """Seconds of the processor, the best of three starts: other work on the machine does not count."""
-    heavy = ["torch", "transformers", "cv2", "sklearn", "matplotlib", "pandas", "pyarrow"]
+    heavy = ["torch", "transformers", "cv2", "sklearn", "matplotlib", "pandas", "pyarrow", "pydantic", "numpy"]
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.core.options import explain
 from mmpipe.pipeline.cli.console import console, result, table
 from mmpipe.pipeline.cli.modes import refuse_ignored, refuse_twice
 from mmpipe.pipeline.cli.options import Device, Overwrite
@@ -111,6 +110,7 @@ def parse_training(kind: type[_Training], given: Mapping[str, Any], assignments:
     """
     from pydantic import ValidationError
 
+    from mmpipe.core.options import explain
     from mmpipe.pipeline.cli.settings import parse_hyper_parameters
 
     assigned = parse_hyper_parameters(assignments)
