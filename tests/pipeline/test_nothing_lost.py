@@ -155,11 +155,14 @@ def test_other_rows_of_a_shard_are_made_again_while_those_whose_media_are_gone_s
     assert planned(corpus, store).tasks == ()
 
 
-def test_a_shard_that_must_be_made_again_is_not_without_its_media(corpus: Path, tmp_path: Path) -> None:
+def test_a_shard_that_must_be_made_again_is_not_without_its_media(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = tmp_path / "store"
     made(corpus, store)
     (corpus / "03.wav").unlink()
-    changed = StageSpec("sound", "tests.pipeline.toys:Samples", {}, transcode_fallback=True)
+    monkeypatch.setattr("tests.pipeline.toys.Samples.revision", 99)
+    changed = StageSpec("sound", "tests.pipeline.toys:Samples", {})
     with pytest.raises(CorpusError, match=r"shard 0 of stage sound must be made again \(changed: .*first: 03.wav"):
         planned(corpus, store, changed)
     assert made(corpus, store, changed, accept_missing=True) == {"ok": CLIPS - 1, "media_missing": 1}

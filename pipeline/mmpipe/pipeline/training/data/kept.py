@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmpipe.core.files import is_local, sync
+from mmpipe.core.files import explained, is_local, sync
 from mmpipe.core.scratch import scratch_beside, sweep_parts
 from mmpipe.core.seals import crc32_of, file_state, read_sealed_json, write_sealed_json
 from mmpipe.manifests.io import lies_inside
@@ -38,6 +38,9 @@ def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Call
         name: of the folder.
         make: writes `.npy` files into the folder that it is given; called where there are none that are sound.
         fits: whether arrays have the names, shapes and types that are expected; others are made again.
+
+    Raises:
+        StorageError: the disk is full.
     """
     folder = kept_folder(store) / name
     inside = not is_local(store) or lies_inside(folder, store)
@@ -55,10 +58,11 @@ def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Call
             part = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmpipe-arrays-")))
             make(part)
             return _mapped(part)  # the mapping lasts after its file has lost its name
-        make(part)
-        _seal(part)
-        arrays = _mapped(part)
-        _put(part, folder, fits)
+        with explained(folder):
+            make(part)
+            _seal(part)
+            arrays = _mapped(part)
+            _put(part, folder, fits)
         return arrays
 
 
