@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ _CHUNK_BYTES = 1 << 19
 
 _SEAL = b'"seal": "'
 """What is before the seal of a sealed JSON file: its last key."""
+
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 def sha256(parts: Iterable[Bytes]) -> str:
@@ -127,4 +130,6 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
         place = data.rfind(_SEAL) + len(_SEAL)
         if sha256([data[:place], b"0" * 64, data[place + 64 :]]) != seal:
             raise ValueError("its bytes do not give the hash that it holds of itself")
+    elif (last := next(reversed(value), "")) and len(last) == len("seal") and _HASH.fullmatch(str(value[last])):
+        raise ValueError("the name of its seal is damaged")
     return value
