@@ -19,6 +19,7 @@ from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 
 from ..conftest import Once
 from .runs import end_all
+from .toys import ROOT
 
 
 def tone(seconds: float, rate: int = 16_000, seed: int = 0) -> npt.NDArray[np.int16]:
@@ -128,3 +129,9 @@ def make_sample_store(folder: Path) -> None:
     utterances = [*prepare_corpus("iemocap", root, {}).utterances[:4], Utterance("iemocap/nothing", "iemocap")]
     stages = resolve_stages(list(DEFAULT_STAGES), {"text": {"model": PACKAGED_MODEL}})
     run_plan(plan_extraction(to_table(utterances), "iemocap", root, folder / "iemocap", stages), SerialEngine())
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find the toys."""
+    monkeypatch.syspath_prepend(ROOT)

@@ -27,13 +27,9 @@ from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
 
 from .runs import session_processes, start
-from .toys import ROOT, Counting, Deadly, DeadlyOnce, DeadOnArrival, Flaky, Needy, Slow, toy
+from .toys import Counting, Deadly, DeadlyOnce, DeadOnArrival, Flaky, Needy, Slow, toy
 
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the toys."""
-    monkeypatch.syspath_prepend(ROOT)
+pytestmark = pytest.mark.usefixtures("importable")
 
 
 def sentences(count: int, special: dict[int, str] | None = None) -> pa.Table:

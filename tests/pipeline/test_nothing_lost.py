@@ -37,10 +37,7 @@ CLIPS = 20
 SOUND = toy(Samples, "sound")
 
 
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the toys."""
-    monkeypatch.syspath_prepend(ROOT)
+pytestmark = pytest.mark.usefixtures("importable")
 
 
 @pytest.fixture

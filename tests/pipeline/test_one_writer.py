@@ -32,10 +32,7 @@ SECONDS = {"one": 0.002, "other": 0.003}
 """The option by which two runs differ: seconds a row."""
 
 
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the toys."""
-    monkeypatch.syspath_prepend(ROOT)
+pytestmark = pytest.mark.usefixtures("importable")
 
 
 @pytest.fixture

@@ -24,13 +24,9 @@ from mmpipe.pipeline.store.feature_store import FeatureStore
 
 from .conftest import clip_utterance, tone, write_video, write_wav
 from .runs import contents, start
-from .toys import ROOT, Counting, toy
+from .toys import Counting, toy
 
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the toys."""
-    monkeypatch.syspath_prepend(ROOT)
+pytestmark = pytest.mark.usefixtures("importable")
 
 
 AUDIO = StageSpec("audio", "is10")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,9 +63,7 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: it cannot be read, or is not a regular file.
     """
-    check_regular(path)
-    with path.open("rb") as stream:
-        return sha256(chunks(stream))
+    return _of_file(sha256, path)
 
 
 def crc32_of(path: Path) -> str:
@@ -74,9 +72,13 @@ def crc32_of(path: Path) -> str:
     Raises:
         OSError: it cannot be read, or is not a regular file.
     """
+    return _of_file(crc32, path)
+
+
+def _of_file(hash_: Callable[[Iterable[Bytes]], str], path: Path) -> str:
     check_regular(path)
     with path.open("rb") as stream:
-        return crc32(chunks(stream))
+        return hash_(chunks(stream))
 
 
 def chunks(stream: BinaryIO, length: int | None = None) -> Iterator[memoryview]:

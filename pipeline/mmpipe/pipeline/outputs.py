@@ -112,9 +112,11 @@ def _is_evaluation(path: Path) -> bool:
 def _is_export(path: Path) -> bool:
     """Whether a folder holds shards of an export and its card, and nothing else; an empty folder is free."""
     files = [file for file in path.rglob("*") if not file.is_dir()]
-    shards = [file for file in files if file.suffix == ".parquet"]
-    others = {file.relative_to(path).as_posix() for file in files} - {f.relative_to(path).as_posix() for f in shards}
-    return others <= {"README.md"} and all(_has_footer(shard, "fingerprints") for shard in shards)
+    return all(file == path / "README.md" or _is_shard_of_export(file) for file in files)
+
+
+def _is_shard_of_export(file: Path) -> bool:
+    return file.suffix == ".parquet" and _has_footer(file, "fingerprints")
 
 
 def _is_clip(path: Path) -> bool:

@@ -19,6 +19,8 @@ from mmpipe.pipeline.cli.options import Config, FollowLinks, Overwrite, Set, Sta
 from mmpipe.pipeline.cli.presets import store_path
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mmpipe.pipeline.extraction.corpus import ExtractRequest
 
 __all__ = ["run"]
@@ -46,7 +48,7 @@ def run(
 
     Run it again when the folder has changed: only what is new is made, and rows of removed clips are dropped.
     """
-    from mmpipe.pipeline.cli.settings import corpus_options, load_settings, merged, parse_assignments, stage_options
+    from mmpipe.pipeline.cli.settings import corpus_options, load_settings, parse_assignments, stage_options
     from mmpipe.pipeline.extraction.corpus import ExtractRequest
 
     refuse_foreign("folder", corpus)
@@ -62,16 +64,16 @@ def run(
         store,
         corpus_options=options,
         stages=names(stages),
-        stage_options=merged(stage_options(settings, assigned)),
+        stage_options=stage_options(settings, assigned),
         workers=workers,
     )
     specs = request.specs()
     refuse_idle(specs, assigned)
     name_idle(specs, settings.stages)
     console.rule("1/4  Check", align="left")
-    _show_checked(folder, options, store, overwrite=overwrite)
+    rows = _checked_rows(folder, options, store, overwrite=overwrite)
     console.rule("2/4  Extract", align="left")
-    show_extraction(_with_what_is_here(request), is_last=False)
+    show_extraction(_with_what_is_here(request, rows), is_last=False)
     console.rule("3/4  Baselines", align="left")
     _show_baselines(store, overwrite=overwrite)
     console.rule("4/4  Report", align="left")
@@ -93,8 +95,8 @@ def _options(folder: Path, given: Mapping[str, Any], *, follow_links: bool) -> d
     return found
 
 
-def _show_checked(folder: Path, options: Mapping[str, Any], store: Path, *, overwrite: bool) -> None:
-    """Read the headers of all media; print what is odd, and write it beside the store."""
+def _checked_rows(folder: Path, options: Mapping[str, Any], store: Path, *, overwrite: bool) -> pa.Table:
+    """The rows of the folder. What is odd, also in the headers of media, is printed and written beside the store."""
     from mmpipe.manifests.prepare import prepare_corpus
     from mmpipe.manifests.schema import to_table
     from mmpipe.pipeline.cli.extract_view import show_problems
@@ -112,18 +114,16 @@ def _show_checked(folder: Path, options: Mapping[str, Any], store: Path, *, over
     labels = sorted({label for label in rows.column("label").to_pylist() if label is not None})
     named = f"labels {', '.join(labels)}" if labels else "no labels"
     console.print(f"{rows.num_rows} utterances, {named}; {len(problems)} things missing or odd: {report}", markup=False)
+    return rows
 
 
-def _with_what_is_here(request: ExtractRequest) -> ExtractRequest:
+def _with_what_is_here(request: ExtractRequest, rows: pa.Table) -> ExtractRequest:
     """The request without a text stage whose model is not here, and with leave to drop the rows of removed clips."""
     from mmpipe.core.errors import WeightsError
-    from mmpipe.manifests.prepare import prepare_corpus
-    from mmpipe.manifests.schema import to_table
     from mmpipe.pipeline.extraction.material import split_by_material
     from mmpipe.pipeline.extraction.stages import naming_remedies
     from mmpipe.pipeline.store.feature_store import FeatureStore
 
-    rows = to_table(prepare_corpus(request.dataset, request.root, request.corpus_options).utterances)
     specs = split_by_material(rows, request.specs())[0]
     able = list(specs)
     for spec in specs:

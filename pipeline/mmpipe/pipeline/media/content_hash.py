@@ -164,7 +164,7 @@ class _Failures:
         """Look at the error of a file that cannot be hashed.
 
         Raises:
-            ResourceError: it is no fault of the file.
+            ResourceError: the machine failed, not the file.
         """
         for one in causes(error):
             if cause := exhausted(one):

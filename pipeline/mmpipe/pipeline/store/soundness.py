@@ -96,7 +96,7 @@ def _of_other_upstream(store: Path, number: int, footer: Footer) -> str | None:
 
 
 def extra_files(store: Path, stage: str, shards: int) -> list[str]:
-    """Files in the folder of a stage that are no shard of the store, by their path relative to the store.
+    """Files in the folder of a stage that are not shards of the store, by their path relative to the store.
 
     Names that begin with a dot are left out: shards that are being written have them.
     """

@@ -67,7 +67,7 @@ class FoldJob:
     @property
     def changed(self) -> str | None:
         """How the fold in the folder differs from this one; None if it does not, or there is none."""
-        saved, _ = self._saved()
+        saved, _ = self._held()
         return None if saved is None else _changed(saved["identity"], self.identity)
 
     def run(self, report: FoldReport, note: Callable[[str], None]) -> FoldResult:
@@ -98,8 +98,8 @@ class FoldJob:
     def _record(self) -> Path:
         return self.folder / "fold.json"
 
-    def _saved(self) -> tuple[dict[str, Any] | None, str | None]:
-        """What fold.json holds, if it is there; and what is wrong with it or with the model that it is of."""
+    def _held(self) -> tuple[dict[str, Any] | None, str | None]:
+        """What fold.json holds, if it is there and sound; and what is wrong with it."""
         if not self._record.is_file():
             return None, None
         try:
@@ -109,6 +109,13 @@ class FoldJob:
                 raise TypeError("its identity is not an object")
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             return None, f"fold.json is damaged: {type(error).__name__}: {error}"
+        return saved, None
+
+    def _saved(self) -> tuple[dict[str, Any] | None, str | None]:
+        """What `_held` gives; and what is wrong with the model that it is of, whose files are hashed."""
+        saved, damage = self._held()
+        if saved is None:
+            return None, damage
         if (damage := model_damage(self.folder)) is None and saved.get("model") not in (
             None,
             sha256_of(self.folder / "model.json"),

@@ -29,7 +29,7 @@ from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.data.kept import kept_arrays, kept_folder
 from mmpipe.pipeline.training.modalities import Modality
 
-__all__ = ["Selection", "load_arrays"]
+__all__ = ["Selection", "find_words", "list_lengths", "load_arrays"]
 
 _Array = npt.NDArray[Any]
 
@@ -166,10 +166,10 @@ def _steps(table: pa.Table, modality: Modality) -> tuple[_Array, _Array]:
         wanted = "a sequence of vectors" if modality.is_sequence else "one vector"
         raise StoreError(f"stage {modality.stage!r} must hold {wanted} an utterance, not {column.type}")
     if modality.is_sequence:
-        lengths, column = _lengths(column), column.flatten()
+        lengths, column = list_lengths(column), column.flatten()
         width = column.type.list_size
     else:
-        widths = _lengths(column)
+        widths = list_lengths(column)
         lengths, width = (widths > 0).astype(np.int64), max(1, int(widths.max()))
         if (other := widths[(widths != width) & (widths > 0)]).size:
             raise StoreError(
@@ -183,16 +183,27 @@ def _steps(table: pa.Table, modality: Modality) -> tuple[_Array, _Array]:
     return values_SD, lengths
 
 
-def _lengths(column: pa.ListArray) -> _Array:
+def list_lengths(column: pa.ListArray) -> _Array:
     """The length of each list; 0 for null."""
     return np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
 
 
 def _pool(pieces_SD: _Array, word_index: _Array, lengths: _Array) -> tuple[_Array, _Array]:
     """The mean of the pieces of each word, and the number of words of each row."""
+    starts, words = find_words(word_index, lengths)
+    sizes = np.diff(np.append(starts, len(word_index)))
+    sums_WD = np.add.reduceat(pieces_SD.astype(np.float32), starts, axis=0)
+    return (sums_WD / sizes[:, None]).astype(pieces_SD.dtype), words
+
+
+def find_words(word_index: _Array, lengths: _Array) -> tuple[_Array, _Array]:
+    """Where the words of all rows start, and the number of words of each row.
+
+    Args:
+        word_index: of each piece of all rows, the number of its word.
+        lengths: pieces of each row.
+    """
     owner = np.repeat(np.arange(len(lengths)), lengths)
     new = (np.diff(owner) != 0) | (np.diff(word_index) != 0)
-    starts = np.flatnonzero(np.concatenate([[True], new]))
-    sizes = np.diff(np.append(starts, len(owner)))
-    sums_WD = np.add.reduceat(pieces_SD.astype(np.float32), starts, axis=0)
-    return (sums_WD / sizes[:, None]).astype(pieces_SD.dtype), np.bincount(owner[starts], minlength=len(lengths))
+    starts = np.flatnonzero(np.concatenate([[len(owner) > 0], new]))
+    return starts, np.bincount(owner[starts], minlength=len(lengths))

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.autoencoders import shortest_steps
 from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.arrays import find_words, list_lengths
 from mmpipe.pipeline.training.data.kept import kept_arrays
 from mmpipe.pipeline.training.modalities import MODALITIES, Modality
 
@@ -78,12 +78,7 @@ def _count_steps(store: FeatureStore, modality: Modality) -> _Lengths:
 def _steps_of_shard(store: FeatureStore, modality: Modality, shard: int) -> _Lengths:
     name = modality.index or "features"
     column: Any = store.read_shard(modality.stage, shard, [name]).column(name).combine_chunks()
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = list_lengths(column)
     if modality.index is None:
-        return np.asarray(lengths)
-    index = column.flatten().to_numpy(zero_copy_only=False)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    if not len(owner):
-        return np.asarray(lengths)
-    new = np.concatenate([[True], (np.diff(owner) != 0) | (np.diff(index) != 0)])
-    return np.bincount(owner[new], minlength=len(lengths)).astype(np.int64)
+        return lengths
+    return find_words(column.flatten().to_numpy(zero_copy_only=False), lengths)[1].astype(np.int64)
