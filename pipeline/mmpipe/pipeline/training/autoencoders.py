@@ -37,7 +37,7 @@ class _Conv:
 
 @dataclass(frozen=True)
 class _SequenceSize:
-    """_Size of a visual or lexical auto-encoder.
+    """Size of a visual or lexical auto-encoder.
 
     Attributes:
         convs: the down-sampling convolutions; transposed ones mirror them.
@@ -57,7 +57,7 @@ class _SequenceSize:
 
 
 @dataclass(frozen=True)
-class _Size:
+class Size:
     """Sizes of the whole model; `acoustic` are the hidden widths of the acoustic auto-encoder."""
 
     latent: int
@@ -72,15 +72,15 @@ class _Size:
         return found
 
 
-SIZES: dict[str, _Size] = {
-    "paper": _Size(
+SIZES: dict[str, Size] = {
+    "paper": Size(
         latent=128,
         acoustic=(512, 256),
         visual=_SequenceSize(convs=(_Conv(16, 4, 2), _Conv(64, 5, 2), _Conv(32, 3, 3))),
         lexical=_SequenceSize(convs=(_Conv(64, 4, 2), _Conv(4, 4, 3)), hidden=(512,)),
         classifier=128,
     ),
-    "small": _Size(
+    "small": Size(
         latent=64,
         acoustic=(128,),
         visual=_SequenceSize(convs=(_Conv(8, 4, 2), _Conv(16, 5, 2), _Conv(16, 3, 3)), width=64, blocks=1, mean=True),

@@ -10,18 +10,20 @@ queries are positional encodings, so nothing but the latent and the number of st
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmpipe.core.errors import TrainingError
-from mmpipe.pipeline.training.autoencoders import SIZES, SequenceAutoEncoder, VectorAutoEncoder, make_auto_encoder
+from mmpipe.pipeline.training.autoencoders import SIZES, SequenceAutoEncoder, Size, VectorAutoEncoder, make_auto_encoder
 from mmpipe.pipeline.training.config import TrainConfig
 
-__all__ = ["EmotionModel", "Network", "Output"]
+__all__ = ["Committee", "EmotionModel", "Network", "Output", "build_model"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,21 @@ class Output:
     """What the model makes of a batch.
 
     Attributes:
-        logits: [B, K].
+        logits: [B, K]; where there are several classifiers, the logarithm of the mean of their probabilities.
         latents: [B, Z] by modality.
         reconstructions: by modality, of a vector [B, D], of a sequence [B, T, D], reversed; empty unless asked for.
+        heads: logits [B, K] of each classifier, which are trained one by one.
     """
 
     logits: Tensor
     latents: dict[str, Tensor]
     reconstructions: dict[str, Tensor]
+    heads: tuple[Tensor, ...] = ()
+
+    @property
+    def trained(self) -> tuple[Tensor, ...]:
+        """The logits that a loss is of."""
+        return self.heads or (self.logits,)
 
 
 class Network(nn.Module, ABC):
@@ -62,9 +71,13 @@ class EmotionModel(Network):
     with and without them, so that ablations start alike.
 
     Args:
-        config: modalities, lengths of the sequences, size, dropout.
+        config: modalities, lengths of the sequences, size, dropout, and how latents are classified.
         widths: D by modality.
         num_classes: K.
+
+    Attributes:
+        noisy: whether training mode has the dropout of the noisy views of unlabelled rows, instead of the labelled
+            rows'.
 
     Raises:
         TrainingError: a sequence is too short or too narrow for the convolutions.
@@ -73,16 +86,17 @@ class EmotionModel(Network):
     def __init__(self, config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
         size = SIZES[config.size]
+        self.config, self.noisy = config, False
         self.widths = {name: widths[name] for name in config.modalities}
         encoders = {m.letter: make_auto_encoder(m, self.widths[m.letter], config) for m in config.chosen_modalities}
         self.num_classes = num_classes
         self.auto_encoders = nn.ModuleDict(encoders)
-        self.classifier = nn.Sequential(
-            nn.Linear(len(encoders) * size.latent, size.classifier),
-            nn.ReLU(),
-            nn.Dropout(config.classifier_dropout),
-            nn.Linear(size.classifier, num_classes),
+        late = config.fusion == "late"
+        self.classifier = _classifier(size, 1 if late else len(encoders), num_classes, config)
+        self.others = nn.ModuleList(
+            _classifier(size, 1, num_classes, config) for _ in range(len(encoders) - 1 if late else 0)
         )
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(size.latent) for name in encoders if config.latent_norm})
         if config.alpha == 0:
             for coder in encoders.values():
                 coder.drop_decoder()
@@ -102,7 +116,7 @@ class EmotionModel(Network):
         """
         latents, reconstructions = {}, {}
         for name, width in self.widths.items():
-            coder, x = self.auto_encoders[name], features[name]
+            coder, x = self.auto_encoders[name], self._seen(features[name])
             expected = (coder.steps, width) if isinstance(coder, SequenceAutoEncoder) else (width,)
             if tuple(x.shape[1:]) != expected:
                 raise TrainingError(f"modality {name}: expected rows of shape {expected}, got {tuple(x.shape[1:])}")
@@ -115,5 +129,93 @@ class EmotionModel(Network):
                 latents[name] = coder.encode(x).float()
                 if reconstruct:
                     reconstructions[name] = coder.decode(latents[name]).float()
-        logits_BK: Tensor = self.classifier(torch.cat(list(latents.values()), dim=1)).float()
-        return Output(logits_BK, latents, reconstructions)
+        heads = self._classify(latents)
+        return Output(_mean_of(heads), latents, reconstructions, heads)
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Features as the encoder gets them: within limits, and in training mode with dropout."""
+        config = self.config
+        if config.clip is not None:
+            x = x.clamp(-config.clip, config.clip)
+        dropout = config.view_dropout if self.noisy else config.input_dropout
+        return F.dropout(x, dropout) if dropout and self.training else x
+
+    def _classify(self, latents: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Logits [B, K] of each classifier."""
+        parts = [self.norms[name](z) if name in self.norms else z for name, z in latents.items()]
+        if self.others:
+            classifiers = [self.classifier, *self.others]
+            return tuple(classify(z).float() for classify, z in zip(classifiers, parts, strict=True))
+        dropout = self.config.view_dropout if self.noisy else self.config.modality_dropout
+        if dropout and self.training and len(parts) > 1:
+            parts = _without_modalities(parts, dropout)
+        return (self.classifier(torch.cat(parts, dim=1)).float(),)
+
+
+class Committee(Network):
+    """Networks of one config with other initial weights, trained side by side: `ensemble` of the config.
+
+    The latents and reconstructions are those of the first.
+
+    Args:
+        config: of each network.
+        widths: D by modality.
+        num_classes: K.
+    """
+
+    def __init__(self, config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.members = nn.ModuleList(EmotionModel(config, widths, num_classes) for _ in range(config.ensemble))
+
+    @property
+    def noisy(self) -> bool:
+        """As that of its members."""
+        return all(member.noisy for member in self.members)
+
+    @noisy.setter
+    def noisy(self, value: bool) -> None:
+        for member in self.members:
+            member.noisy = value
+
+    def forward(
+        self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor], *, reconstruct: bool = False
+    ) -> Output:
+        """Logits of a batch, of all members and of each."""
+        outputs: list[Output] = [member(features, keep, reconstruct=reconstruct) for member in self.members]
+        heads = tuple(head for output in outputs for head in output.heads)
+        return Output(_mean_of(heads), outputs[0].latents, outputs[0].reconstructions, heads)
+
+
+def build_model(config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> Network:
+    """The network of a config: one, or an ensemble.
+
+    Raises:
+        TrainingError: a sequence is too short or too narrow for the convolutions.
+    """
+    return (EmotionModel if config.ensemble == 1 else Committee)(config, widths, num_classes)
+
+
+def _classifier(size: Size, latents: int, num_classes: int, config: TrainConfig) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(latents * size.latent, size.classifier),
+        nn.ReLU(),
+        nn.Dropout(config.classifier_dropout),
+        nn.Linear(size.classifier, num_classes),
+    )
+
+
+def _mean_of(heads: Sequence[Tensor]) -> Tensor:
+    """Logits of the mean of the probabilities; of a single classifier its logits."""
+    if len(heads) == 1:
+        return heads[0]
+    return torch.stack(heads).log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(heads))
+
+
+def _without_modalities(parts: Sequence[Tensor], share: float) -> list[Tensor]:
+    """Latents [B, Z] with those of some modalities 0; each row keeps one modality at least."""
+    first = parts[0]
+    keep_BM = torch.rand(len(first), len(parts), device=first.device) >= share
+    spared_B = torch.randint(len(parts), (len(first),), device=first.device)
+    keep_BM |= ~keep_BM.any(dim=1, keepdim=True) & (torch.arange(len(parts), device=first.device) == spared_B[:, None])
+    return [z * keep_BM[:, m : m + 1] for m, z in enumerate(parts)]
