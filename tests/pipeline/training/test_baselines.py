@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.manifests.splits import Fold
 from mmpipe.pipeline.cli.app import app
-from mmpipe.pipeline.training import baselines
+from mmpipe.pipeline.training import baselines, shallow
 from mmpipe.pipeline.training.baseline_networks import GruAttention
 from mmpipe.pipeline.training.baselines import BASELINES, answer_baselines, score_baselines, skipped_baselines
 from mmpipe.pipeline.training.config import TrainConfig, make_config
@@ -35,6 +35,12 @@ from .conftest import make_store
 
 LABELS = ("anger", "happiness", "sadness")
 SHALLOW = ("majority", "logistic", "linear-svm", "rbf-svm", "late-fusion", "boosting")
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten rounds of boosting are enough here."""
+    monkeypatch.setattr(shallow, "_TREES", 10)
 
 
 def config(**values: object) -> TrainConfig:

@@ -125,7 +125,7 @@ def fit_late_fusion(
         for name, x in train.items():
             tried = in_threads(partial(_Logistic.fit, x, truth, labels), _STRENGTHS)
             answers = [[labels[k] for k in model.predict(valid[name]).argmax(axis=1)] for model in tried]
-            best = int(np.argmax([_value(said, valid_truth, select) for said in answers]))
+            best = int(np.argmax([score(valid_truth, said, labels).value(select) for said in answers]))
             models[name], strengths[name] = tried[best], _STRENGTHS[best]
         fusion = LateFusion(labels, strengths, 0, models)
         if unlabeled is None:
@@ -144,7 +144,7 @@ def _self_trained(
 ) -> LateFusion:
     """The best round of self-training, the one without pseudo-labels included."""
     (x, truth), last = train, fusion
-    best, reached = fusion, _value(fusion.answer(valid[0]), valid[1], select)
+    best, reached = fusion, score(valid[1], fusion.answer(valid[0]), fusion.labels).value(select)
     for _ in range(how.rounds):
         chosen, classes = _confident(last.predict(unlabeled), how, [fusion.labels.index(y) for y in set(truth)])
         if not len(chosen):
@@ -155,7 +155,7 @@ def _self_trained(
             for name, c in fusion.strengths.items()
         }
         last = LateFusion(fusion.labels, fusion.strengths, len(chosen), models)
-        if (value := _value(last.answer(valid[0]), valid[1], select)) > reached:
+        if (value := score(valid[1], last.answer(valid[0]), last.labels).value(select)) > reached:
             best, reached = last, value
     return best
 
@@ -169,10 +169,6 @@ def _confident(
     number = min([len(rows) for rows in sure] + ([] if how.per_class is None else [how.per_class]))
     chosen = np.concatenate([rows[np.argsort(-confidence[rows], kind="stable")[:number]] for rows in sure])
     return chosen, best[chosen]
-
-
-def _value(answers: Sequence[str], truth: Sequence[str], select: str) -> float:
-    return score(truth, answers, sorted({*truth, *answers})).value(select)
 
 
 def _ignore_unconverged() -> None:
