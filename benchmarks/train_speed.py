@@ -2,6 +2,7 @@
 
     python -m benchmarks.train_speed step        a step of A+V+L at batch 128 against the machine's matrix products
     python -m benchmarks.train_speed acoustic    acoustic-only five-fold training of 5,531 utterances
+    python -m benchmarks.train_speed baselines   all baselines on five folds of 5,531 utterances of A+V+L
     python -m benchmarks.train_speed memory      5,531 labelled and 20,000 unlabelled utterances: peak memory
 
 Features are random numbers of the paper's shapes (1,582; 18 x 342; 22 x 1,024); `--faces` and `--words` say how many
@@ -22,9 +23,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmpipe.manifests.splits import Fold
 from mmpipe.pipeline.hardware import available_cores
+from mmpipe.pipeline.training.baselines import BASELINES, score_baselines
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
+from mmpipe.pipeline.training.data.inputs import TrainInput
 from mmpipe.pipeline.training.loop import Pool, fit
 from mmpipe.pipeline.training.losses import matching, reconstruction
 from mmpipe.pipeline.training.model import EmotionModel
@@ -112,6 +116,48 @@ def acoustic(config: TrainConfig, clock: Callable[[], float]) -> None:
     print(f"acoustic-only, 5 folds, {config.epochs} epochs: {clock() - began:.0f} s")
 
 
+def signal(data: Dataset) -> None:
+    """Make features in place as real ones are: correlated, the same in all steps of an utterance, and with classes.
+
+    An utterance moves each modality by a mixture of 100 directions of falling size; a class moves the mixture.
+    """
+    generator = np.random.default_rng(1)
+    size = np.arange(1, 101) ** -0.5
+    classes = 0.35 * generator.standard_normal((len(LABELS), 100))
+    labels = np.array([LABELS.index(str(label)) for label in data.labels])
+    mixture = ((generator.standard_normal((len(labels), 100)) + classes[labels]) * size).astype(np.float32)
+    for name, x in data.features.items():
+        moved = mixture @ generator.standard_normal((100, x.shape[-1])).astype(np.float32)
+        for start in range(0, len(x), 512):
+            rows = slice(start, start + 512)
+            x[rows] += moved[rows] if x.ndim == 2 else moved[rows, None] * data.keep[name][rows][..., None]
+
+
+def baselines(faces: int, words: int) -> None:
+    """Time of each baseline and of all on five folds: four fifths train, a tenth validates, a tenth is the test."""
+    data = made(5531, "avl", faces, words)
+    signal(data)
+    folds = []
+    for number in range(5):
+        order = [data.ids[row] for row in np.roll(np.arange(5531), number * 1106)]
+        folds.append(Fold(f"groups-{number}", tuple(order[:4425]), tuple(order[4425:4978]), tuple(order[4978:])))
+    given = TrainInput(data, tuple(folds), LABELS, None, {})
+    spent = dict.fromkeys(BASELINES, np.zeros(2))
+    last = began = np.array([clock() for clock in CLOCKS.values()])
+
+    def report(name: str) -> None:
+        nonlocal last
+        now = np.array([clock() for clock in CLOCKS.values()])
+        spent[name] = spent[name] + now - last
+        last = now
+
+    scores = score_baselines(make_config(), given, report=report)
+    wall, processor = np.array([clock() for clock in CLOCKS.values()]) - began
+    for name, (seconds, busy) in spent.items():
+        print(f"{name}: {seconds:.0f} s, {busy:.0f} processor seconds; UA {100 * scores[name]['ua'].mean:.1f}")
+    print(f"all baselines, A+V+L, 5 folds of 5,531 utterances: {wall:.0f} s, {processor:.0f} processor seconds")
+
+
 def memory(config: TrainConfig) -> None:
     """Labelled and unlabelled utterances of IEMOCAP's and the paper's number, two steps."""
     data, other = made(5531, "avl"), made(20_000, "avl")
@@ -125,7 +171,7 @@ def memory(config: TrainConfig) -> None:
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "acoustic", "memory"))
+    parser.add_argument("what", choices=("step", "acoustic", "baselines", "memory"))
     parser.add_argument("--faces", type=int, default=18, help="unpadded faces of an utterance")
     parser.add_argument("--words", type=int, default=22, help="unpadded words of an utterance")
     parser.add_argument("--threads", type=int, default=available_cores())
@@ -136,6 +182,8 @@ def main() -> None:
         step(make_config(), options.faces, options.words, CLOCKS[options.clock])
     elif options.what == "acoustic":
         acoustic(make_config(modalities=("a",)), CLOCKS[options.clock])
+    elif options.what == "baselines":
+        baselines(options.faces, options.words)
     else:
         memory(make_config())
 

@@ -78,7 +78,7 @@ def main() -> None:
     table(
         f"MELD text, {options.seeds} seeds, folds over dialogues (per cent, ± deviation over seeds)",
         ["method", *METRICS.values()],
-        ((name, *(f"{100 * s[m].mean:.1f} ± {100 * s[m].std:.1f}" for m in METRICS)) for name, s in scores.items()),
+        ((name, *(str(s[m]) for m in METRICS)) for name, s in scores.items()),
     )
     reached = {name: s["weighted_f1"].mean for name, s in scores.items()}
     ours, majority, logistic = (reached[name] for name in ("mmpipe train", "majority", "logistic"))

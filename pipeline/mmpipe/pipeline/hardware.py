@@ -5,13 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from mmpipe.core.errors import UsageError
 
-__all__ = ["available_cores", "one_thread", "pick_device", "use_threads"]
+__all__ = ["available_cores", "in_threads", "one_thread", "pick_device", "use_threads"]
+
+_S = TypeVar("_S")
+_T = TypeVar("_T")
 
 
 def available_cores() -> int:
@@ -75,3 +80,22 @@ def use_threads(number: int) -> None:
     import torch
 
     torch.set_num_threads(number)
+
+
+def in_threads(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
+    """What a function of NumPy or scikit-learn gives for some items, in their order.
+
+    As many run at once as there are cores. Each computes on one thread: beside another job, several threads of a small
+    matrix product wait for each other. A single item is computed in the thread of the caller.
+
+    Example:
+        >>> in_threads(abs, [-1, 2])
+        [1, 2]
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        if len(items) == 1:
+            return [function(items[0])]
+        with ThreadPoolExecutor(available_cores()) as pool:
+            return list(pool.map(function, items))

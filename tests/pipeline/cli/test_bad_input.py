@@ -39,6 +39,7 @@ BASES: dict[str, list[list[str]]] = {
         ["--baselines", "--labeled", "store"],
         ["--baselines", "--labeled", "real", *SHORT],
         ["--baselines", "--labeled", "real", "--modalities", "a", *SHORT[:2]],
+        ["--baselines", "--labeled", "store", "--compare", "trained"],
     ],
     "evaluate": [["run", "--store", "store"], ["trained", "--store", "other"], ["trained", "--store", "real"]],
     "predict": [["run", "clip.wav"], ["trained", "clip.wav"], ["trained", "clip.wav", "--like", "other"]],

@@ -8,16 +8,14 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.balancing.pseudo_labels import balance
-from mmpipe.pipeline.training.baselines import BASELINES, score_baselines
 from mmpipe.pipeline.training.config import TrainConfig, make_config
-from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
+from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.estimate import estimate_seconds
 from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, run_grid
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
@@ -143,24 +141,6 @@ def test_every_experiment_names_figures_of_the_paper_in_range() -> None:
         assert all(len(cell.modalities) > 1 for cell in experiment.cells if cell.semi)
     with pytest.raises(UsageError, match="--table '8' does not exist; valid: 4, 5, 6, 7"):
         find_experiment("table-8")
-
-
-def test_baselines_answer_on_the_same_folds(three_folds: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = load_input(tiny(), three_folds[0])
-    seen, majority = [], BASELINES["majority"]
-
-    def watched(config: TrainConfig, data: TrainInput, pools: dict[str, Pool], device: str) -> Any:
-        seen.append({side: pool.rows.tolist() for side, pool in pools.items()})
-        return majority(config, data, pools, device)
-
-    monkeypatch.setitem(BASELINES, "majority", watched)
-    scores = score_baselines(tiny(epochs=20), data)
-    assert set(scores) == set(BASELINES)
-    sides = ("train", "valid", "test")
-    assert seen == [{side: data.labeled.rows_of(getattr(fold, side)).tolist() for side in sides} for fold in data.folds]
-    assert scores["majority"]["ua"].mean == pytest.approx(0.5, abs=0.01)
-    assert all(scores[name]["ua"].mean > 0.9 for name in ("logistic", "concat-mlp", "gru-attention"))
-    assert all(s["ua"].low <= s["ua"].mean <= s["ua"].high for s in scores.values())
 
 
 def test_an_estimate_is_the_time_of_a_step_times_all_steps(

@@ -51,7 +51,10 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 
 def test_a_summary_of_two_seeds_is_their_mean_and_deviation() -> None:
-    tested = [Answers(seed, tuple(t), tuple(p), score(t, p, LABELS)) for seed in (0, 1) for t, p in [answers(seed)]]
+    ids = tuple(map(str, range(200)))
+    tested = [
+        Answers(seed, ids, tuple(t), tuple(p), score(t, p, LABELS)) for seed in (0, 1) for t, p in [answers(seed)]
+    ]
     both = [recall_score(fold.truth, fold.predicted, average="macro") for fold in tested]
     summary = summarise(tested, LABELS)["ua"]
     assert summary.mean == pytest.approx(np.mean(both)) and summary.std == pytest.approx(np.std(both, ddof=1))
@@ -61,7 +64,9 @@ def test_a_summary_of_two_seeds_is_their_mean_and_deviation() -> None:
 def test_the_interval_of_a_summary_is_that_of_a_bootstrap_over_utterances() -> None:
     """An independent bootstrap with another generator: intervals of 500 draws agree to a percent."""
     truth, predicted = answers(2)
-    summary = summarise([Answers(0, tuple(truth), tuple(predicted), score(truth, predicted, LABELS))], LABELS)["ua"]
+    ids = tuple(map(str, range(200)))
+    said = Answers(0, ids, tuple(truth), tuple(predicted), score(truth, predicted, LABELS))
+    summary = summarise([said], LABELS)["ua"]
     generator, t, p = np.random.default_rng(99), np.array(truth), np.array(predicted)
     drawn = [
         recall_score(t[rows], p[rows], average="macro")

@@ -1,4 +1,4 @@
-"""The baselines of a store, scored and shown."""
+"""The baselines of a store, scored and shown, beside a finished run if one is named."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from mmpipe.pipeline.cli.console import console, result, table
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.config import TrainConfig
+    from mmpipe.pipeline.training.data.inputs import TrainInput
+    from mmpipe.pipeline.training.metrics import Answers
 
-__all__ = ["show_baselines"]
+__all__ = ["show_baselines", "show_beside"]
 
 
 def show_baselines(
@@ -22,36 +24,94 @@ def show_baselines(
     seeds: int = 1,
     device: str = "cpu",
     overwrite: bool = False,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
 ) -> None:
-    """Score baselines on the folds of a run, print them, and write them to STORE-baselines.csv in a folder.
+    """Score baselines on the folds of a run, print them, and write STORE-baselines.csv and .parquet in a folder.
 
-    Without `names` all baselines are scored. The other arguments are those of `score_baselines` and `claim`.
+    Without `names` all that have something to say are scored. The other arguments are those of `answer_baselines` and
+    `claim`.
     """
-    from mmpipe.pipeline.cli.progress import progress
-    from mmpipe.pipeline.hardware import use_threads
-    from mmpipe.pipeline.outputs import claim
-    from mmpipe.pipeline.training.baselines import BASELINES, score_baselines, write_baselines
     from mmpipe.pipeline.training.data.inputs import load_input
-    from mmpipe.pipeline.training.metrics import METRICS
 
-    target, chosen = folder / f"{store.name}-baselines.csv", tuple(names or BASELINES)
-    claim(target, "table of baselines", overwrite=overwrite)
-    use_threads(config.threads)
+    target = folder / f"{store.name}-baselines.csv"
+    _claim(target, overwrite=overwrite)
     data = load_input(config, store)
+    answers = _answer(config, data, seeds, device, names)
+    _write(target, answers, data, seeds)
+
+
+def show_beside(run: Path, store: Path, *, device: str = "cpu", overwrite: bool = False) -> None:
+    """Score baselines beside a finished run, as it was trained, and print their paired differences to it.
+
+    Its folds, seeds and hyper-parameters are used; baselines.csv and baselines.parquet are written in the run folder.
+
+    Raises:
+        UsageError: the folder does not hold a finished run, or it is of other data than the store.
+    """
+    from mmpipe.core.locks import writing_alone
+    from mmpipe.pipeline.training.comparison import read_folds, refuse_other_data
+    from mmpipe.pipeline.training.data.inputs import load_input
+    from mmpipe.pipeline.training.results import read_run
+
+    made = read_run(run)
+    with writing_alone(run, "mmpipe train --baselines", inside=True):
+        target = run / "baselines.csv"
+        _claim(target, overwrite=overwrite)
+        folds, data = read_folds(run, made), load_input(made.config, store)
+        refuse_other_data(run, folds, data)
+        answers = _answer(made.config, data, made.seeds, device)
+        _write(target, answers, data, made.seeds, [fold.answers for fold in folds])
+
+
+def _claim(target: Path, *, overwrite: bool) -> None:
+    from mmpipe.pipeline.outputs import claim
+
+    claim(target, "table of baselines", overwrite=overwrite)
+    claim(target.with_suffix(".parquet"), "predictions of baselines", overwrite=overwrite)
+
+
+def _answer(
+    config: TrainConfig, data: TrainInput, seeds: int, device: str, names: Sequence[str] | None = None
+) -> dict[str, list[Answers]]:
+    """The answers of baselines, with progress; those that are left out are named."""
+    from mmpipe.pipeline.cli.progress import progress
+    from mmpipe.pipeline.training.baselines import BASELINES, answer_baselines, count_fits, skipped_baselines
+
     if data.caution:
         console.print(data.caution)
+    skipped = skipped_baselines(data)
+    chosen = [name for name in names or BASELINES if name not in skipped]
+    for name in names or BASELINES:
+        if name in skipped:
+            console.print(f"Left out: {name}: {skipped[name]}", markup=False)
     with progress("fit") as bars:
-        bar = bars.add_task("baselines", total=len(chosen) * len(data.folds) * seeds)
+        bar = bars.add_task("baselines", total=count_fits(chosen, data, seeds))
 
         def report(name: str) -> None:
             bars.update(bar, advance=1, description=name)
 
-        scores = score_baselines(config, data, seeds, report, chosen, device=device)
-    write_baselines(target, scores)
+        return answer_baselines(config, data, seeds, report, chosen, device=device)
+
+
+def _write(
+    target: Path, answers: dict[str, list[Answers]], data: TrainInput, seeds: int, run: list[Answers] | None = None
+) -> None:
+    """Write and print the tables."""
+    from mmpipe.pipeline.training.comparison import compare, write_answers, write_baselines
+    from mmpipe.pipeline.training.metrics import METRICS, spread_over
+
+    rows = compare(answers, data.labels, run)
+    write_answers(target.with_suffix(".parquet"), answers, data.labels)
+    write_baselines(target, rows)
     table(
-        "Baselines (per cent)",
+        f"Baselines (per cent, ± {spread_over(seeds, len(data.folds))}, [95 % interval])",
         ["baseline", *METRICS.values()],
-        ((name, *(f"{100 * s[m].mean:.1f} ± {100 * s[m].std:.1f}" for m in METRICS)) for name, s in scores.items()),
+        ((name, *(str(row.figures[m]) for m in METRICS)) for name, row in rows.items()),
     )
+    if differences := {name: row.differences for name, row in rows.items() if row.differences is not None}:
+        table(
+            "Baseline minus run (points, [95 % interval], paired)",
+            ["baseline", *METRICS.values()],
+            ((name, *(str(found[m]) for m in METRICS)) for name, found in differences.items()),
+        )
     result(f"Written: {target}")

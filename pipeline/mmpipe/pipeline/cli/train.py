@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmpipe.pipeline.cli.baselines import show_baselines
+from mmpipe.pipeline.cli.baselines import show_baselines, show_beside
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
 from mmpipe.pipeline.cli.options import Device, SampleStores, Size, names
 
 if TYPE_CHECKING:
-    from mmpipe.pipeline.training.metrics import Summary
     from mmpipe.pipeline.training.requests import TrainRequest
     from mmpipe.pipeline.training.run import TrainRun
 
@@ -48,6 +47,9 @@ def train(
     table_: Annotated[_Table | None, typer.Option("--table", help="Run the grid of this table of the paper.")] = None,
     figure: Annotated[_Figure | None, typer.Option(help="Run the grid of this figure of the paper.")] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Score the baselines on the same folds.")] = False,
+    compare: Annotated[
+        Path | None, typer.Option(help="With --baselines: a finished run to score them beside, as it was trained.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named by what it holds.")] = None,
     sample: SampleStores = False,
     size: Annotated[
@@ -69,6 +71,7 @@ def train(
     from mmpipe.pipeline.cli.settings import parse_hyper_parameters
     from mmpipe.pipeline.hardware import pick_device
     from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
+    from mmpipe.pipeline.training.requests import find_store
     from mmpipe.pipeline.training.usage import UNUSED_BY_BASELINES, UNUSED_SUPERVISED, unused_by_grid
 
     one_mode({"--table": table_, "--figure": figure, "--baselines": baselines})
@@ -78,6 +81,8 @@ def train(
     chosen = {name: value for name, value in given.items() if value is not None}
     of_unlabeled = {"--unlabeled": unlabeled, "--balanced": balanced}
     of_runs = {"--supervised": supervised, "--tensorboard": tensorboard}
+    if not baselines:
+        refuse_ignored("without --baselines", {"--compare": compare})
     shared: dict[str, Any] = {"sample": sample, "seeds": seeds, "device": pick_device(device.value)}
     if table_ or figure:
         name = f"table-{table_.value}" if table_ else f"figure-{figure.value}" if figure else ""
@@ -96,7 +101,13 @@ def train(
             "with --baselines",
             of_runs | of_unlabeled | {"--size": size, **ignored_assignments(assigned, UNUSED_BY_BASELINES)},
         )
-        _baselines(labeled, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)
+        if compare is None:
+            _baselines(labeled, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)
+        else:
+            fixed = {"--out": out, "--seeds": seeds if seeds > 1 else None, **{f"--{n}": v for n, v in given.items()}}
+            refuse_ignored("with --compare", fixed | {f"--set {name}": True for name in assigned})
+            store = find_store(labeled, "iemocap", sample=sample)
+            show_beside(compare, store, device=shared["device"], overwrite=overwrite)
     else:
         if supervised:
             refuse_ignored("with --supervised", of_unlabeled | ignored_assignments(assigned, UNUSED_SUPERVISED))
@@ -269,14 +280,10 @@ def show_scores(runs: Sequence[Path]) -> None:
     from mmpipe.pipeline.training.results import read_run
 
     table(
-        "Pooled over the test utterances of all folds (per cent, [95 % interval])",
+        "Pooled over the test utterances of all folds (per cent, ± over seeds or folds, [95 % interval])",
         ["run", "utterances", *METRICS.values()],
         (
-            (r.name, r.pooled.n, *(_interval(r.summary[name]) for name in METRICS))
+            (r.name, r.pooled.n // r.seeds, *(str(r.summary[name]) for name in METRICS))
             for r in (read_run(run, check_files=False) for run in runs)
         ),
     )
-
-
-def _interval(figures: Summary) -> str:
-    return f"{100 * figures.mean:.1f} [{100 * figures.low:.1f}, {100 * figures.high:.1f}]"

@@ -7,7 +7,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -15,7 +14,6 @@ from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.parquet import read_metadata
 from mmpipe.core.reading import read_limited
 from mmpipe.pipeline.report.figures import curves
-from mmpipe.pipeline.training.metrics import METRICS
 from mmpipe.pipeline.training.results import RunResult, read_run
 
 __all__ = ["BalanceSection", "RunSection", "balance_section", "run_section"]
@@ -52,13 +50,11 @@ class RunSection:
 
     Attributes:
         result: what run.json holds.
-        deviations: by metric, the standard deviation over folds (of the sample); None for a single fold.
         confusion: for each true label its counts as (number, share of the row).
         curves: data URI of the loss curves, means over folds.
     """
 
     result: RunResult
-    deviations: dict[str, float | None]
     confusion: list[list[tuple[int, float]]]
     curves: str
 
@@ -90,11 +86,8 @@ def run_section(path: Path) -> RunSection:
         drawn = _curves(pd.read_csv(BytesIO(read_limited(path / "history.csv"))))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(f"{path} has no history.csv that can be read ({error}): train it again") from error
-    deviations: dict[str, float | None] = dict.fromkeys(METRICS)
-    if len(result.folds) > 1:
-        deviations = {m: float(np.std([fold.test.value(m) for fold in result.folds], ddof=1)) for m in METRICS}
     shares = [[(count, count / max(sum(row), 1)) for count in row] for row in result.pooled.confusion]
-    return RunSection(result, deviations, shares, drawn)
+    return RunSection(result, shares, drawn)
 
 
 def _curves(history: pd.DataFrame) -> str:

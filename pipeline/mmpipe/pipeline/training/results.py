@@ -78,8 +78,9 @@ class FoldResult:
     @property
     def answers(self) -> Answers:
         """The answers without the training."""
-        truth, predicted = (tuple(getattr(row, name) for row in self.predictions) for name in ("label", "predicted"))
-        return Answers(self.seed, truth, predicted, self.test)
+        columns = ("utterance_id", "label", "predicted")
+        ids, truth, predicted = (tuple(getattr(row, name) for row in self.predictions) for name in columns)
+        return Answers(self.seed, ids, truth, predicted, self.test)
 
     @property
     def scores(self) -> FoldScores:

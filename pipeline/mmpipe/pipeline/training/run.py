@@ -132,7 +132,8 @@ class TrainRun:
     def _run(self, report: FoldReport, note: Callable[[str], None]) -> RunResult:
         began, out = time.perf_counter(), self.request.out
         if self.replaced is not None:
-            (out / "run.json").unlink()  # it describes a run whose folds are replaced from here on
+            for name in ("run.json", "baselines.csv", "baselines.parquet"):
+                (out / name).unlink(missing_ok=True)  # they describe a run whose folds are replaced from here on
         _note_data(self.data, self.request.config, note)
         done = [job.run(report, note) for job in self.jobs]
         result = self._result(done, time.perf_counter() - began)

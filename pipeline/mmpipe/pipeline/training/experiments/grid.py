@@ -26,7 +26,7 @@ from mmpipe.pipeline.training.data.unlabeled import read_balanced
 from mmpipe.pipeline.training.experiments.figures import draw
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS, Cell, Experiment
 from mmpipe.pipeline.training.fold import FoldReport
-from mmpipe.pipeline.training.metrics import METRICS
+from mmpipe.pipeline.training.metrics import METRICS, spread_over
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
 from mmpipe.pipeline.training.results import RunResult
 from mmpipe.pipeline.training.run import TrainRun, plan_run
@@ -167,9 +167,8 @@ def table_rows(experiment: Experiment, results: list[RunResult]) -> tuple[list[s
 
 
 def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: list[RunResult]) -> str:
-    number, config, folds = results[0].pooled.n, grid.base, len(results[0].folds)
-    seeds = results[0].seeds
-    spread = f"{seeds} seeds" if seeds > 1 else f"{folds} folds"
+    number, config, seeds = results[0].pooled.n, grid.base, results[0].seeds
+    spread = spread_over(seeds, len(results[0].folds) // seeds)
     lines = [
         f"# {grid.name.replace('-', ' ').capitalize()}: {grid.experiment.title}",
         "",
@@ -177,7 +176,7 @@ def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: lis
         "| " + " | ".join("---" for _ in header) + " |",
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
-        f"Per cent; ± is the deviation over {spread}; intervals draw the {number // seeds} test utterances again. "
+        f"Per cent; ± is the deviation {spread}; intervals draw the {number // seeds} test utterances again. "
         f"Store {grid.sources.labeled.name}, size {config.size}, protocol {config.protocol}, "
         f"matching {config.matching}, {config.epochs} epochs, seed {config.seed}. "
         "The paper's figures are of its own features and all of its data.",
