@@ -27,9 +27,9 @@ from mmpipe.manifests.splits import Fold
 from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.training.baselines import BASELINES, score_baselines
 from mmpipe.pipeline.training.config import TrainConfig, make_config
-from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
+from mmpipe.pipeline.training.data.dataset import Dataset, Pool, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
-from mmpipe.pipeline.training.loop import Pool, fit
+from mmpipe.pipeline.training.loop import fit
 from mmpipe.pipeline.training.losses import matching, reconstruction
 from mmpipe.pipeline.training.model import EmotionModel
 

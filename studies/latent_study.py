@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 
 from mmpipe.pipeline.training.config import TrainConfig, make_config
-from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
-from mmpipe.pipeline.training.loop import Pool, fit, predict
+from mmpipe.pipeline.training.data.dataset import Dataset, Pool, fit_norms
+from mmpipe.pipeline.training.loop import fit, predict
 from mmpipe.pipeline.training.metrics import score
 
 CLASSES, LATENT, NUISANCE, WIDTH, STEPS = 4, 6, 6, 32, 8

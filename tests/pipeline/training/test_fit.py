@@ -16,10 +16,10 @@ import torch.nn.functional as F
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.training.config import TrainConfig, make_config
-from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
+from mmpipe.pipeline.training.data.dataset import Dataset, Pool, fit_norms
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.fold import FoldJob
-from mmpipe.pipeline.training.loop import DivergedError, Pool, Resume, Trained, fit
+from mmpipe.pipeline.training.loop import DivergedError, Resume, Trained, fit
 from mmpipe.pipeline.training.model import EmotionModel
 from mmpipe.pipeline.training.resume import Progress, load_progress, save_progress
 

@@ -15,11 +15,11 @@ import pytest
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.training.config import TrainConfig, make_config
+from mmpipe.pipeline.training.data.dataset import Pool
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.estimate import estimate_seconds
 from mmpipe.pipeline.training.experiments.grid import Grid, find_experiment, run_grid
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
-from mmpipe.pipeline.training.loop import Pool
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
 from mmpipe.pipeline.training.run import plan_run
 

@@ -22,9 +22,9 @@ from mmpipe.pipeline.balancing.draw import PAPER_LIMIT, draw_equally, draws_per_
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import fit_norms
+from mmpipe.pipeline.training.data.dataset import Pool, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input, shared_modalities
-from mmpipe.pipeline.training.loop import EpochReport, Pool, Trained, fit, predict
+from mmpipe.pipeline.training.loop import EpochReport, Trained, fit, predict
 
 __all__ = ["BalanceResult", "balance"]
 

@@ -21,8 +21,9 @@ from mmpipe.pipeline.training.modalities import Modality
 __all__ = ["SIZES", "SequenceAutoEncoder", "VectorAutoEncoder", "conv_shapes", "make_auto_encoder", "shortest_steps"]
 
 
-_PIECE = 4
-"""Utterances that are convolved together on a CPU."""
+_PIECE, _SMALL_PIECE = 4, 64
+"""Utterances that are convolved together on a CPU, of large maps and of size `small`: few, so that the maps between
+convolutions stay in its cache. The objective `paper` always takes four, which gives the bits of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ class SequenceAutoEncoder(nn.Module):
         size: its layers.
         latent: width of the latent.
         dropout: after each sub-layer of the Transformer and after its input.
+        piece: utterances that are convolved together on a CPU.
 
     Raises:
         TrainingError: the sequence is too short or too narrow for the convolutions.
@@ -163,10 +165,12 @@ class SequenceAutoEncoder(nn.Module):
 
     encoding: Tensor
 
-    def __init__(self, steps: int, width: int, size: _SequenceSize, latent: int, dropout: float) -> None:
+    def __init__(
+        self, steps: int, width: int, size: _SequenceSize, latent: int, dropout: float, piece: int = _PIECE
+    ) -> None:
         super().__init__()
         inner = size.width or width
-        self.steps = steps
+        self.steps, self.piece = steps, piece
         self.shapes = conv_shapes(steps, inner, size.convs)
         self.register_buffer("encoding", positions(steps, inner), persistent=False)
         self.dropout = nn.Dropout(dropout)
@@ -202,7 +206,7 @@ class SequenceAutoEncoder(nn.Module):
         x_ND = self.dropout(x_ND)
         for block in self.encoder_blocks:
             x_ND = block(x_ND, layout)
-        maps_BCTD = _in_pieces(self._convolve, layout.pad(x_ND)[:, None])
+        maps_BCTD = _in_pieces(self._convolve, layout.pad(x_ND)[:, None], self.piece)
         z_BZ: Tensor = self.to_latent(maps_BCTD.flatten(1))
         if self.from_mean is not None:
             inside_BT = torch.arange(self.steps, device=x_BTD.device) < lengths_B[:, None]
@@ -215,7 +219,7 @@ class SequenceAutoEncoder(nn.Module):
         assert self.has_decoder
         layout = Layout(lengths_B, self.steps)
         maps_BCTD = torch.relu(self.from_latent(z_BZ)).view(-1, *self.shapes[-1])
-        maps_BCTD = _in_pieces(self._deconvolve, maps_BCTD)
+        maps_BCTD = _in_pieces(self._deconvolve, maps_BCTD, self.piece)
         memory_ND = layout.pack(maps_BCTD[:, 0])
         x_ND = self.encoding[layout.index_N % self.steps]
         for block in self.decoder_blocks:
@@ -242,7 +246,8 @@ def make_auto_encoder(modality: Modality, width: int, config: TrainConfig) -> Ve
     size = SIZES[config.size]
     layers = size.layers(modality)
     if isinstance(layers, _SequenceSize):
-        return SequenceAutoEncoder(config.steps(modality), width, layers, size.latent, config.dropout)
+        piece = _SMALL_PIECE if config.size == "small" and config.objective != "paper" else _PIECE
+        return SequenceAutoEncoder(config.steps(modality), width, layers, size.latent, config.dropout, piece)
     return VectorAutoEncoder(width, layers, size.latent)
 
 
@@ -266,11 +271,11 @@ def shortest_steps(modality: Modality, config: TrainConfig) -> int:
             steps += 1
 
 
-def _in_pieces(layers: Callable[[Tensor], Tensor], maps_BCTD: Tensor) -> Tensor:
+def _in_pieces(layers: Callable[[Tensor], Tensor], maps_BCTD: Tensor, piece: int) -> Tensor:
     """Convolutions of a few utterances at a time on a CPU, so that the large maps between them stay in its cache."""
     if maps_BCTD.device.type != "cpu":
         return layers(maps_BCTD)
-    return torch.cat([layers(piece) for piece in torch.split(maps_BCTD, _PIECE)])
+    return torch.cat([layers(part) for part in torch.split(maps_BCTD, piece)])
 
 
 def _mirror(conv: _Conv, before: tuple[int, int, int], after: tuple[int, int, int]) -> nn.ConvTranspose2d:

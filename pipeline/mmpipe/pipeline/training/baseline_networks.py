@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from mmpipe.pipeline.hardware import in_threads
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
-from mmpipe.pipeline.training.loop import Pool
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Pool, Rows
 from mmpipe.pipeline.training.modalities import MODALITIES
 from mmpipe.pipeline.training.model import Network, Output
 

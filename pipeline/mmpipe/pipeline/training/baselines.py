@@ -23,9 +23,9 @@ from mmpipe.manifests.splits import Fold
 from mmpipe.pipeline.hardware import one_thread, pick_device
 from mmpipe.pipeline.training.baseline_networks import ConcatMLP, GruAttention, pool_steps, project_steps
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
+from mmpipe.pipeline.training.data.dataset import Dataset, Pool, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
-from mmpipe.pipeline.training.loop import Pool, fit, predict
+from mmpipe.pipeline.training.loop import fit, predict
 from mmpipe.pipeline.training.losses import MIN_ROWS
 from mmpipe.pipeline.training.metrics import Answers, Summary, score, summarise
 from mmpipe.pipeline.training.model import Network

@@ -25,9 +25,9 @@ from mmpipe.core.files import write_bytes
 from mmpipe.core.reading import check_regular
 from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
-from mmpipe.pipeline.training.loop import Pool, predict
-from mmpipe.pipeline.training.model import EmotionModel, Network
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Pool, Rows
+from mmpipe.pipeline.training.loop import predict
+from mmpipe.pipeline.training.model import Network, build_model
 from mmpipe.pipeline.training.shift import Reach
 from mmpipe.pipeline.training.trust import check_provenance
 
@@ -50,7 +50,7 @@ class SavedModel:
         reach: by modality, how far the labelled rows lie from the mean; None of a model that was saved without it.
     """
 
-    model: EmotionModel
+    model: Network
     config: TrainConfig
     labels: tuple[str, ...]
     norms: dict[str, Norm]
@@ -213,16 +213,16 @@ def _labels(given: Any) -> tuple[str, ...]:
 
 def _fitting(
     config: TrainConfig, widths: Mapping[str, int], num_classes: int, state: Mapping[str, torch.Tensor]
-) -> EmotionModel:
+) -> Network:
     """A model of the config, built only where the tensors have its shapes: a config may ask for more than fits here.
 
     Raises:
         RuntimeError: they have not.
     """
     with torch.device("meta"):
-        planned = EmotionModel(config, widths, num_classes).state_dict()
+        planned = build_model(config, widths, num_classes).state_dict()
     for name in sorted(planned.keys() | state.keys()):
         wanted, got = (tuple(tensors[name].shape) if name in tensors else None for tensors in (planned, state))
         if wanted != got:
             raise RuntimeError(f"tensor {name} has the shape {got}, its config wants {wanted}")
-    return EmotionModel(config, widths, num_classes)
+    return build_model(config, widths, num_classes)

@@ -27,10 +27,11 @@ SMALL_DEFAULTS: dict[str, Any] = {
     "omega": 1.0,
     "clip": 3.0,
     "latent_norm": True,
+    "ensemble": 3,
     "min_steps": 20,
     "unlabeled_ratio": 3.0,
 }
-"""What size `small` changes unless the objective is `paper`: chosen by `studies.assembled` (docs/assembled-study.md)."""
+"""What size `small` changes unless the objective is `paper`; chosen by `studies.assembled`."""
 
 
 class TrainConfig(Options):
@@ -189,6 +190,15 @@ class TrainConfig(Options):
             20
         """
         return self.passes(rows) * math.ceil(rows / self.batch_of(rows))
+
+    def unlabeled_rows_of(self, rows: int) -> int:
+        """Unlabelled rows of a step beside so many labelled ones.
+
+        Example:
+            >>> TrainConfig(unlabeled_ratio=3).unlabeled_rows_of(16), TrainConfig().unlabeled_rows_of(128)
+            (48, 128)
+        """
+        return rows if self.unlabeled_ratio == 1 else max(1, min(self.batch_size, round(self.unlabeled_ratio * rows)))
 
     def vanilla(self) -> TrainConfig:
         """The same without reconstruction and matching: cross-entropy only (first row of table 7)."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from mmpipe.pipeline.training.data.dataset import fit_norms
+from mmpipe.pipeline.training.data.dataset import Pool, fit_norms
 from mmpipe.pipeline.training.fold import FoldJob
-from mmpipe.pipeline.training.loop import Pool, fit
+from mmpipe.pipeline.training.loop import fit
 from mmpipe.pipeline.training.run import TrainRun
 
 __all__ = ["estimate_seconds"]
@@ -25,7 +24,7 @@ def _seconds_of(jobs: Sequence[FoldJob]) -> float:
     """Of folds of one run, by the time of a step of the first."""
     if not jobs:
         return 0.0
-    steps = sum(math.ceil(len(job.fold.train) / job.config.batch_size) * job.config.epochs for job in jobs)
+    steps = sum(job.config.steps_an_epoch(len(job.fold.train)) * job.config.epochs for job in jobs)
     return _step_seconds(jobs[0]) * steps
 
 
@@ -37,8 +36,11 @@ def _step_seconds(job: FoldJob) -> float:
     by_label = [train[[dataset.labels[row] == label for row in train]][:1] for label in data.labels]
     first = np.concatenate([*by_label, np.random.default_rng(0).permutation(train)])
     norms = fit_norms(dataset, train[:1024])
-    size, seconds = min(config.batch_size, max(4, len(train))), []
-    one_epoch = config.model_copy(update={"epochs": 1, "batch_size": size})
+    size, seconds = min(config.batch_of(len(train)), max(4, len(train))), []
+    objective = "paper" if config.objective == "paper" else "consistency"  # a step of them takes longest
+    limit = config.unlabeled_rows_of(size)
+    changes = {"epochs": 1, "batch_size": size, "min_steps": 0, "objective": objective, "unlabeled_ratio": limit / size}
+    one_epoch = config.model_copy(update=changes)
     for steps in (1, 1, 3):
         pool = Pool(dataset, np.resize(first, size * steps), norms)
         began = time.perf_counter()

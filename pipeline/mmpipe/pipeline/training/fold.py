@@ -15,9 +15,9 @@ from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.manifests.splits import Fold
 from mmpipe.pipeline.training.checkpoint import model_damage, save_model
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Norm, Rows, fit_norms
+from mmpipe.pipeline.training.data.dataset import Norm, Pool, Rows, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
-from mmpipe.pipeline.training.loop import DivergedError, Pool, Resume, Trained, fit, predict
+from mmpipe.pipeline.training.loop import DivergedError, Resume, Trained, fit, predict
 from mmpipe.pipeline.training.metrics import score
 from mmpipe.pipeline.training.results import FoldResult, Prediction
 from mmpipe.pipeline.training.shift import measure_reach

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.hardware import in_threads
 from mmpipe.pipeline.training.metrics import score
 
-__all__ = ["Features", "LateFusion", "SelfTraining", "fit_late_fusion"]
+__all__ = ["Features", "LateFusion", "SelfTraining", "fit_late_fusion", "most_confident"]
 
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """Values of C, the inverse strength of the penalty, that a logistic regression chooses from."""
@@ -46,11 +46,15 @@ class SelfTraining:
         threshold: the least probability of a pseudo-label.
         rounds: at most; a round in which some class has no confident row adds nothing and is the last.
         per_class: rows of a class at most; None: no limit.
+        shares: instead of threshold and rounds: one round each, in which every class gets its most confident rows, up
+            to this share of the unlabelled rows divided by the number of classes. Confidence is compared within a class
+            only, so that it need not be calibrated, and the last round counts.
     """
 
     threshold: float = 0.9
     rounds: int = 3
     per_class: int | None = None
+    shares: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,14 @@ def _self_trained(
 ) -> LateFusion:
     """The best round of self-training, the one without pseudo-labels included."""
     (x, truth), last = train, fusion
+    known = sorted({fusion.labels.index(y) for y in truth})
     best, reached = fusion, score(valid[1], fusion.answer(valid[0]), fusion.labels).value(select)
-    for _ in range(how.rounds):
-        chosen, classes = _confident(last.predict(unlabeled), how, [fusion.labels.index(y) for y in set(truth)])
+    for turn in range(how.rounds if how.shares is None else len(how.shares)):
+        answers_NK = last.predict(unlabeled)
+        if how.shares is None:
+            chosen, classes = _confident(answers_NK, how, known)
+        else:
+            chosen, classes = most_confident(answers_NK, how.shares[turn], len(known), how.per_class)
         if not len(chosen):
             break
         both = [*truth, *(fusion.labels[k] for k in classes)]
@@ -155,9 +164,35 @@ def _self_trained(
             for name, c in fusion.strengths.items()
         }
         last = LateFusion(fusion.labels, fusion.strengths, len(chosen), models)
-        if (value := score(valid[1], last.answer(valid[0]), last.labels).value(select)) > reached:
+        if how.shares is not None:
+            best = last
+        elif (value := score(valid[1], last.answer(valid[0]), last.labels).value(select)) > reached:
             best, reached = last, value
     return best
+
+
+def most_confident(
+    probabilities_NK: _Probabilities, share: float, classes: int, per_class: int | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows of each class that are most probably of it, and their classes.
+
+    Args:
+        probabilities_NK: of the classes.
+        share: of all rows that are taken, if every class has enough.
+        classes: among which the share is divided equally.
+        per_class: rows of a class at most.
+
+    Example:
+        >>> rows, found = most_confident(np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]), 0.5, 2)
+        >>> rows.tolist(), found.tolist()
+        ([0, 3], [0, 1])
+    """
+    best, confidence = probabilities_NK.argmax(axis=1), probabilities_NK.max(axis=1)
+    number = max(1, math.floor(share * len(best) / classes))
+    number = number if per_class is None else min(number, per_class)
+    members = [np.flatnonzero(best == k) for k in range(probabilities_NK.shape[1])]
+    chosen = np.concatenate([rows[np.argsort(-confidence[rows], kind="stable")[:number]] for rows in members])
+    return chosen, best[chosen]
 
 
 def _confident(
@@ -180,28 +215,50 @@ def _ignore_unconverged() -> None:
 
 @dataclass(frozen=True)
 class _Logistic:
-    """Logistic regression on standardised features; the one class where the training rows have one only."""
+    """Logistic regression on standardised features; the one class where the training rows have one only.
+
+    `basis` are orthonormal rows [R, D] that the training rows lie in; None: all dimensions.
+    """
 
     fitted: Any
     columns: tuple[int, ...]
     size: int
+    scaler: Any = None
+    basis: npt.NDArray[Any] | None = None
 
     @classmethod
     def fit(cls, x: npt.NDArray[Any], truth: Sequence[str], labels: tuple[str, ...], strength: float) -> _Logistic:
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         y = np.array([labels.index(label) for label in truth])
         columns = tuple(np.unique(y).tolist())
         if len(columns) == 1:
             return cls(None, columns, len(labels))
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=_ITERATIONS))
-        return cls(model.fit(x, y), columns, len(labels))
+        scaler = StandardScaler().fit(x)
+        model = cls(None, columns, len(labels), scaler, _basis(scaler.transform(x)))
+        fitted = LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(model._reduced(x), y)
+        return replace(model, fitted=fitted)
+
+    def _reduced(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        scaled: npt.NDArray[Any] = self.scaler.transform(x)
+        return scaled if self.basis is None else scaled @ self.basis.T
 
     def predict(self, x: npt.NDArray[Any]) -> _Probabilities:
         """Probabilities [N, K]."""
         full = np.zeros((len(x), self.size))
         if len(x):
-            full[:, self.columns] = 1 if self.fitted is None else self.fitted.predict_proba(x)
+            full[:, self.columns] = 1 if self.fitted is None else self.fitted.predict_proba(self._reduced(x))
         return full
+
+
+def _basis(x_ND: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """Orthonormal rows [R, D] that span fewer rows than dimensions; None where there are as many rows.
+
+    The weights of a regression with a square penalty lie in the span of its rows, so it can be fitted in R dimensions.
+    """
+    if len(x_ND) >= x_ND.shape[1]:
+        return None
+    _, singular, basis_RD = np.linalg.svd(x_ND, full_matrices=False)
+    kept: npt.NDArray[Any] = basis_RD[singular > 1e-6 * singular[0]] if singular[0] > 0 else basis_RD[:1]
+    return kept

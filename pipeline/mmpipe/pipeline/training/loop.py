@@ -1,62 +1,55 @@
 """One training: labelled rows, unlabelled rows beside them, the best epoch by validation.
 
-L_semi = L_cls + alpha L_rec + beta (L_pair + L_unpaired) + omega (alpha L_rec + beta (L_pair + L_unpaired))
-of unlabelled rows (equations 7 to 9). One epoch is one pass over the labelled rows; each step takes an
-unlabelled batch of the same size from an endlessly reshuffled pool.
+One epoch is one pass over the labelled rows, or several where they are few; each step takes an unlabelled batch beside
+them from an endlessly reshuffled pool. What a step minimises is in `steps`.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
-from mmpipe.pipeline.training.losses import MIN_ROWS, matching, reconstruction
+from mmpipe.pipeline.training.data.dataset import Pool
+from mmpipe.pipeline.training.losses import MIN_ROWS
 from mmpipe.pipeline.training.metrics import score
-from mmpipe.pipeline.training.model import EmotionModel, Network, Output
+from mmpipe.pipeline.training.model import Network, build_model
 from mmpipe.pipeline.training.resume import Draws, Progress, epoch_order, load_progress, save_progress, seed_torch
+from mmpipe.pipeline.training.steps import NO_CLASS, Step
+from mmpipe.pipeline.training.teacher import teach
 
-__all__ = ["DivergedError", "EpochReport", "Pool", "Resume", "Trained", "fit", "predict"]
+__all__ = ["DivergedError", "EpochReport", "Resume", "Trained", "fit", "predict"]
 
 EpochReport = Callable[[dict[str, float]], None]
 """Called with the figures of every epoch, the columns of history.csv."""
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Rows of a dataset, repeats allowed, with the normalisation that goes with them."""
-
-    dataset: Dataset
-    rows: Rows
-    norms: Mapping[str, Norm]
-
-    def batch(self, rows: Rows, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Normalised features and masks of some of the rows."""
-        features, keep = self.dataset.batch(rows, self.norms)
-        return (
-            {name: x.to(device) for name, x in features.items()},
-            {name: mask.to(device) for name, mask in keep.items()},
-        )
-
-
 @dataclass
 class Trained:
-    """The model of the best epoch (0: none was finished), and the figures of every epoch."""
+    """The model of the best epoch (0: none was finished), and the figures of every epoch.
+
+    Attributes:
+        model: of the best epoch.
+        best_epoch: its number.
+        history: the figures of every epoch.
+        supervised_because: why the unlabelled rows were not used, in a few words; None where they were, or where there
+            are none.
+    """
 
     model: Network
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    supervised_because: str | None = None
 
 
 class DivergedError(TrainingError):
@@ -65,68 +58,6 @@ class DivergedError(TrainingError):
     def __init__(self, message: str, trained: Trained) -> None:
         super().__init__(message)
         self.trained = trained
-
-
-def _unsupervised(
-    output: Output,
-    features: Mapping[str, Tensor],
-    keep: Mapping[str, Tensor],
-    config: TrainConfig,
-) -> dict[str, Tensor]:
-    """The terms that need no label, unweighted."""
-    zero = output.logits.new_zeros(())
-    terms = {"rec": zero, "pair": zero, "unpaired": zero}
-    if config.alpha:
-        terms["rec"] = reconstruction(output.reconstructions, features, keep)
-    if config.beta:
-        terms["pair"], terms["unpaired"] = matching(output.latents, config)
-    return terms
-
-
-def _weighted(terms: Mapping[str, Tensor], config: TrainConfig) -> Tensor:
-    return config.alpha * terms["rec"] + config.beta * (terms["pair"] + terms["unpaired"])
-
-
-class _Step:
-    """A step up to the gradients: first the labelled side's, then the unlabelled side's are added.
-
-    One side after the other needs memory for the activations of one side only.
-    """
-
-    def __init__(
-        self, config: TrainConfig, model: Network, targets: Tensor, train: Pool, unlabeled: Pool | None
-    ) -> None:
-        self.config, self.model, self.train, self.unlabeled = config, model, train, unlabeled
-        self.targets, self.device = targets, next(model.parameters()).device
-        self.weights = None
-        if config.class_weights:
-            counts_K = torch.bincount(targets[train.rows], minlength=model.num_classes)
-            self.weights = (len(train.rows) / (counts_K.count_nonzero() * counts_K.clamp(min=1))).to(self.device)
-
-    def _side(self, pool: Pool, rows: Rows) -> tuple[Output, dict[str, Tensor]]:
-        features, keep = pool.batch(rows, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            output = self.model(features, keep, reconstruct=self.config.alpha > 0)
-        return output, _unsupervised(output, features, keep, self.config)
-
-    def __call__(self, rows: Rows, other: Rows) -> dict[str, Tensor]:
-        """Add to the gradients and give the terms of the loss."""
-        output, terms = self._side(self.train, rows)
-        cls = F.cross_entropy(output.logits, self.targets[rows].to(self.device), self.weights)
-        loss = cls + _weighted(terms, self.config)
-        loss.backward()  # type: ignore[no-untyped-call]
-        terms = {name: term.detach() for name, term in terms.items()}
-        loss, cls = loss.detach(), cls.detach()
-        spread = torch.stack([z.detach().std(dim=0).mean() for z in output.latents.values()]).mean()
-        del output
-        if self.unlabeled is not None:
-            _, extra = self._side(self.unlabeled, other)
-            unlabeled = self.config.omega * _weighted(extra, self.config)
-            if unlabeled.requires_grad:
-                unlabeled.backward()  # type: ignore[no-untyped-call]
-            loss = loss + unlabeled.detach()
-            terms |= {f"unlabeled_{name}": term.detach() for name, term in extra.items()}
-        return {"train_loss": loss, "cls": cls, **terms, "latent_std": spread}
 
 
 @dataclass(frozen=True)
@@ -154,12 +85,13 @@ def fit(
     *,
     resume: Resume | None = None,
     device: str = "cpu",
-    build: Callable[[TrainConfig, Mapping[str, int], int], Network] = EmotionModel,
+    build: Callable[[TrainConfig, Mapping[str, int], int], Network] = build_model,
 ) -> Trained:
     """Train a model and keep the best epoch.
 
     The best is the one of the highest validation metric (`config.select`), of equal ones that of lowest validation
-    cross-entropy.
+    cross-entropy. Where pseudo-labels of the unlabelled rows are all of one class, they would teach nothing but that
+    class: the training is then supervised, and `Trained.supervised_because` says so.
 
     Args:
         config: hyper-parameters.
@@ -178,18 +110,76 @@ def fit(
         TrainingError: too few rows for the estimators, one class only, or a label outside the label set.
         DivergedError: the loss is no longer finite; the best epoch so far comes with it.
     """
-    _check(train, valid, unlabeled, labels)
+    _check(config, train, valid, unlabeled, labels)
+    pseudo, problem = None, None
+    if unlabeled is not None and config.objective in ("self-train", "self-train+consistency"):
+        pseudo, problem = _taught(config, labels, train, valid, unlabeled)
+    used = unlabeled if problem is None else None
+    if pseudo is not None and unlabeled is not None and config.objective == "self-train":
+        used = replace(unlabeled, rows=unlabeled.rows[(pseudo[unlabeled.rows] != NO_CLASS).numpy()])
+    trained = _fit(config, labels, train, valid, used, pseudo, report, resume, device, build)
+    if used is not None and problem is None and config.objective != "paper":
+        problem = _collapse(trained.model, labels, used)
+        if problem is not None:
+            trained = _fit(config, labels, train, valid, None, None, report, resume, device, build)
+    trained.supervised_because = problem
+    return trained
+
+
+def _taught(
+    config: TrainConfig, labels: Sequence[str], train: Pool, valid: Pool, unlabeled: Pool
+) -> tuple[Tensor | None, str | None]:
+    """The teacher's classes of the rows of the unlabelled dataset; or why they are not used."""
+    classes = teach(config, labels, train, valid, unlabeled)
+    found = np.unique(classes[classes != NO_CLASS])
+    if len(found) < 2:
+        named = ", ".join(labels[k] for k in found) or "none"
+        return None, f"the teacher gives the unlabelled rows one class only ({named})"
+    return torch.from_numpy(classes), None
+
+
+_LOOKED_AT = 1000
+"""Unlabelled rows whose predictions show whether a training has collapsed."""
+
+
+def _collapse(model: Network, labels: Sequence[str], unlabeled: Pool) -> str | None:
+    """What the model's answers to the unlabelled rows say of a collapse, None if there is none."""
+    rows = unlabeled.rows[:: -(-len(unlabeled.rows) // _LOOKED_AT)]
+    found = np.unique(predict(model, replace(unlabeled, rows=rows)).argmax(axis=1))
+    if len(found) > 1 or len(rows) < 2 * len(labels):
+        return None
+    return f"the network gave all unlabelled rows one class ({labels[found[0]]})"
+
+
+def _fit(
+    config: TrainConfig,
+    labels: Sequence[str],
+    train: Pool,
+    valid: Pool,
+    unlabeled: Pool | None,
+    pseudo: Tensor | None,
+    report: EpochReport,
+    resume: Resume | None,
+    device: str,
+    build: Callable[[TrainConfig, Mapping[str, int], int], Network],
+) -> Trained:
     number = {label: place for place, label in enumerate(labels)}
     targets = torch.tensor([number.get(label or "", -1) for label in train.dataset.labels])
     with torch.random.fork_rng():
         seed_torch(config.seed, 0)
         model = build(config, train.dataset.widths, len(labels)).to(device)
-        optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-        step = _Step(config, model, targets, train, unlabeled)
+        optimiser = torch.optim.Adam(
+            model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            decoupled_weight_decay=True,
+            fused=True,
+        )
+        step = Step(config, model, targets, train, unlabeled, pseudo)
         done = None if resume is None else load_progress(resume.path, resume.identity)
         if done is None:
             start = copy.deepcopy(model.state_dict())
-            done = Progress(start, {}, start, [-1.0, 0.0])
+            done = Progress(start, {}, start, [-math.inf, 0.0])
         else:
             model.load_state_dict(done.model)
             optimiser.load_state_dict(done.optimiser)
@@ -215,7 +205,7 @@ def _finished(done: Progress, config: TrainConfig) -> bool:
 
 
 def _epoch(
-    step: _Step, optimiser: torch.optim.Optimizer, done: Progress, labels: Sequence[str], valid: Pool
+    step: Step, optimiser: torch.optim.Optimizer, done: Progress, labels: Sequence[str], valid: Pool
 ) -> dict[str, float]:
     """Train one epoch, validate, and note both in `done`."""
     config, model, train, unlabeled = step.config, step.model, step.train, step.unlabeled
@@ -227,8 +217,10 @@ def _epoch(
             group["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
     model.train()
     sums: dict[str, float] = {}
-    for rows in epoch_order(train.rows, config.seed, epoch, config.batch_size):
-        other = rows[:0] if draws is None else draws.take(done.drawn, len(rows))
+    size, passes = config.batch_of(len(train.rows)), config.passes(len(train.rows))
+    batches = [rows for turn in range(passes) for rows in epoch_order(train.rows, config.seed, epoch, size, turn)]
+    for rows in batches:
+        other = rows[:0] if draws is None else draws.take(done.drawn, config.unlabeled_rows_of(len(rows)))
         done.drawn += len(other)
         optimiser.zero_grad(set_to_none=True)
         terms = step(rows, other)
@@ -237,17 +229,17 @@ def _epoch(
             raise _diverged(epoch, terms, config, Trained(model, done.best_epoch, done.history))
         optimiser.step()
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(rows) / len(train.rows)
+            sums[name] = sums.get(name, 0.0) + value.item() * len(rows) / (passes * len(train.rows))
     row = {"epoch": epoch, **sums, **_validate(model, labels, valid, config.select)}
     done.history.append(row)
-    figures = [row[f"valid_{config.select}"], -row["valid_loss"]]
+    figures = [-row["valid_loss"] if config.select == "loss" else row[f"valid_{config.select}"], -row["valid_loss"]]
     if figures > done.best_figures:
         done.best_figures, done.best_epoch = figures, epoch
         done.best = copy.deepcopy(model.state_dict())
     return row
 
 
-def _check(train: Pool, valid: Pool, unlabeled: Pool | None, labels: Sequence[str]) -> None:
+def _check(config: TrainConfig, train: Pool, valid: Pool, unlabeled: Pool | None, labels: Sequence[str]) -> None:
     for pool, name in ((train, "training part"), (valid, "validation part")):
         held = {str(pool.dataset.labels[row]) for row in pool.rows}
         if unknown := sorted(held - set(labels)):
@@ -260,10 +252,11 @@ def _check(train: Pool, valid: Pool, unlabeled: Pool | None, labels: Sequence[st
                 f"the training part holds one class only ({', '.join(held) or 'none'}), "
                 "a classifier needs two: choose another protocol, or label more data"
             )
+    fewest = MIN_ROWS if config.objective == "paper" else 1
     for side, name in ((train, "training part"), (unlabeled, "unlabelled pool")):
-        if side is not None and len(side.rows) < MIN_ROWS:
+        if side is not None and len(side.rows) < fewest:
             raise TrainingError(
-                f"the {name} holds {len(side.rows)} usable utterances, expected {MIN_ROWS} or more: "
+                f"the {name} holds {len(side.rows)} usable utterances, expected {fewest} or more: "
                 "add data, or use fewer modalities so that fewer utterances are left out"
             )
 
@@ -282,7 +275,8 @@ def _validate(model: Network, labels: Sequence[str], valid: Pool, select: str) -
     chosen = probabilities[np.arange(len(truth)), [labels.index(label) for label in truth]]
     figures = score(truth, [labels[k] for k in probabilities.argmax(axis=1)], labels)
     loss = float(-np.log(np.maximum(chosen, 1e-12)).mean())
-    return {"valid_loss": loss, **{f"valid_{name}": figures.value(name) for name in dict.fromkeys(("ua", select))}}
+    shown = dict.fromkeys(("ua",) if select == "loss" else ("ua", select))
+    return {"valid_loss": loss, **{f"valid_{name}": figures.value(name) for name in shown}}
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.training.autoencoders import SIZES, SequenceAutoEncoder, Size, VectorAutoEncoder, make_auto_encoder
 from mmpipe.pipeline.training.config import TrainConfig
 
-__all__ = ["Committee", "EmotionModel", "Network", "Output", "build_model"]
+__all__ = ["Committee", "EmotionModel", "Network", "Output", "build_model", "noisy_views"]
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,6 @@ class EmotionModel(Network):
         widths: D by modality.
         num_classes: K.
 
-    Attributes:
-        noisy: whether training mode has the dropout of the noisy views of unlabelled rows, instead of the labelled
-            rows'.
-
     Raises:
         TrainingError: a sequence is too short or too narrow for the convolutions.
     """
@@ -86,7 +83,8 @@ class EmotionModel(Network):
     def __init__(self, config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> None:
         super().__init__()
         size = SIZES[config.size]
-        self.config, self.noisy = config, False
+        self.config = config
+        self.noisy = False
         self.widths = {name: widths[name] for name in config.modalities}
         encoders = {m.letter: make_auto_encoder(m, self.widths[m.letter], config) for m in config.chosen_modalities}
         self.num_classes = num_classes
@@ -168,16 +166,6 @@ class Committee(Network):
         self.num_classes = num_classes
         self.members = nn.ModuleList(EmotionModel(config, widths, num_classes) for _ in range(config.ensemble))
 
-    @property
-    def noisy(self) -> bool:
-        """As that of its members."""
-        return all(member.noisy for member in self.members)
-
-    @noisy.setter
-    def noisy(self, value: bool) -> None:
-        for member in self.members:
-            member.noisy = value
-
     def forward(
         self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor], *, reconstruct: bool = False
     ) -> Output:
@@ -185,6 +173,19 @@ class Committee(Network):
         outputs: list[Output] = [member(features, keep, reconstruct=reconstruct) for member in self.members]
         heads = tuple(head for output in outputs for head in output.heads)
         return Output(_mean_of(heads), outputs[0].latents, outputs[0].reconstructions, heads)
+
+
+@contextmanager
+def noisy_views(model: Network) -> Iterator[None]:
+    """Within, training mode has the dropout of the noisy views of unlabelled rows, instead of that of labelled ones."""
+    parts = [part for part in model.modules() if isinstance(part, EmotionModel)]
+    for part in parts:
+        part.noisy = True
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.noisy = False
 
 
 def build_model(config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> Network:
@@ -209,7 +210,7 @@ def _mean_of(heads: Sequence[Tensor]) -> Tensor:
     """Logits of the mean of the probabilities; of a single classifier its logits."""
     if len(heads) == 1:
         return heads[0]
-    return torch.stack(heads).log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(heads))
+    return torch.stack(list(heads)).log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(heads))
 
 
 def _without_modalities(parts: Sequence[Tensor], share: float) -> list[Tensor]:

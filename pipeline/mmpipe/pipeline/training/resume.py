@@ -75,9 +75,11 @@ def load_progress(path: Path, identity: str) -> Progress | None:
         return None
 
 
-def epoch_order(rows: npt.NDArray[np.int64], seed: int, epoch: int, size: int) -> list[npt.NDArray[np.int64]]:
-    """The batches of an epoch: a shuffled pass in parts of at most `size`, all of nearly the same size."""
-    shuffled = np.random.default_rng([seed, 0, epoch]).permutation(rows)
+def epoch_order(
+    rows: npt.NDArray[np.int64], seed: int, epoch: int, size: int, turn: int = 0
+) -> list[npt.NDArray[np.int64]]:
+    """The batches of a pass of an epoch: a shuffled one in parts of at most `size`, all of nearly the same size."""
+    shuffled = np.random.default_rng([seed, 0, epoch, turn] if turn else [seed, 0, epoch]).permutation(rows)
     return list(np.array_split(shuffled, -(-len(rows) // size)))
 
 

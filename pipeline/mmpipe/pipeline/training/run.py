@@ -27,10 +27,9 @@ from mmpipe.core.locks import writing_alone
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
+from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Pool
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
 from mmpipe.pipeline.training.fold import FoldJob, FoldReport
-from mmpipe.pipeline.training.loop import Pool
 from mmpipe.pipeline.training.metrics import score, summarise
 from mmpipe.pipeline.training.records import check_events, write_events, write_history, write_predictions
 from mmpipe.pipeline.training.requests import Sources, TrainRequest

@@ -24,7 +24,7 @@ from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.arrays import Selection, load_arrays
 
-__all__ = ["Dataset", "Datasets", "Norm", "Rows", "fit_norms", "load_dataset"]
+__all__ = ["Dataset", "Datasets", "Norm", "Pool", "Rows", "fit_norms", "load_dataset"]
 
 _Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -84,6 +84,23 @@ class Dataset:
             x = torch.from_numpy(array[rows]).float().sub_(norms[name].mean).mul_(norms[name].scale)
             features[name] = x.mul_(keep[name][..., None]) if name in keep else x
         return features, keep
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows of a dataset, repeats allowed, with the normalisation that goes with them."""
+
+    dataset: Dataset
+    rows: Rows
+    norms: Mapping[str, Norm]
+
+    def batch(self, rows: Rows, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Normalised features and masks of some of the rows."""
+        features, keep = self.dataset.batch(rows, self.norms)
+        return (
+            {name: x.to(device) for name, x in features.items()},
+            {name: mask.to(device) for name, mask in keep.items()},
+        )
 
 
 def fit_norms(dataset: Dataset, rows: Rows) -> dict[str, Norm]:

@@ -11,10 +11,9 @@ from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.splits import Fold, folds
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
+from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Pool
 from mmpipe.pipeline.training.data.lengths import cut_shares
 from mmpipe.pipeline.training.data.unlabeled import load_unlabeled
-from mmpipe.pipeline.training.loop import Pool
 from mmpipe.pipeline.training.modalities import MODALITIES
 
 __all__ = ["TrainInput", "load_input", "shared_modalities"]

@@ -13,8 +13,7 @@ from mmpipe.core.parquet import read_sealed
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.checkpoint import check_features
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Rows, fit_norms
-from mmpipe.pipeline.training.loop import Pool
+from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Pool, Rows, fit_norms
 
 __all__ = ["load_unlabeled", "read_balanced"]
 
