@@ -7,6 +7,7 @@ Legend: N rows, D width, K classes.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,8 @@ unlabelled rows (equations 7 to 9).
 
 Pseudo-labels: L_cls + omega times the cross-entropy of noisy views of unlabelled rows (dropout of features, and of
 whole modalities) against a class that is taken as theirs: the teacher's (`self-train`), or what the network itself says
-of the plain features where its probability reaches a threshold (`consistency`, FixMatch of Sohn et al. 2020). With both,
-the teacher's class goes first.
+of the plain features where its probability reaches a threshold (`consistency`, FixMatch of Sohn et al. 2020). With
+both, the teacher's class goes first.
 """
 
 from __future__ import annotations

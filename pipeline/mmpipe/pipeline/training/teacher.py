@@ -19,9 +19,9 @@ from mmpipe.pipeline.training.data.dataset import Pool
 from mmpipe.pipeline.training.late_fusion import Features, SelfTraining, fit_late_fusion, most_confident
 from mmpipe.pipeline.training.steps import NO_CLASS
 
-__all__ = ["teach"]
+__all__ = ["SHARES", "pooled_features", "teach"]
 
-_SHARES = (0.4, 0.7, 1.0)
+SHARES = (0.4, 0.7, 1.0)
 """Share of the unlabelled rows that each round learns from."""
 
 _CHUNK = 256
@@ -46,17 +46,17 @@ def teach(
         unlabeled: rows to label; repeats are counted once.
     """
     rows = np.unique(unlabeled.rows)
-    pool = _features(config, replace(unlabeled, rows=rows))
+    pool = pooled_features(config, replace(unlabeled, rows=rows))
     truth, valid_truth = ([str(side.dataset.labels[row]) for row in side.rows] for side in (train, valid))
     fusion = fit_late_fusion(
-        _features(config, train),
+        pooled_features(config, train),
         truth,
-        _features(config, valid),
+        pooled_features(config, valid),
         valid_truth,
         labels,
         select="ua" if config.select == "loss" else config.select,
         unlabeled=pool,
-        self_training=SelfTraining(shares=_SHARES, per_class=max(_FEWEST_LEARNT, len(truth) // len(labels))),
+        self_training=SelfTraining(shares=SHARES, per_class=max(_FEWEST_LEARNT, len(truth) // len(labels))),
     )
     chosen, found = most_confident(fusion.predict(pool), config.teacher_share, len(set(truth)))
     classes = np.full(len(unlabeled.dataset.ids), NO_CLASS, np.int64)
@@ -64,7 +64,7 @@ def teach(
     return classes
 
 
-def _features(config: TrainConfig, pool: Pool) -> Features:
+def pooled_features(config: TrainConfig, pool: Pool) -> Features:
     """Normalised features, the mean over steps of sequences, within the limits of the config: [N, D] by modality."""
     limit = math.inf if config.clip is None else config.clip
     parts: dict[str, list[npt.NDArray[np.float32]]] = {}
