@@ -6,8 +6,8 @@ An utterance is a recorded voice, a face and a line of dialogue of the same emot
 sadness), drawn at random. Speakers, faces and lines of the training, validation and test parts are disjoint. A share
 of the voices (`--blur`) is exchanged within its part, so that a voice may contradict its label, as in real dialogue;
 without it the methods hardly differ. Of the training part 8, 20 or 40 utterances a class keep their label, the others
-are the unlabelled pool. All methods of a seed see the same parts; the test part is scored once, with the epoch or setting
-that the validation part chose.
+are the unlabelled pool. All methods of a seed see the same parts; the test part is scored once, with the epoch or the
+setting that the validation part chose.
 
 Voices are folders named by emotion whose files begin with two characters for the speaker (EMO-DB); faces are FERPlus;
 lines are CSVs with MELD's columns. Features are those of `mmpipe extract`: openSMILE IS10, DenseNet-FERPlus, the
