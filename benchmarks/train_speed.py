@@ -3,6 +3,7 @@
     python -m benchmarks.train_speed step        a step of A+V+L at batch 128 against the machine's matrix products
     python -m benchmarks.train_speed acoustic    acoustic-only five-fold training of 5,531 utterances
     python -m benchmarks.train_speed memory      5,531 labelled and 20,000 unlabelled utterances: peak memory
+    python -m benchmarks.train_speed balance     labelling 20,000 utterances, and training the classifier of a fold
 
 Features are random numbers of the paper's shapes (1,582; 18 x 342; 22 x 1,024); `--faces` and `--words` say how many
 of the steps are not padding. FLOPs are what torch's counter counts of forward and backward pass; the rate of matrix
@@ -25,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
-from mmpipe.pipeline.training.loop import Pool, fit
+from mmpipe.pipeline.training.loop import Pool, fit, predict
 from mmpipe.pipeline.training.losses import matching, reconstruction
 from mmpipe.pipeline.training.model import EmotionModel
 
@@ -122,10 +123,29 @@ def memory(config: TrainConfig) -> None:
     print(f"5,531 labelled and 20,000 unlabelled utterances, all in memory: peak {peak:.2f} GiB")
 
 
+def balance(config: TrainConfig, clock: Callable[[], float]) -> None:
+    """Labelling the paper's number of utterances by one model, and training the classifier of a fold of IEMOCAP.
+
+    Both are measured on a part, and scaled.
+    """
+    data = made(1024, "avl")
+    norms, rows = fit_norms(data, np.arange(1024)), np.arange(1024)
+    model = EmotionModel(config.vanilla(), WIDTHS, 4)
+    labelling = best(lambda: predict(model, Pool(data, rows[:512], norms)), 2, clock) * 20_000 / 512
+    part = Pool(data, rows[: 4 * config.batch_size], norms)
+    once = config.vanilla().model_copy(update={"epochs": 1})
+    epoch = best(lambda: fit(once, LABELS, part, Pool(data, rows[:4], norms)), 1, clock) * 4425 / len(part.rows)
+    print(f"size {config.size}, one model: labelling 20,000 utterances {labelling:.0f} s")
+    print(
+        f"size {config.size}, the classifier of a fold, {config.epochs} epochs of 4,425: {epoch * config.epochs:.0f} s"
+    )
+
+
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "acoustic", "memory"))
+    parser.add_argument("what", choices=("step", "acoustic", "memory", "balance"))
+    parser.add_argument("--size", choices=("paper", "small"), default="paper", help="of the model of `balance`")
     parser.add_argument("--faces", type=int, default=18, help="unpadded faces of an utterance")
     parser.add_argument("--words", type=int, default=22, help="unpadded words of an utterance")
     parser.add_argument("--threads", type=int, default=available_cores())
@@ -136,6 +156,8 @@ def main() -> None:
         step(make_config(), options.faces, options.words, CLOCKS[options.clock])
     elif options.what == "acoustic":
         acoustic(make_config(modalities=("a",)), CLOCKS[options.clock])
+    elif options.what == "balance":
+        balance(make_config(size=options.size), CLOCKS[options.clock])
     else:
         memory(make_config())
 
