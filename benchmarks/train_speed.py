@@ -4,6 +4,7 @@
     python -m benchmarks.train_speed acoustic    acoustic-only five-fold training of 5,531 utterances
     python -m benchmarks.train_speed baselines   all baselines on five folds of 5,531 utterances of A+V+L
     python -m benchmarks.train_speed memory      5,531 labelled and 20,000 unlabelled utterances: peak memory
+    python -m benchmarks.train_speed balance     labelling 20,000 utterances, and training the classifier of a fold
 
 Features are random numbers of the paper's shapes (1,582; 18 x 342; 22 x 1,024); `--faces` and `--words` say how many
 of the steps are not padding. FLOPs are what torch's counter counts of forward and backward pass; the rate of matrix
@@ -29,7 +30,7 @@ from mmpipe.pipeline.training.baselines import BASELINES, score_baselines
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Dataset, Pool, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
-from mmpipe.pipeline.training.loop import fit
+from mmpipe.pipeline.training.loop import fit, predict
 from mmpipe.pipeline.training.losses import matching, reconstruction
 from mmpipe.pipeline.training.model import EmotionModel
 
@@ -141,7 +142,7 @@ def baselines(faces: int, words: int) -> None:
     for number in range(5):
         order = [data.ids[row] for row in np.roll(np.arange(5531), number * 1106)]
         folds.append(Fold(f"groups-{number}", tuple(order[:4425]), tuple(order[4425:4978]), tuple(order[4978:])))
-    given = TrainInput(data, tuple(folds), LABELS, None, {})
+    given = TrainInput(data, tuple(folds), LABELS, None, {}, {})
     spent = dict.fromkeys(BASELINES, np.zeros(2))
     last = began = np.array([clock() for clock in CLOCKS.values()])
 
@@ -168,10 +169,29 @@ def memory(config: TrainConfig) -> None:
     print(f"5,531 labelled and 20,000 unlabelled utterances, all in memory: peak {peak:.2f} GiB")
 
 
+def balance(config: TrainConfig, clock: Callable[[], float]) -> None:
+    """Labelling the paper's number of utterances by one model, and training the classifier of a fold of IEMOCAP.
+
+    Both are measured on a part, and scaled.
+    """
+    data = made(1024, "avl")
+    norms, rows = fit_norms(data, np.arange(1024)), np.arange(1024)
+    model = EmotionModel(config.vanilla(), WIDTHS, 4)
+    labelling = best(lambda: predict(model, Pool(data, rows[:512], norms)), 2, clock) * 20_000 / 512
+    part = Pool(data, rows[: 4 * config.batch_size], norms)
+    once = config.vanilla().model_copy(update={"epochs": 1})
+    epoch = best(lambda: fit(once, LABELS, part, Pool(data, rows[:4], norms)), 1, clock) * 4425 / len(part.rows)
+    print(f"size {config.size}, one model: labelling 20,000 utterances {labelling:.0f} s")
+    print(
+        f"size {config.size}, the classifier of a fold, {config.epochs} epochs of 4,425: {epoch * config.epochs:.0f} s"
+    )
+
+
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "acoustic", "baselines", "memory"))
+    parser.add_argument("what", choices=("step", "acoustic", "baselines", "memory", "balance"))
+    parser.add_argument("--size", choices=("paper", "small"), default="paper", help="of the model of `balance`")
     parser.add_argument("--faces", type=int, default=18, help="unpadded faces of an utterance")
     parser.add_argument("--words", type=int, default=22, help="unpadded words of an utterance")
     parser.add_argument("--threads", type=int, default=available_cores())
@@ -184,6 +204,8 @@ def main() -> None:
         acoustic(make_config(modalities=("a",)), CLOCKS[options.clock])
     elif options.what == "baselines":
         baselines(options.faces, options.words)
+    elif options.what == "balance":
+        balance(make_config(size=options.size), CLOCKS[options.clock])
     else:
         memory(make_config())
 

@@ -115,7 +115,8 @@ SCENARIOS: dict[str, Scenario] = {
     "extract": Scenario(_clips, _extract),
     "train": Scenario(_stores, lambda inputs, work: train(_CONFIG, work / "labeled", work / "run")),
     "balance": Scenario(
-        _stores, lambda inputs, work: balance(work / "labeled", work / "unlabeled", work / "list.parquet", _CONFIG)
+        _stores,
+        lambda inputs, work: balance(work / "labeled", work / "unlabeled", work / "list.parquet", _CONFIG, once=True),
     ),
     "export": Scenario(_stores, lambda inputs, work: export(FeatureStore(work / "labeled"), work / "out")),
     "careless": Scenario(lambda inputs, work: None, _careless),

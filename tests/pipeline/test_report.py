@@ -203,6 +203,40 @@ def test_balancing_shows_counts_before_and_after(store: Path, balanced: Path, tm
     assert "brought to 21 draws" in page.text and "62.5 % UA" in page.text
 
 
+def test_a_list_by_fold_is_shown_as_the_mean_of_its_folds_with_its_calibration(store: Path, tmp_path: Path) -> None:
+    bins = [{"low": k / 10, "high": (k + 1) / 10, "n": 2, "confidence": k / 10, "accuracy": 0.5} for k in range(10)]
+    measured = {"n": 20, "error": 0.125, "bins": bins}
+    drawn = {"joy": 9, "fear": 3}
+    folds = {
+        f"f{k}": {
+            "before": {"joy": 30 + k, "fear": 2},
+            "after": {"joy": 9, "fear": 3},
+            "distinct": {"joy": 9, "fear": 1},
+        }
+        for k in (0, 2)
+    }
+    footer: Mapping[str, Any] = {
+        "before": {"joy": 62, "fear": 4},
+        "after": {"joy": 18, "fear": 6},
+        "per_class": drawn,
+        "model": {"valid_ua": 0.5},
+        "classifier": {"name": "<b>run</b>"},
+        "calibration": {
+            "temperatures": {"f0": 1.5, "f2": 2.0},
+            "before": measured,
+            "after": {**measured, "error": 0.05},
+        },
+        "folds": folds,
+    }
+    write_parquet(tmp_path / "list.parquet", pa.table({"utterance_id": ["a"]}), footer)
+    page = page_of(build_report([store], [], tmp_path / "list.parquet", None, tmp_path / "r.html"))
+    assert "fear 2 3 joy 31 9" in page.text and "brought to fear 3, joy 9 draws" in page.text
+    assert "The models of the run <b>run</b> gave" in page.text and "for each of 2 folds" in page.text
+    assert "Different utterances among the draws: fear 1, joy 9." in page.text
+    assert "on 20 held-out test utterances: 12.5 % before, 5.0 % after" in page.text
+    assert 'alt="Reliability diagram' in (tmp_path / "r.html").read_text()
+
+
 def test_a_run_shows_its_pooled_figures_with_the_deviation_over_folds(store: Path, run: Path, tmp_path: Path) -> None:
     page = page_of(build_report([store], [run], None, None, tmp_path / "r.html"))
     deviation = np.std([0.5, 1.0], ddof=1)

@@ -33,7 +33,11 @@ BASES: dict[str, list[list[str]]] = {
     "inspect": [["m.parquet"], ["store"], ["real"], ["real", "--utterance", "made/001"], ["real/manifest.parquet"]],
     "repair": [["store"], ["real"], ["folder"]],
     "export": [["store", "--out", "exported"], ["real", "--out", "exported", "--overwrite"]],
-    "balance-unlabeled": [["--labeled", "store", "--unlabeled", "store", "--out", "b.parquet"]],
+    "balance-unlabeled": [
+        ["--labeled", "store", "--unlabeled", "store", "--out", "b.parquet"],
+        ["--labeled", "real", "--unlabeled", "other", "--out", "b.parquet", "--classifier", "trained"],
+        ["--labeled", "real", "--unlabeled", "other", "--out", "b.parquet", "--modalities", "a", *SHORT[:2]],
+    ],
     "train": [
         ["--labeled", "store", "--supervised", "--out", "run"],
         ["--baselines", "--labeled", "store"],

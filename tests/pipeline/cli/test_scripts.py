@@ -103,7 +103,7 @@ def test_tables_of_training_are_complete_at_60_columns(
     run("predict", "run", "a clip of a long name.mp4")
     run("report", "labeled", "--run", "run", "--out", "page.html")
     titles = [names[0].split(" ")[0] for names, _, _ in shown]
-    assert titles == ["Pseudo-labels", "Pooled", "run", "By", "Baselines", "a"]
+    assert titles == ["Pseudo-labels", "Confidence", "Pooled", "run", "By", "Baselines", "a"]
     check(shown)
 
 

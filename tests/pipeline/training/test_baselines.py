@@ -66,7 +66,7 @@ def made(rows: int = 90, noise: float = 2.5, kept: tuple[str, ...] = LABELS) -> 
         train = [ids[n] for n in order[: rows - 40] if labels[n] in kept]
         valid, test = [ids[n] for n in order[rows - 40 : rows - 20]], [ids[n] for n in order[rows - 20 :]]
         folds.append(Fold(f"f{number}", tuple(train), tuple(valid), tuple(test)))
-    return TrainInput(dataset, tuple(folds), LABELS, None, {})
+    return TrainInput(dataset, tuple(folds), LABELS, None, {}, {})
 
 
 def means(data: TrainInput, fold: Fold) -> dict[str, dict[str, Any]]:

@@ -125,7 +125,7 @@ def test_balancing_refuses_what_training_would_before_it_trains(
         raise AssertionError("it decodes or trains")
 
     monkeypatch.setattr("mmpipe.pipeline.training.data.dataset.load_arrays", fail)
-    monkeypatch.setattr("mmpipe.pipeline.balancing.pseudo_labels.fit", fail)
+    monkeypatch.setattr("mmpipe.pipeline.balancing.classifiers.fit", fail)
     unlabeled, out = make_store(tmp_path / "unlabeled", labeled=False), tmp_path / "list.parquet"
     labeled = make_store(tmp_path / "labeled")
     one = make_store(tmp_path / "one", labels=("joy", "joy"))
@@ -135,6 +135,6 @@ def test_balancing_refuses_what_training_would_before_it_trains(
         balance(make_store(tmp_path / "pair", speakers=2), unlabeled, out, tiny(protocol="groups-5"))
     with pytest.raises(UsageError, match="protocol 'groups-1' does not exist"):
         balance(labeled, unlabeled, out, tiny(protocol="groups-1"))
-    with pytest.raises(TrainingError, match=r"two or more that .* both have; they share a"):
-        balance(labeled, without(unlabeled, "text", "expression"), out, tiny())
+    with pytest.raises(TrainingError, match=r"one of the stages audio, .*: .*unlabeled has none"):
+        balance(labeled, without(unlabeled, "audio", "text", "expression"), out, tiny())
     assert not out.exists()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from mmpipe.pipeline.balancing.draw import DrawOptions
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.training import estimate, fold
@@ -32,7 +33,11 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A labelled store, an unlabelled one and its balanced list."""
     folder = tmp_path_factory.mktemp("estimate")
     labeled, unlabeled = make_store(folder / "labeled"), make_store(folder / "unlabeled", labeled=False)
-    return labeled, unlabeled, balance(labeled, unlabeled, folder / "list.parquet", tiny(), per_class=16).path
+    return (
+        labeled,
+        unlabeled,
+        balance(labeled, unlabeled, folder / "list.parquet", tiny(), DrawOptions(per_class=16), once=True).path,
+    )
 
 
 class Counted:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmpipe.core.errors import UsageError
+from mmpipe.pipeline.balancing.draw import DrawOptions
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Pool
@@ -36,7 +37,7 @@ def make_stores(folder: Path) -> None:
     """Labelled stores of one fold and of three, an unlabelled one and its balanced list."""
     three, unlabeled = make_store(folder / "three", speakers=3), make_store(folder / "unlabeled", labeled=False)
     make_store(folder / "one", split=True)
-    balance(three, unlabeled, folder / "list.parquet", tiny(), per_class=16)
+    balance(three, unlabeled, folder / "list.parquet", tiny(), DrawOptions(per_class=16), once=True)
 
 
 Stores = tuple[Path, Path, Path]
@@ -165,6 +166,7 @@ def test_an_estimate_is_the_time_of_a_step_times_all_steps(
 
 def test_a_share_of_the_list_is_its_beginning(one_fold: Stores) -> None:
     labeled, unlabeled, listed = one_fold
-    pools = [load_input(tiny(unlabeled_rows=n), labeled, unlabeled, listed).unlabeled for n in (8, 16)]
+    data = [load_input(tiny(unlabeled_rows=n), labeled, unlabeled, listed) for n in (8, 16)]
+    pools = [one.unlabeled_of(one.folds[0]) for one in data]
     ids = [[pool.dataset.ids[row] for row in pool.rows] for pool in pools if pool is not None]
     assert ids[0] == ids[1][:8] == pq.read_table(listed).column("utterance_id").to_pylist()[:8]

@@ -1,32 +1,56 @@
 """Balancing of unlabelled data (paper section 4.2).
 
-A vanilla classifier (cross-entropy only) trained on the labelled store labels the unlabelled utterances. Of
-the usable ones the first 20,000 in seeded order are taken; classes above `per_class` are sub-sampled, classes
-below are over-sampled by repeating their utterances. A class that no utterance was given stays empty: nothing
-is invented.
+A vanilla classifier (cross-entropy only) labels the unlabelled utterances. Of the usable ones the first 20,000 in
+seeded order are taken; classes above their number of draws are sub-sampled, classes below are over-sampled by repeating
+their utterances. A class that no utterance was given stays empty: nothing is invented.
+
+Each fold of the labelled store has a classifier and a list of its own, made without the labels of its test part; or
+there is one list for all folds, as in the paper. The rows are utterances and draws, never features.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from mmpipe.core.errors import TrainingError
+from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.core.locks import writing_alone
-from mmpipe.core.parquet import write_parquet
-from mmpipe.pipeline.balancing.draw import PAPER_LIMIT, draw_equally, draws_per_class, seeded_order
+from mmpipe.core.parquet import fingerprint, write_parquet
+from mmpipe.core.seals import sha256_of
+from mmpipe.pipeline.balancing.classifiers import (
+    Classifier,
+    Progress,
+    RunModels,
+    load_run_models,
+    mean,
+    train_classifiers,
+)
+from mmpipe.pipeline.balancing.draw import (
+    PAPER_LIMIT,
+    DrawOptions,
+    choose_candidates,
+    draw_in_turn,
+    resolve_targets,
+    seeded_order,
+)
+from mmpipe.pipeline.balancing.labelling import label_rows, measure_calibration
+from mmpipe.pipeline.balancing.results import BalanceResult, FoldBalance, cautions_of
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Pool, fit_norms
-from mmpipe.pipeline.training.data.inputs import TrainInput, load_input, shared_modalities
-from mmpipe.pipeline.training.loop import EpochReport, Trained, fit, predict
+from mmpipe.pipeline.training.data.dataset import Rows
+from mmpipe.pipeline.training.data.inputs import load_input, shared_modalities
+from mmpipe.pipeline.training.data.unlabeled import groups_of
+from mmpipe.pipeline.training.shift import pool_caution
 
-__all__ = ["BalanceResult", "balance"]
+__all__ = ["balance"]
 
 _SCHEMA = pa.schema(
     [
@@ -37,32 +61,22 @@ _SCHEMA = pa.schema(
         ("draw", pa.int32()),
     ]
 )
+"""Of a list for all folds; one by fold has the column `fold`, too."""
+
+_Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class BalanceResult:
-    """What balancing did.
+class _Request:
+    """What is asked for: the arguments of `balance`."""
 
-    Attributes:
-        path: the list: one row a draw, classes in turn, so that every beginning of it is balanced too; `draw`
-            counts the repeats of an utterance from 0.
-        labels: the label set.
-        before: utterances by pseudo-label.
-        after: draws by pseudo-label; a class that no utterance was given has none.
-        per_class: draws aimed at.
-        modalities: what the classifier looked at.
-        valid_ua: unweighted average recall of the classifier on the speaker who chose its epoch.
-        excluded: utterances of the unlabelled store that lack a modality, by reason.
-    """
-
-    path: Path
-    labels: tuple[str, ...]
-    before: dict[str, int]
-    after: dict[str, int]
-    per_class: int
-    modalities: tuple[str, ...]
-    valid_ua: float
-    excluded: dict[str, int]
+    labeled: Path
+    unlabeled: Path
+    out: Path
+    config: TrainConfig
+    draws: DrawOptions
+    classifier: Path | None
+    once: bool
 
 
 def balance(
@@ -70,125 +84,245 @@ def balance(
     unlabeled: Path,
     out: Path,
     config: TrainConfig,
+    draws: DrawOptions | None = None,
     *,
-    per_class: int | None = None,
-    limit: int = PAPER_LIMIT,
-    report: EpochReport = lambda row: None,
+    classifier: Path | None = None,
+    once: bool = False,
+    progress: Progress = lambda done, total, what: None,
     device: str = "cpu",
     overwrite: bool = False,
 ) -> BalanceResult:
-    """Label the unlabelled store and write a list with equal classes.
+    """Label the unlabelled store and write a list with equal classes, for each fold of the labelled store.
 
-    The classifier has the encoders of the model and looks at those of the config's modalities that both
-    stores have. It trains on all of the labelled store but the validation part of its first fold, which
-    chooses the epoch.
+    A classifier that is trained here has the encoders of the model and looks at those of the config's modalities that
+    both stores have. That of a fold trains on its training part, and its validation part chooses the epoch and the
+    temperature. With `once` a single one trains on all but the validation part of the first fold, as in the paper.
 
     Args:
         labeled: the labelled store.
         unlabeled: the unlabelled store.
         out: the list (Parquet).
-        config: hyper-parameters; reconstruction and matching are left out. Its seed decides the order of the
-            utterances.
-        per_class: draws of each class; None is the paper's 5,000 where `limit` utterances are usable, else
-            the number of usable utterances divided by the number of classes.
-        limit: utterances to take.
-        report: called with the figures of every epoch.
-        device: where the classifier runs: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        config: hyper-parameters of the classifiers, whose reconstruction and matching are left out, and of the folds;
+            its seed decides the order of the utterances.
+        draws: what is drawn; None is what the paper draws.
+        classifier: a run of `mmpipe train` on the labelled store, whose models label: for a fold its own; with `once`
+            the mean of all. Then only the seed of `config` counts.
+        once: one list for all folds, whose classifiers saw the labels of test parts.
+        progress: called with the steps that are done, all steps and what they are of.
+        device: where the classifiers run: `cpu`, `cuda`, or `auto`: the GPU where there is one.
         overwrite: replace whatever is at `out`, not only an earlier list.
 
     Raises:
         StoreError: a store cannot be read.
-        TrainingError: the stores do not go together, or hold nothing usable.
-        UsageError: the device does not exist here, or `out` is not an earlier list.
+        TrainingError: the stores, or a store and the run, do not go together, or nothing is left to draw from.
+        UsageError: an option is out of range, the device does not exist here, the run is not finished, or `out` is not
+            an earlier list.
+        WeightsError: a model of the run cannot be read.
         BusyError: another process is writing `out`.
     """
+    request = _Request(labeled, unlabeled, out, config, draws or DrawOptions(), classifier, once)
+    request.draws.check()
     device = pick_device(device)
     with writing_alone(out, "mmpipe balance-unlabeled"):
         claim(out, "balanced list", overwrite=overwrite)
-        return _balance(labeled, unlabeled, out, config, per_class, limit, report, device)
+        return _Balancing(request, device, progress).run()
 
 
-def _balance(
-    labeled: Path,
-    unlabeled: Path,
-    out: Path,
-    config: TrainConfig,
-    per_class: int | None,
-    limit: int,
-    report: EpochReport,
-    device: str,
-) -> BalanceResult:
-    vanilla = _vanilla(config, labeled, unlabeled)
-    data = load_input(vanilla, labeled, unlabeled)
-    assert data.unlabeled is not None
-    trained = _train(vanilla, data, report, device)
-    target = data.unlabeled.dataset
-    rows = np.array(seeded_order(target.ids, config.seed)[:limit], np.int64)
-    probabilities = predict(trained.model, Pool(target, rows, data.unlabeled.norms))
-    pseudo = probabilities.argmax(axis=1)
-    per_class = draws_per_class(len(rows), len(data.labels)) if per_class is None else per_class
-    drawn = draw_equally(pseudo, len(data.labels), per_class)
-    places = np.array([place for place, _ in drawn], np.int64)
-    table = pa.table(
-        [
-            [target.ids[row] for row in rows[places]],
-            [data.labels[k] for k in pseudo[places]],
-            probabilities[places].max(axis=1),
-            list(probabilities[places]),
-            [repeat for _, repeat in drawn],
-        ],
-        schema=_SCHEMA,
-    )
-    before, after = (Counter(pseudo[part].tolist()) for part in (np.arange(len(rows)), places))
-    counts = [{label: counter[k] for k, label in enumerate(data.labels)} for counter in (before, after)]
-    valid_ua = trained.history[trained.best_epoch - 1]["valid_ua"]
-    stages = list(vanilla.stages)
-    metadata = {
-        "labels": list(data.labels),
-        "before": counts[0],
-        "after": counts[1],
-        "per_class": per_class,
-        "limit": limit,
-        "seed": config.seed,
-        "model": {
-            "config": vanilla.model_dump(mode="json"),
-            "best_epoch": trained.best_epoch,
-            "valid_ua": round(valid_ua, 6),
-        },
-        "stores": {
-            "labeled": {"stages": stages, "fingerprint": data.labeled.fingerprint},
-            "unlabeled": {"stages": stages, "fingerprint": target.fingerprint},
-        },
-        "excluded": target.excluded,
-    }
-    write_parquet(out, table, metadata)
-    return BalanceResult(
-        path=out,
-        labels=data.labels,
-        before=counts[0],
-        after=counts[1],
-        per_class=per_class,
-        modalities=vanilla.modalities,
-        valid_ua=valid_ua,
-        excluded=target.excluded,
-    )
+class _Balancing:
+    """A list in the making: what it is made from has been read and goes together."""
 
+    def __init__(self, request: _Request, device: str, progress: Progress) -> None:
+        self.request, self.device, self.progress = request, device, progress
+        self.models: RunModels | None = None
+        stores = (request.labeled, request.unlabeled)
+        if request.classifier is not None:
+            self.models = load_run_models(request.classifier, device)
+            self.config = self.models.config.model_copy(update={"unlabeled_rows": None})
+        else:
+            shared = shared_modalities(stores, request.config.modalities)
+            self.config = request.config.vanilla().model_copy(update={"modalities": shared})
+        self.data = load_input(self.config, *stores)
+        self.labels = self.data.labels if self.models is None else self.models.result.labels
+        assert self.data.unlabeled is not None
+        self.target = self.data.unlabeled.dataset
+        self.rows = self._take()
+        self.targets = resolve_targets(request.draws, self.labels, len(self.rows))
+        self.groups = self._groups()
 
-def _vanilla(config: TrainConfig, labeled: Path, unlabeled: Path) -> TrainConfig:
-    """The classifier's config: the modalities that both stores have."""
-    stores = (labeled, unlabeled)
-    shared, known = shared_modalities(stores, config.modalities), shared_modalities(stores)
-    if len(known) < 2:
-        raise TrainingError(
-            f"unlabelled data are learnt from by matching modalities, which needs two or more that {labeled} and "
-            f"{unlabeled} both have; they share {','.join(known)}: extract another stage of both"
+    @property
+    def is_held_out(self) -> bool:
+        """Whether each fold has a classifier that never saw its test part."""
+        return self.models is not None or not self.request.once
+
+    def _take(self) -> Rows:
+        """The rows to label, in seeded order."""
+        ids, pool, where = self.target.ids, self.request.draws.pool, self.request.unlabeled
+        if pool is not None and pool > len(ids):
+            raise UsageError(
+                f"--pool {pool} asks for more utterances than {where} has usable ones: give {len(ids)} or fewer"
+            )
+        return np.array(seeded_order(ids, self.request.config.seed)[: pool or PAPER_LIMIT], np.int64)
+
+    def _groups(self) -> dict[str, list[str | None]]:
+        """Speaker and session of each row, where they are limited."""
+        draws, groups = self.request.draws, {}
+        limited = {"speaker": draws.max_per_speaker, "session": draws.max_per_session}
+        for name in (name for name, most in limited.items() if most is not None):
+            manifest = FeatureStore(self.request.unlabeled).manifest().select(["utterance_id", name]).to_pydict()
+            of = dict(zip(manifest["utterance_id"], manifest[name], strict=True))
+            groups[name] = [of[self.target.ids[row]] for row in self.rows]
+            if missing := sum(not group for group in groups[name]):
+                raise UsageError(
+                    f"--max-per-{name}: {missing} of the {len(self.rows)} utterances of {self.request.unlabeled} do "
+                    f"not have a {name}: leave it out"
+                )
+        return groups
+
+    def run(self) -> BalanceResult:
+        """Label, draw and write."""
+        if self.models is None:
+            made = train_classifiers(
+                self.config, self.data, once=self.request.once, progress=self.progress, device=self.device
+            )
+        else:
+            made = self.models.classifiers(self.data, self.progress)
+        labelled = [label_rows(one, self.rows, self.labels, calibrate=self.is_held_out) for one in made]
+        calibration = measure_calibration(labelled) if self.is_held_out else None
+        if self.request.once:
+            drawn = [self._draw(None, mean([part.rows for part in labelled]), [part.made for part in labelled])]
+        else:
+            drawn = [self._draw(part.made.fold.name, part.rows, [part.made]) for part in labelled]
+        folds = tuple(fold for fold, _ in drawn)
+        result = BalanceResult(
+            path=self.request.out,
+            labels=self.labels,
+            folds=folds,
+            targets=dict(zip(self.labels, self.targets, strict=True)),
+            modalities=self.config.modalities,
+            protocol=self.config.protocol,
+            fold_seed=self.config.seed,
+            excluded=self.target.excluded,
+            beyond=len(self.target.ids) - len(self.rows),
+            calibration=calibration,
+            cautions=(*cautions_of(folds, calibration), *self._cautions()),
         )
-    return config.vanilla().model_copy(update={"modalities": shared})
+        write_parquet(self.request.out, pa.concat_tables(table for _, table in drawn), self._metadata(result))
+        return result
 
+    def _draw(
+        self, fold: str | None, rows_NK: _Probabilities, made: Sequence[Classifier]
+    ) -> tuple[FoldBalance, pa.Table]:
+        """Draw from the rows, by their probabilities."""
+        pseudo, best = rows_NK.argmax(axis=1), rows_NK.max(axis=1)
+        candidates, dropped = choose_candidates(pseudo, best.astype(np.float64), self.request.draws, self.groups)
+        self._check(fold, pseudo, candidates, dropped)
+        drawn = draw_in_turn(pseudo[candidates], self.targets)
+        places = candidates[[place for place, _ in drawn]]
+        columns: dict[str, Any] = {
+            "utterance_id": [self.target.ids[row] for row in self.rows[places]],
+            "pseudo_label": [self.labels[k] for k in pseudo[places]],
+            "probability": best[places],
+            "probabilities": list(rows_NK[places]),
+            "draw": [repeat for _, repeat in drawn],
+        }
+        table = pa.table(columns, schema=_SCHEMA)
+        if fold is not None:
+            table = table.append_column("fold", pa.array([fold] * len(table), pa.string()))
+        counts = {
+            name: {label: int((pseudo[part] == k).sum()) for k, label in enumerate(self.labels)}
+            for name, part in (("before", np.arange(len(pseudo))), ("after", places), ("distinct", np.unique(places)))
+        }
+        if spare := len(candidates) - sum(counts["distinct"].values()):
+            dropped["their class is full"] = spare
+        valid_ua = sum(one.valid_ua for one in made) / len(made)
+        epochs = tuple(epoch for one in made for epoch in one.best_epochs)
+        return FoldBalance(fold, **counts, dropped=dict(dropped), valid_ua=valid_ua, best_epochs=epochs), table
 
-def _train(config: TrainConfig, data: TrainInput, report: EpochReport, device: str) -> Trained:
-    fold = data.folds[0]
-    train, valid = (data.labeled.rows_of(ids) for ids in ((*fold.train, *fold.test), fold.valid))
-    norms = fit_norms(data.labeled, train)
-    sides = (Pool(data.labeled, train, norms), Pool(data.labeled, valid, norms))
-    return fit(config, data.labels, *sides, report=report, device=device)
+    def _check(
+        self, fold: str | None, pseudo: npt.NDArray[np.int64], candidates: Rows, dropped: Mapping[str, int]
+    ) -> None:
+        """Refuse a list without a class that is asked for by name, or that the options left nothing of.
+
+        Raises:
+            TrainingError: there is one, or nothing is left at all.
+        """
+        draws, where = self.request.draws, "" if fold is None else f"fold {fold}: "
+        why = ", ".join(f"{reason} {number}" for reason, number in dropped.items()) or "none"
+        wanted = [k for k, target in enumerate(self.targets) if target]
+        left = np.bincount(pseudo[candidates], minlength=len(self.labels))
+        if not left[wanted].any():
+            raise TrainingError(
+                f"{where}nothing is left to draw of {len(pseudo)} utterances that were labelled (left out: {why}): "
+                "ask for less, or for other classes"
+            )
+        labelled = np.bincount(pseudo, minlength=len(self.labels))
+        for k in wanted:
+            if not left[k] and (labelled[k] or self.labels[k] in draws.of_class):
+                raise TrainingError(
+                    f"{where}the class {self.labels[k]} has no candidate: {labelled[k]} of {len(pseudo)} utterances "
+                    f"were labelled so (left out of all classes: {why}): lower --min-probability, raise the limits, "
+                    f"take a larger pool, or give up the class with --per-class {self.labels[k]}=0"
+                )
+
+    def _cautions(self) -> Iterator[str]:
+        """What the stores and the run give reason to keep in mind."""
+        assert self.data.unlabeled is not None
+        if (caution := pool_caution(self.data.labeled, self.target, self.data.unlabeled.norms)) is not None:
+            yield caution
+        side = None if self.models is None else self.models.result.unlabeled
+        if side is not None and side.seen != ():
+            folds = "folds that are not recorded" if side.seen is None else f"the folds {', '.join(side.seen)}"
+            yield (
+                f"{self.request.classifier} learnt from pseudo-labels that were made with labels of the test speakers "
+                f"of {folds}, so this list is not free of them: train the run with a list for each fold"
+            )
+
+    def _metadata(self, result: BalanceResult) -> dict[str, Any]:
+        draws, stages = self.request.draws, list(self.config.stages)
+        alike = len(set(self.targets)) == 1
+        metadata: dict[str, Any] = {
+            "labels": list(self.labels),
+            "before": result.before,
+            "after": result.after,
+            "per_class": self.targets[0] if alike else result.targets,
+            "limit": draws.pool or PAPER_LIMIT,
+            "seed": self.request.config.seed,
+            "model": {"config": self.config.model_dump(mode="json"), "valid_ua": round(result.valid_ua, 6)},
+            "stores": {
+                "labeled": {"stages": stages, "fingerprint": self.data.labeled.fingerprint},
+                "unlabeled": {"stages": stages, "fingerprint": self.target.fingerprint},
+            },
+            "excluded": self.target.excluded,
+            "options": {
+                "min_probability": draws.min_probability,
+                "choose": draws.choose,
+                "max_per_speaker": draws.max_per_speaker,
+                "max_per_session": draws.max_per_session,
+            },
+            "protocol": {"name": self.config.protocol, "seed": self.config.seed},
+            "calibration": None if result.calibration is None else result.calibration.to_json(),
+        }
+        if self.models is not None:
+            metadata["classifier"] = {
+                "name": self.models.path.name,
+                "objective": self.models.result.objective,
+                "run": sha256_of(self.models.path / "run.json"),
+            }
+        if self.request.once:
+            return metadata | {"saw": self._saw(), "all_folds": result.folds[0].to_json()}
+        parts = self.data.parts
+        return metadata | {
+            "folds": {str(f.fold): {"utterances": parts[str(f.fold)], **f.to_json()} for f in result.folds}
+        }
+
+    def _saw(self) -> dict[str, Any]:
+        """Whose labels the classifier of all folds was trained on, and whose chose its epoch."""
+        folds, first = self.data.folds, self.data.folds[0]
+        trained = {*first.train, *first.test} if self.models is None else {i for fold in folds for i in fold.train}
+        chosen = set(first.valid) if self.models is None else {i for fold in folds for i in fold.valid}
+        manifest = FeatureStore(self.request.labeled).manifest()
+        return {
+            "trained": sorted(groups_of(manifest, trained)),
+            "chosen": sorted(groups_of(manifest, chosen)),
+            "utterances": fingerprint([sorted(trained), sorted(chosen)]),
+        }

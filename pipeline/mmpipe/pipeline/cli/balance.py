@@ -2,44 +2,99 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
-from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Seed
+from mmpipe.pipeline.cli.modes import ignored_assignments, refuse_ignored, refuse_twice
+from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Size, names
 
 if TYPE_CHECKING:
-    from mmpipe.pipeline.balancing.pseudo_labels import BalanceResult
+    from mmpipe.pipeline.balancing.draw import DrawOptions
+    from mmpipe.pipeline.balancing.results import BalanceResult, Calibration
     from mmpipe.pipeline.training.config import TrainConfig
 
 __all__ = ["balance_unlabeled", "show_balancing"]
+
+
+class _Choose(StrEnum):
+    """Which utterances of a class are drawn first."""
+
+    RANDOM = "random"
+    CONFIDENT = "confident"
 
 
 def balance_unlabeled(
     labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
     unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
     out: Annotated[Path | None, typer.Option(help="The balanced list. Default: balanced/STORE.parquet.")] = None,
-    per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class.")] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="A run of mmpipe train whose models label. Default: classifiers are trained.")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="One list for all folds, as in the paper: it saw test speakers.")
+    ] = False,
+    pool: Annotated[int | None, typer.Option(min=1, help="Utterances to label. Default: 20,000, or all.")] = None,
+    per_class: Annotated[
+        list[str],
+        typer.Option(help="Draws of each class: NUMBER or SHARE% of the pool; LABEL=... of one class. Repeatable."),
+    ] = [],  # noqa: B006
+    min_probability: Annotated[float, typer.Option(help="Leave out less probable pseudo-labels.")] = 0.0,
+    choose: Annotated[_Choose, typer.Option(help="What is drawn first: any, or the most probable.")] = _Choose.RANDOM,
+    max_per_speaker: Annotated[
+        int | None, typer.Option(min=1, help="Utterances of a speaker in a class, at most.")
+    ] = None,
+    max_per_session: Annotated[
+        int | None, typer.Option(min=1, help="Utterances of a session in a class, at most.")
+    ] = None,
     sample: SampleStores = False,
-    seed: Seed = 0,
+    size: Annotated[Size | None, typer.Option(help="Size of the classifiers. Default: paper.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
+    modalities: Annotated[
+        str | None, typer.Option(help="Any of a, v, l, comma-separated. Default: those that both stores have.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides every random choice. Default: 0.")] = None,
     overwrite: Overwrite = False,
-    device: Annotated[Device, typer.Option(help="Where the classifier runs.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="Where the classifiers run.")] = Device.AUTO,
 ) -> None:
-    """Label the unlabelled store with a vanilla classifier and draw a list with equal classes."""
-    from mmpipe.pipeline.cli.settings import training_config
+    """Label the unlabelled store with classifiers and draw a list with equal classes for each fold."""
+    from mmpipe.pipeline.balancing.draw import DrawOptions, parse_targets
+    from mmpipe.pipeline.cli.settings import parse_hyper_parameters
     from mmpipe.pipeline.hardware import pick_device
+    from mmpipe.pipeline.training.config import make_config
     from mmpipe.pipeline.training.requests import balanced_path, find_store
+    from mmpipe.pipeline.training.usage import UNUSED_BY_BALANCING
 
+    if classifier is not None:
+        refuse_ignored("with --classifier", {"--set": set_, "--size": size, "--modalities": modalities})
+    assigned = parse_hyper_parameters(set_)
+    given = {"seed": seed, "size": size and size.value, "modalities": modalities and tuple(names(modalities))}
+    refuse_twice(given, assigned)
+    refuse_ignored("on the classifiers", ignored_assignments(assigned, UNUSED_BY_BALANCING))
+    usual, of_class = parse_targets(per_class)
+    draws = DrawOptions(pool, usual, of_class, min_probability, choose.value, max_per_speaker, max_per_session)
+    draws.check()
     chosen = pick_device(device.value)
     stores = find_store(labeled, "iemocap", sample=sample), find_store(unlabeled, "ami", sample=sample)
-    config = training_config({}, sample=sample, seed=seed)
+    if classifier is None:
+        values = {name: value for name, value in given.items() if value is not None}
+        config = config_for(assigned, values, stores, sample=sample)
+    else:
+        config = make_config(seed=seed or 0)
     target = out or balanced_path(stores[1])
-    done = show_balancing(*stores, target, config, per_class=per_class, device=chosen, overwrite=overwrite)
+    done = show_balancing(
+        *stores, target, config, draws, classifier=classifier, once=once, device=chosen, overwrite=overwrite
+    )
     result(f"{sum(done.after.values())} utterances in {done.path}")
-    options = {"--labeled": labeled, "--unlabeled": unlabeled, "--balanced": out and done.path}
-    next_command(" ".join(["mmpipe train", *(f"{k} {v}" for k, v in options.items() if v), *["--sample"] * sample]))
+    options: dict[str, Any] = {"--labeled": labeled, "--unlabeled": unlabeled, "--balanced": out and done.path}
+    options |= {"--size": size and size.value, "--modalities": modalities}
+    options |= {"--set": done.protocol != "auto" and f"protocol={done.protocol}", "--seed": done.fold_seed or None}
+    words = [f"{name} {value}" for name, value in options.items() if value]
+    next_command(" ".join(["mmpipe train", *words, *["--sample"] * sample]))
 
 
 def show_balancing(
@@ -47,8 +102,10 @@ def show_balancing(
     unlabeled: Path,
     out: Path,
     config: TrainConfig,
+    draws: DrawOptions | None = None,
     *,
-    per_class: int | None = None,
+    classifier: Path | None = None,
+    once: bool = False,
     device: str = "cpu",
     overwrite: bool = False,
 ) -> BalanceResult:
@@ -56,30 +113,76 @@ def show_balancing(
     from mmpipe.pipeline.balancing.pseudo_labels import balance
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
+    from mmpipe.pipeline.training.results import read_run
 
-    console.print(f"A classifier trained on {labeled} labels {unlabeled} -> {out}")
-    use_threads(config.threads)
-    with progress("epoch") as bars:
-        bar = bars.add_task("classifier", total=config.epochs)
+    kind = f"trained on {labeled}" if classifier is None else f"of {classifier}"
+    whose = "A classifier" if once and classifier is None else "Classifiers"
+    console.print(f"{whose} {kind} {'labels' if whose[0] == 'A' else 'label'} {unlabeled} -> {out}")
+    use_threads((config if classifier is None else read_run(classifier, check_files=False).config).threads)
+    with progress("step") as bars:
+        bar = bars.add_task("classifier", total=None)
         done = balance(
             labeled,
             unlabeled,
             out,
             config,
-            per_class=per_class,
-            report=lambda row: bars.advance(bar),
+            draws,
+            classifier=classifier,
+            once=once,
+            progress=lambda step, total, what: bars.update(bar, completed=step, total=total, description=what),
             device=device,
             overwrite=overwrite,
         )
+    of_folds = "" if done.folds[0].fold is None else f" (mean of {len(done.folds)} folds)"
+    _show_classes(done)
+    beyond = {"beyond the pool": done.beyond} if done.beyond else {}
+    for reason, count in (done.excluded | beyond).items():
+        console.print(f"Left out of all folds: {count} utterances, {reason}")
+    for reason, count in done.total("dropped").items():
+        console.print(f"Not drawn: {count / len(done.folds):.0f} utterances{of_folds}, {reason}")
+    if done.calibration is not None:
+        _show_calibration(done.calibration)
+    for caution in done.cautions:
+        console.print(styled("[yellow]{}[/]", caution))
+    return done
+
+
+def _show_classes(done: BalanceResult) -> None:
+    by_fold = done.folds[0].fold is not None
+    counts = [done.total(name) for name in ("before", "after", "distinct")]
+    number = len(done.folds)
     table(
-        "Pseudo-labels",
-        ["label", "before", "after"],
-        ((name, done.before[name], done.after[name]) for name in done.labels),
+        f"Pseudo-labels (mean of {number} folds)" if by_fold else "Pseudo-labels",
+        ["label", "before", "after", "distinct", "repeats"],
+        (
+            (
+                label,
+                *(f"{count[label] / number:.0f}" for count in counts),
+                f"{counts[1][label] / max(1, counts[2][label]):.1f}",
+            )
+            for label in done.labels
+        ),
     )
     console.print(
-        f"The classifier ({','.join(done.modalities)}) reaches {100 * done.valid_ua:.1f} % UA on the speaker who chose "
-        f"its epoch; {sum(done.excluded.values())} utterances lack a modality and are left out"
+        f"{'The classifiers reach' if by_fold else 'The classifier reaches'} {100 * done.valid_ua:.1f} % UA on the "
+        f"validation part ({','.join(done.modalities)})"
     )
-    if absent := [name for name, count in done.after.items() if count == 0]:
-        console.print(styled("[yellow]No utterance was labelled {}[/]: the list cannot hold any", ", ".join(absent)))
-    return done
+
+
+def _show_calibration(calibration: Calibration) -> None:
+    before, after = calibration.before, calibration.after
+    table(
+        "Confidence and accuracy on the held-out test parts (per cent)",
+        ["probability", "utterances", "mean", "right"],
+        (
+            (f"{100 * b.low:.0f} to {100 * b.high:.0f}", b.n, f"{100 * b.confidence:.1f}", f"{100 * b.accuracy:.1f}")
+            for b in after.bins
+            if b.n
+        ),
+    )
+    lowest, highest = (pick(calibration.temperatures.values()) for pick in (min, max))
+    console.print(
+        f"Expected calibration error on {after.n} test utterances: {100 * before.error:.1f} % before, "
+        f"{100 * after.error:.1f} % after temperature scaling (temperatures {lowest:.2f} to {highest:.2f}, fitted on "
+        "the validation parts)"
+    )

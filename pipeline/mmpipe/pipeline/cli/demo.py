@@ -48,6 +48,7 @@ def demo(
     """Run the whole flow on the bundled sample corpora and write a report."""
     from mmpipe.core.files import write_json
     from mmpipe.manifests.samples import sample_root
+    from mmpipe.pipeline.balancing.draw import DrawOptions
     from mmpipe.pipeline.cli.balance import show_balancing
     from mmpipe.pipeline.cli.extract import sample_request, show_extraction
     from mmpipe.pipeline.cli.train import show_scores, show_training
@@ -71,8 +72,8 @@ def demo(
         [out / "runs" / kind for kind in ("supervised", "semi")],
     )
     console.rule("4/6  Balance AMI", align="left")
-    per_class = _SMOKE_DRAWS if smoke else None
-    show_balancing(stores["iemocap"], stores["ami"], balanced, config, per_class=per_class)
+    draws = DrawOptions(per_class=_SMOKE_DRAWS if smoke else None)
+    show_balancing(stores["iemocap"], stores["ami"], balanced, config, draws)
     console.rule("5/6  Train on IEMOCAP, every speaker held out once", align="left")
     show_training(TrainRequest(config, Sources(stores["iemocap"]), runs[0], overwrite=True))
     semi = Sources(stores["iemocap"], stores["ami"], balanced)

@@ -19,7 +19,6 @@ __all__ = [
     "Root",
     "Sample",
     "SampleStores",
-    "Seed",
     "Set",
     "Size",
     "Stages",
@@ -49,7 +48,6 @@ SampleStores = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option(help="Configuration file. Default: ./mmpipe.toml where it exists.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: the cores this process may use.")]
-Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace whatever is at the place of the output.")]
 Stages = Annotated[str, typer.Option(help="Stages, comma-separated. Default: those of the corpus.")]
 Set = Annotated[list[str], typer.Option("--set", help="An option of a stage: STAGE.OPTION=VALUE. Repeatable.")]

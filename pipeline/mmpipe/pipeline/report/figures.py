@@ -14,7 +14,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["curves", "histogram", "png_uri"]
+from mmpipe.pipeline.balancing.results import Calibration
+
+__all__ = ["curves", "histogram", "png_uri", "reliability"]
 
 _BLUE, _ORANGE, _GRAY = "#3b82c4", "#d9772b", "#7a8290"
 
@@ -94,6 +96,26 @@ def curves(history: Mapping[str, Sequence[float]], panels: Sequence[tuple[str, S
             if len(lines) > 1:
                 axis.set_ylim(top=axis.get_ylim()[1] + 0.45 * float(np.ptp(axis.get_ylim())))  # room for the legend
                 axis.legend(fontsize=8, loc="upper right")
+        return _svg(figure)
+
+
+def reliability(calibration: Calibration) -> str:
+    """A reliability diagram: accuracy over confidence, before and after temperature scaling."""
+    with mpl.rc_context(_STYLE):
+        figure, (axes,) = _figure(1, 3.4, 3.0)
+        axes.plot([0, 1], [0, 1], color=_GRAY, linestyle="--", linewidth=1)
+        for name, color in (("before", _ORANGE), ("after", _BLUE)):
+            bins = [part for part in getattr(calibration, name).bins if part.n]
+            axes.plot(
+                [part.confidence for part in bins],
+                [part.accuracy for part in bins],
+                color=color,
+                marker="o",
+                markersize=4,
+                label=f"{name} scaling",
+            )
+        axes.set(xlabel="mean probability", ylabel="right", xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.legend(fontsize=8, loc="upper left")
         return _svg(figure)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +13,8 @@ import pyarrow as pa
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.core.parquet import read_metadata
 from mmpipe.core.reading import read_limited
-from mmpipe.pipeline.report.figures import curves
+from mmpipe.pipeline.balancing.results import Calibration
+from mmpipe.pipeline.report.figures import curves, reliability
 from mmpipe.pipeline.training.results import RunResult, read_run
 
 __all__ = ["BalanceSection", "RunSection", "balance_section", "run_section"]
@@ -36,12 +37,31 @@ _PANELS = {
 
 @dataclass(frozen=True)
 class BalanceSection:
-    """Utterances by pseudo-label, before and after balancing, and what else the list's footer says."""
+    """A balanced list.
+
+    Attributes:
+        before: utterances by pseudo-label; of a list by fold the mean of the folds.
+        after: draws by pseudo-label, likewise.
+        distinct: different utterances that are drawn, likewise; empty of lists of earlier versions.
+        draws: what is aimed at of each class, in words.
+        largest: the largest count.
+        folds: how many folds have a list of their own; 0 of a list for all folds.
+        valid_ua: unweighted average recall of the classifiers on their validation parts; None if it is not recorded.
+        classifier: the name of the run whose models labelled; None where they were trained for it.
+        calibration: None if it was not measured.
+        diagram: data URI of the reliability diagram, if it was.
+    """
 
     before: dict[str, int]
     after: dict[str, int]
+    distinct: dict[str, int]
+    draws: str
     largest: int
-    footer: dict[str, Any]
+    folds: int
+    valid_ua: float | None
+    classifier: str | None
+    calibration: Calibration | None
+    diagram: str | None
 
 
 @dataclass(frozen=True)
@@ -67,12 +87,37 @@ def balance_section(path: Path) -> BalanceSection:
     """
     try:
         footer = read_metadata(path)
-        before, after = footer["before"], footer["after"]
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        parts = [*footer.get("folds", {}).values()] or [footer.get("all_folds", footer)]
+        before, after, distinct = (_mean([part.get(name, {}) for part in parts]) for name in _COUNTS)
+        if before.keys() != footer["before"].keys() or after.keys() != footer["after"].keys():
+            raise KeyError("before and after")
+        said = footer.get("calibration")
+        calibration = None if said is None else Calibration.from_json(said)
+        draws = footer.get("per_class")
+        return BalanceSection(
+            before=before,
+            after=after,
+            distinct=distinct,
+            draws=", ".join(f"{label} {n}" for label, n in draws.items()) if isinstance(draws, dict) else str(draws),
+            largest=max([1, *before.values(), *after.values()]),
+            folds=len(footer.get("folds", {})),
+            valid_ua=footer.get("model", {}).get("valid_ua"),
+            classifier=footer.get("classifier", {}).get("name"),
+            calibration=calibration,
+            diagram=None if calibration is None else reliability(calibration),
+        )
+    except (OSError, pa.ArrowInvalid, LookupError, TypeError, AttributeError) as error:
         raise StoreError(
             f"the balanced list {path} cannot be read ({error}): make it with `mmpipe balance-unlabeled`"
         ) from error
-    return BalanceSection(before, after, max([1, *before.values(), *after.values()]), footer)
+
+
+_COUNTS = ("before", "after", "distinct")
+
+
+def _mean(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """The mean of the folds' counts, rounded."""
+    return {label: round(sum(part[label] for part in counts) / len(counts)) for label in counts[0]}
 
 
 def run_section(path: Path) -> RunSection:

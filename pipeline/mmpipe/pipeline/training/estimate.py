@@ -44,6 +44,6 @@ def _step_seconds(job: FoldJob) -> float:
     for steps in (1, 1, 3):
         pool = Pool(dataset, np.resize(first, size * steps), norms)
         began = time.perf_counter()
-        fit(one_epoch, data.labels, pool, Pool(dataset, valid[:1], norms), data.unlabeled, device=job.device)
+        fit(one_epoch, data.labels, pool, Pool(dataset, valid[:1], norms), data.unlabeled_of(fold), device=job.device)
         seconds.append(time.perf_counter() - began)
     return max(seconds[2] - min(seconds[:2]), 0) / 2

@@ -54,7 +54,7 @@ class FoldJob:
         """What the result follows from, by part."""
         return {
             "config": self.config.model_dump(mode="json"),
-            **self.data.identity,
+            **self.data.identity_of(self.fold),
             "utterances": fingerprint([self.fold.train, self.fold.valid, self.fold.test]),
         }
 
@@ -162,7 +162,7 @@ class FoldJob:
                 data.labels,
                 pools["train"],
                 pools["valid"],
-                data.unlabeled,
+                data.unlabeled_of(self.fold),
                 lambda row: report(name, row),
                 resume=resume,
                 device=self.device,

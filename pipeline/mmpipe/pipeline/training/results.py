@@ -143,14 +143,29 @@ class UnlabeledRows:
     """The unlabelled side of a run.
 
     Attributes:
-        rows: to draw from, repeats counted.
-        utterances: without repeats.
+        rows: to draw from, repeats counted; the most of a fold, where each has rows of its own.
+        utterances: without repeats, of all folds.
         excluded: utterances of the store that lack a modality, by reason.
+        by_fold: rows of each fold; empty where all folds draw from the same.
+        seen: folds whose test speakers' labels made the pseudo-labels that the list was balanced by;
+            None of a run of an earlier version, which did not record it.
     """
 
     rows: int
     utterances: int
     excluded: dict[str, int]
+    by_fold: dict[str, int] = field(default_factory=dict)
+    seen: tuple[str, ...] | None = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"seen": None if self.seen is None else list(self.seen)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> UnlabeledRows:
+        """What run.json holds of it."""
+        seen = value.get("seen")
+        return cls(**{**value, "seen": None if seen is None else tuple(seen)})
 
 
 @dataclass(frozen=True)
@@ -201,7 +216,7 @@ class RunResult:
             "features": self.features,
             "excluded": self.excluded,
             "cut": self.cut,
-            "unlabeled": None if self.unlabeled is None else asdict(self.unlabeled),
+            "unlabeled": None if self.unlabeled is None else self.unlabeled.to_json(),
             "seconds": self.seconds,
         }
 
@@ -220,7 +235,7 @@ class RunResult:
             features=value["features"],
             excluded=value["excluded"],
             cut=value.get("cut", {}),
-            unlabeled=None if value["unlabeled"] is None else UnlabeledRows(**value["unlabeled"]),
+            unlabeled=None if value["unlabeled"] is None else UnlabeledRows.from_json(value["unlabeled"]),
             seconds=value["seconds"],
         )
 

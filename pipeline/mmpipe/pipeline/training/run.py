@@ -27,13 +27,15 @@ from mmpipe.core.locks import writing_alone
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Pool
+from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
+from mmpipe.pipeline.training.data.unlabeled import Unlabeled
 from mmpipe.pipeline.training.fold import FoldJob, FoldReport
 from mmpipe.pipeline.training.metrics import score, summarise
 from mmpipe.pipeline.training.records import check_events, write_events, write_history, write_predictions
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
 from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows, fold_folder, read_run, write_run
+from mmpipe.pipeline.training.shift import pool_caution
 
 __all__ = ["TrainRun", "plan_run", "train"]
 
@@ -245,6 +247,10 @@ def _other_config(request: TrainRequest, held: RunResult) -> str | None:
 def _note_data(data: TrainInput, config: TrainConfig, note: Callable[[str], None]) -> None:
     if data.caution:
         note(data.caution)
+    if (side := data.unlabeled) is not None:
+        for caution in (side.caution, pool_caution(data.labeled, side.dataset, side.norms)):
+            if caution is not None:
+                note(caution)
     fewest = min(len(fold.train) for fold in data.folds)
     if fewest < config.batch_size:
         note(
@@ -258,5 +264,8 @@ def _excluded(dataset: Dataset) -> dict[str, int]:
     return {**dataset.excluded, **({"no label": missing} if missing else {})}
 
 
-def _rows_of(pool: Pool) -> UnlabeledRows:
-    return UnlabeledRows(len(pool.rows), len(set(pool.rows.tolist())), pool.dataset.excluded)
+def _rows_of(side: Unlabeled) -> UnlabeledRows:
+    drawn = {row for rows in side.rows.values() for row in rows.tolist()}
+    lengths = {name: len(rows) for name, rows in side.rows.items()}
+    by_fold = lengths if side.is_by_fold else {}
+    return UnlabeledRows(max(lengths.values()), len(drawn), side.dataset.excluded, by_fold, side.seen)

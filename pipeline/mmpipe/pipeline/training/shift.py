@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows, fit_norms
 from mmpipe.pipeline.training.modalities import MODALITIES
 
-__all__ = ["Reach", "Shift", "measure_reach", "measure_shift"]
+__all__ = ["Reach", "Shift", "measure_reach", "measure_shift", "pool_caution"]
 
 _SHARE = 99
 """Per cent of the labelled rows that lie within `Reach.distance`."""
@@ -24,6 +24,9 @@ _MARGIN = 1.25
 
 _FAR = 4.0
 """|z| from which a value counts as far out: of normal values 0.006 per cent are."""
+
+_STRAYS = 0.1
+"""Of the utterances of a store, normalised by its own statistics, fewer than this should lie out of reach."""
 
 _MOST = 2000
 """Rows that are measured at most, spread evenly over the corpus."""
@@ -78,10 +81,9 @@ class Shift:
 
 def measure_reach(dataset: Dataset, rows: Rows, norms: Mapping[str, Norm]) -> dict[str, Reach]:
     """The reach of some rows by modality, under the normalisation of the training rows."""
-    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(np.int64)]
     return {
         name: Reach(*(round(float(x), 6) for x in (np.percentile(distances, _SHARE), np.mean(far))))
-        for name, (distances, far) in _distances(dataset, np.sort(some), norms).items()
+        for name, (distances, far) in _distances(dataset, np.sort(_spread(rows)), norms).items()
     }
 
 
@@ -99,6 +101,41 @@ def measure_shift(
         )
         for name in dataset.features
     ]
+
+
+def pool_caution(labeled: Dataset, pool: Dataset, own: Mapping[str, Norm]) -> str | None:
+    """How far an unlabelled store lies outside the labelled one, in a sentence; None if it does not.
+
+    Args:
+        labeled: the labelled store.
+        pool: the unlabelled one.
+        own: its statistics, which normalise it in training.
+    """
+    known = _spread(np.flatnonzero([label is not None for label in labeled.labels]))
+    norms = fit_norms(labeled, known)
+    reach, some = measure_reach(labeled, known, norms), _spread(np.arange(len(pool.ids)))
+    raw, normalised = _distances(pool, some, norms), _distances(pool, some, own)
+    found = []
+    for name, usual in reach.items():
+        distance, rest = float(np.mean(raw[name][0])), np.array(normalised[name][0])
+        strays = float(np.mean(rest > _MARGIN * usual.distance))
+        if distance > _MARGIN * usual.distance or strays > _STRAYS:
+            found.append(
+                f"{MODALITIES[name].source}: mean |z| {distance:.1f} by the statistics of the labelled store, of whose "
+                f"utterances 99 % have {usual.distance:.1f} or less, and {rest.mean():.1f} by its own, by which "
+                f"{100 * strays:.0f} % of its utterances lie out of that range"
+            )
+    if not found:
+        return None
+    return (
+        f"The unlabelled store is of another domain than the labelled one ({'; '.join(found)}): each store is "
+        "normalised by its own statistics, but pseudo-labels may be worse than the figures on the labelled store say"
+    )
+
+
+def _spread(rows: Rows) -> Rows:
+    """At most `_MOST` of some rows, spread evenly."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(np.int64)]
 
 
 def _distances(dataset: Dataset, rows: Rows, norms: Mapping[str, Norm]) -> dict[str, tuple[list[float], list[float]]]:

@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from mmpipe.pipeline.training.experiments.paper import Experiment
 from mmpipe.pipeline.training.modalities import modalities_of
 
-__all__ = ["UNUSED_BY_BASELINES", "UNUSED_SUPERVISED", "unused_by_grid", "unused_by_modalities"]
+__all__ = ["UNUSED_BY_BALANCING", "UNUSED_BY_BASELINES", "UNUSED_SUPERVISED", "unused_by_grid", "unused_by_modalities"]
 
 UNUSED_SUPERVISED = frozenset({"omega", "unlabeled_rows"})
 """They concern unlabelled data."""
 
-UNUSED_BY_BASELINES = UNUSED_SUPERVISED | {"alpha", "beta", "matching", "bandwidth", "kernels", "dropout", "size"}
+UNUSED_BY_BALANCING = UNUSED_SUPERVISED | {"alpha", "beta", "matching", "bandwidth", "kernels"}
+"""They concern unlabelled data, reconstruction and matching; the classifier of the balancing has none of them."""
+
+UNUSED_BY_BASELINES = UNUSED_BY_BALANCING | {"dropout", "size"}
 """They concern the paper's model: its layers, its reconstruction, its matching of modalities."""
 
 

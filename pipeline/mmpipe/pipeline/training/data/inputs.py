@@ -13,7 +13,7 @@ from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Pool
 from mmpipe.pipeline.training.data.lengths import cut_shares
-from mmpipe.pipeline.training.data.unlabeled import load_unlabeled
+from mmpipe.pipeline.training.data.unlabeled import Unlabeled, hash_parts, load_unlabeled
 from mmpipe.pipeline.training.modalities import MODALITIES
 
 __all__ = ["TrainInput", "load_input", "shared_modalities"]
@@ -27,17 +27,28 @@ class TrainInput:
         labeled: usable rows of the labelled store that have a label.
         folds: its folds, cut to these rows.
         labels: the label set, sorted.
-        unlabeled: rows to draw from, with repeats where a balanced list repeats them; None trains supervised.
-        identity: hashes of what every result follows from, by part.
+        unlabeled: what the folds draw unlabelled rows from; None trains supervised.
+        identity: hashes of what the result of every fold follows from, by part.
+        parts: by fold, the hash of the utterances of its parts, usable or not.
         cut: by letter, the share of the labelled rows that have more faces or words than the model takes.
     """
 
     labeled: Dataset
     folds: tuple[Fold, ...]
     labels: tuple[str, ...]
-    unlabeled: Pool | None
+    unlabeled: Unlabeled | None
     identity: dict[str, str]
+    parts: dict[str, str]
     cut: dict[str, float] = field(default_factory=dict)
+
+    def unlabeled_of(self, fold: Fold) -> Pool | None:
+        """The unlabelled rows that a fold draws from; None trains supervised."""
+        return None if self.unlabeled is None else self.unlabeled.pool(fold.name)
+
+    def identity_of(self, fold: Fold) -> dict[str, str]:
+        """Hashes of what the result of a fold follows from, by part."""
+        own = {} if self.unlabeled is None else {"unlabelled rows": self.unlabeled.hash_of(fold.name)}
+        return self.identity | own
 
     @property
     def caution(self) -> str | None:
@@ -69,7 +80,7 @@ def load_input(
     Raises:
         StoreError: a store or the list cannot be read.
         TrainingError: no usable rows, fewer than two labels, a fold without train, validation or test rows,
-            or stores of different features.
+            stores of different features, or a list for other folds.
     """
     store, datasets = FeatureStore(labeled), datasets or Datasets()
     manifest = store.manifest()
@@ -79,7 +90,7 @@ def load_input(
     labels = tuple(sorted({label for label in dataset.labels if label is not None}))
     _check_labels(set(labels), f"the usable utterances of {labeled}")
     cut = tuple(_cut(fold, dataset) for fold in made)
-    pool = None if unlabeled is None else load_unlabeled(unlabeled, balanced, config, dataset, datasets)
+    pool = None if unlabeled is None else load_unlabeled(unlabeled, balanced, config, dataset, datasets, made, manifest)
     identity = {"labelled features": dataset.fingerprint, "labels": fingerprint(dataset.labels)}
     if config.normalise == "speaker":
         read = [path for path in (labeled, unlabeled) if path is not None]
@@ -87,9 +98,9 @@ def load_input(
         identity["speakers"] = fingerprint(named)
     if pool is not None:
         identity["unlabelled features"] = pool.dataset.fingerprint
-        identity["unlabelled rows"] = fingerprint([pool.dataset.ids[row] for row in pool.rows])
     known = tuple(i for i, label in zip(dataset.ids, dataset.labels, strict=True) if label is not None)
-    return TrainInput(dataset, cut, labels, pool, identity, cut_shares(store, config, known))
+    parts = {fold.name: hash_parts(fold) for fold in made}
+    return TrainInput(dataset, cut, labels, pool, identity, parts, cut_shares(store, config, known))
 
 
 def shared_modalities(stores: Sequence[Path], wanted: Sequence[str] = tuple(MODALITIES)) -> tuple[str, ...]:

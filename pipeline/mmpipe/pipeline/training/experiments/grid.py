@@ -72,7 +72,7 @@ class Grid:
         """The hyper-parameters of a cell."""
         changes: dict[str, Any] = {"modalities": tuple(cell.modalities), **cell.changes}
         if cell.semi and cell.share < 1 and self.sources.balanced is not None:
-            changes["unlabeled_rows"] = max(4, round(cell.share * len(read_balanced(self.sources.balanced)[0])))
+            changes["unlabeled_rows"] = max(4, round(cell.share * read_balanced(self.sources.balanced).shortest))
         return make_config(**(self.base.model_dump() | changes))
 
 

@@ -1,0 +1,192 @@
+"""The classifiers that label an unlabelled store: one for each fold, which never saw its test part, or one for all.
+
+They are trained here (cross-entropy only), or are the models of a run of `mmpipe train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mmpipe.core.errors import TrainingError, UsageError
+from mmpipe.core.parquet import fingerprint
+from mmpipe.core.seals import read_sealed_json
+from mmpipe.manifests.splits import Fold
+from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Pool, Rows, fit_norms
+from mmpipe.pipeline.training.data.inputs import TrainInput
+from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
+from mmpipe.pipeline.training.loop import fit, predict
+from mmpipe.pipeline.training.metrics import score
+from mmpipe.pipeline.training.model import Network
+from mmpipe.pipeline.training.results import RunResult, fold_folder, read_run
+
+__all__ = ["Classifier", "Progress", "RunModels", "load_run_models", "mean", "train_classifiers"]
+
+_Probabilities = npt.NDArray[np.float32]
+
+Progress = Callable[[int, int, str], None]
+"""Called with the steps that are done, all steps and what they are of."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier of the labelled and of the unlabelled store.
+
+    Attributes:
+        fold: the fold whose test part it never saw; of a single classifier for all folds the one that it was made of.
+        members: models with the normalisation of the labelled store and that of the unlabelled one; the probabilities
+            are their mean.
+        data: both stores.
+        best_epochs: of the members.
+        valid_ua: unweighted average recall on the validation part of the fold.
+    """
+
+    fold: Fold
+    members: tuple[tuple[Network, Mapping[str, Norm], Mapping[str, Norm]], ...]
+    data: TrainInput
+    best_epochs: tuple[int, ...]
+    valid_ua: float
+
+    def of_labeled(self, ids: Sequence[str]) -> _Probabilities:
+        """Class probabilities float32 [N, K] of utterances of the labelled store."""
+        rows = self.data.labeled.rows_of(ids)
+        return mean([predict(model, Pool(self.data.labeled, rows, own)) for model, own, _ in self.members])
+
+    def of_unlabeled(self, rows: Rows) -> _Probabilities:
+        """Class probabilities float32 [N, K] of rows of the unlabelled store."""
+        dataset = _pool(self.data)
+        return mean([predict(model, Pool(dataset, rows, other)) for model, _, other in self.members])
+
+
+def train_classifiers(
+    config: TrainConfig, data: TrainInput, *, once: bool, progress: Progress, device: str
+) -> Iterator[Classifier]:
+    """Train classifiers, one after the other.
+
+    Args:
+        config: hyper-parameters, without reconstruction and matching.
+        data: the labelled store with its folds, and the unlabelled one.
+        once: one for all folds, trained on all but the validation part of the first fold.
+        progress: called after every epoch.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        TrainingError: see `fit`; the fold is named.
+    """
+    folds = data.folds[:1] if once else data.folds
+    total = len(folds) * config.epochs
+    for number, fold in enumerate(folds):
+        name = "all folds" if once else f"fold {fold.name}"
+
+        def report(row: dict[str, float], number: int = number, name: str = name) -> None:
+            progress(number * config.epochs + int(row["epoch"]), total, name)
+
+        train, valid = (data.labeled.rows_of(ids) for ids in ((*fold.train, *fold.test * once), fold.valid))
+        norms = fit_norms(data.labeled, train)
+        sides = (Pool(data.labeled, train, norms), Pool(data.labeled, valid, norms))
+        try:
+            trained = fit(config, data.labels, *sides, report=report, device=device)
+        except TrainingError as error:
+            raise TrainingError(f"the classifier of {name}: {error}") from error
+        assert data.unlabeled is not None
+        member = (trained.model, norms, data.unlabeled.norms)
+        valid_ua = trained.history[trained.best_epoch - 1]["valid_ua"]
+        yield Classifier(fold, (member,), data, (trained.best_epoch,), valid_ua)
+
+
+@dataclass(frozen=True)
+class RunModels:
+    """The models of a finished run.
+
+    Attributes:
+        path: the run folder.
+        result: its run.json.
+        ensemble: one model for each fold and seed, in the order of the folds of `result`.
+    """
+
+    path: Path
+    result: RunResult
+    ensemble: Ensemble
+
+    @property
+    def config(self) -> TrainConfig:
+        """The hyper-parameters of the run."""
+        return self.result.config
+
+    def classifiers(self, data: TrainInput, progress: Progress) -> Iterator[Classifier]:
+        """One for each fold: the models of all seeds.
+
+        Raises:
+            TrainingError: the run was trained on other features, folds, utterances or labels than the store holds.
+        """
+        self._check(data)
+        assert data.unlabeled is not None
+        for number, fold in enumerate(data.folds):
+            places = [k for k, scores in enumerate(self.result.folds) if scores.name == fold.name]
+            saved = [self.ensemble.models[k] for k in places]
+            members = tuple((m.model, m.norms, m.adapted(data.unlabeled.norms)) for m in saved)
+            epochs = tuple(self.result.folds[k].best_epoch for k in places)
+            made = Classifier(fold, members, data, epochs, 0.0)
+            truth = [str(data.labeled.labels[row]) for row in data.labeled.rows_of(fold.valid)]
+            guess = [self.result.labels[k] for k in made.of_labeled(fold.valid).argmax(axis=1)]
+            yield Classifier(fold, members, data, epochs, score(truth, guess, self.result.labels).ua)
+            progress(number + 1, len(data.folds), f"fold {fold.name}")
+
+    def _check(self, data: TrainInput) -> None:
+        """Make sure that each model is one of a fold of this store, which never saw its test part."""
+        where = f"{self.path} was trained on"
+        if unknown := sorted(set(data.labels) - set(self.result.labels)):
+            raise TrainingError(
+                f"the labelled store holds the label {unknown[0]}, which {self.path} does not know; its labels: "
+                f"{', '.join(self.result.labels)}: name the store that it was trained on"
+            )
+        if self.ensemble.fingerprint != data.labeled.fingerprint:
+            raise TrainingError(
+                f"{where} other features than the labelled store holds: name the store that it was trained on, or "
+                "train it again"
+            )
+        if {fold.name for fold in data.folds} != {fold.name for fold in self.result.folds}:
+            raise TrainingError(f"{where} other folds than those of the labelled store: train it again")
+        parts = {fold.name: fingerprint([fold.train, fold.valid, fold.test]) for fold in data.folds}
+        for scores in self.result.folds:
+            folder = fold_folder(self.path, scores.name, scores.seed, self.result.seeds)
+            if _identity(folder).get("utterances") != parts[scores.name]:
+                raise TrainingError(
+                    f"{where} other utterances of fold {scores.name} than the labelled store has now: train it again"
+                )
+
+
+def load_run_models(path: Path, device: str) -> RunModels:
+    """The models of a run folder.
+
+    Raises:
+        UsageError: the folder does not hold a finished run.
+        WeightsError: a model cannot be read.
+    """
+    return RunModels(path, read_run(path), load_ensemble(path, device))
+
+
+def _identity(folder: Path) -> dict[str, object]:
+    try:
+        identity = read_sealed_json(folder / "fold.json")["identity"]
+        if not isinstance(identity, dict):
+            raise TypeError("its identity is not an object")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(f"{folder / 'fold.json'} cannot be read ({error}): train the run again") from error
+    return identity
+
+
+def _pool(data: TrainInput) -> Dataset:
+    assert data.unlabeled is not None
+    return data.unlabeled.dataset
+
+
+def mean(parts: Sequence[_Probabilities]) -> _Probabilities:
+    """The mean of the probabilities of several; of a single one as they are."""
+    mean_NK: _Probabilities = parts[0] if len(parts) == 1 else np.stack(parts).mean(axis=0, dtype=np.float32)
+    return mean_NK
