@@ -82,7 +82,7 @@ def balance_unlabeled(
     stores = find_store(labeled, "iemocap", sample=sample), find_store(unlabeled, "ami", sample=sample)
     if classifier is None:
         values = {name: value for name, value in given.items() if value is not None}
-        config = config_for(assigned, values, stores, sample=sample)
+        config = config_for(assigned, {"objective": "paper"} | values, stores, sample=sample)
     else:
         config = make_config(seed=seed or 0)
     target = out or balanced_path(stores[1])

@@ -29,7 +29,7 @@ def config_for(
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.training.data.inputs import shared_modalities
     from mmpipe.pipeline.training.data.lengths import resolve_lengths
-    from mmpipe.pipeline.training.usage import unused_by_modalities
+    from mmpipe.pipeline.training.usage import unused_by_modalities, unused_by_objective
 
     lengths = tuple(name for name in ("faces", "words") if assigned.get(name) == "auto")
     config = training_config({k: v for k, v in assigned.items() if k not in lengths}, sample=sample, **chosen)
@@ -42,6 +42,8 @@ def config_for(
     if not fixed:
         unused = ignored_assignments(assigned, unused_by_modalities(config.modalities))
         refuse_ignored(f"with modalities {','.join(config.modalities)}", unused)
+        unused = ignored_assignments(assigned, unused_by_objective(config))
+        refuse_ignored(f"with objective {config.objective}", unused)
     if lengths:
         config = resolve_lengths(config, FeatureStore(stores[0]), lengths)
         numbers = ", ".join(f"{name}={getattr(config, name)}" for name in lengths)

@@ -89,6 +89,15 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class Objective(StrEnum):
+    """Objectives of `mmpipe train`."""
+
+    PAPER = "paper"
+    SELF_TRAIN = "self-train"
+    CONSISTENCY = "consistency"
+    BOTH = "self-train+consistency"
+
+
 class Size(StrEnum):
     """Size of the trained model."""
 

@@ -13,7 +13,7 @@ from mmpipe.pipeline.cli.baselines import show_baselines, show_beside
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
-from mmpipe.pipeline.cli.options import Device, SampleStores, Size, names
+from mmpipe.pipeline.cli.options import Device, Objective, SampleStores, Size, names
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.requests import TrainRequest
@@ -52,6 +52,10 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named by what it holds.")] = None,
     sample: SampleStores = False,
+    objective: Annotated[
+        Objective | None,
+        typer.Option(help="What is learnt from unlabelled data. Default: paper for size paper, else both others."),
+    ] = None,
     size: Annotated[
         Size | None, typer.Option(help="paper (table 3, the default) or small, for laptops and small corpora.")
     ] = None,
@@ -76,7 +80,12 @@ def train(
 
     one_mode({"--table": table_, "--figure": figure, "--baselines": baselines})
     assigned = parse_hyper_parameters(set_)
-    given = {"seed": seed, "size": size and size.value, "modalities": modalities and tuple(names(modalities))}
+    given = {
+        "seed": seed,
+        "size": size and size.value,
+        "objective": objective and objective.value,
+        "modalities": modalities and tuple(names(modalities)),
+    }
     refuse_twice(given, assigned)
     chosen = {name: value for name, value in given.items() if value is not None}
     of_unlabeled = {"--unlabeled": unlabeled, "--balanced": balanced}
@@ -91,7 +100,11 @@ def train(
             f"with --{name.replace('-', ' ')}",
             of_runs
             | ({} if any(cell.semi for cell in experiment.cells) else of_unlabeled)
-            | {"--modalities": modalities, **ignored_assignments(assigned, unused_by_grid(experiment))},
+            | {
+                "--modalities": modalities,
+                "--objective": objective,
+                **ignored_assignments(assigned, unused_by_grid(experiment)),
+            },
         )
         _experiment(
             name, labeled, unlabeled, balanced, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared
@@ -99,7 +112,9 @@ def train(
     elif baselines:
         refuse_ignored(
             "with --baselines",
-            of_runs | of_unlabeled | {"--size": size, **ignored_assignments(assigned, UNUSED_BY_BASELINES)},
+            of_runs
+            | of_unlabeled
+            | {"--size": size, "--objective": objective, **ignored_assignments(assigned, UNUSED_BY_BASELINES)},
         )
         if compare is None:
             _baselines(labeled, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)
@@ -229,7 +244,11 @@ def _experiment(
     sources = find_sources(labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus)
     protocol = {"protocol": "iemocap-5"} if FeatureStore(sources.labeled).corpus == "iemocap" else {}
     base = config_for(
-        assigned, {**experiment.changes, **protocol, **chosen}, [sources.labeled], sample=sample, fixed=True
+        assigned,
+        {**experiment.changes, **protocol, **chosen, "objective": "paper"},
+        [sources.labeled],
+        sample=sample,
+        fixed=True,
     )
     target = out or Path("runs") / f"{sources.labeled.name}-experiments"
     use_threads(base.threads)

@@ -90,7 +90,7 @@ class FoldJob:
                 return result
             note(f"fold {name}: trained again, changed: {changed}")
             self._record.unlink()
-        result = self._train(identity, report)
+        result = self._train(identity, report, note)
         write_sealed_json(self._record, result.to_json() | {"model": sha256_of(self.folder / "model.json")})
         return result
 
@@ -123,12 +123,14 @@ class FoldJob:
             damage = "model.json is of another model than fold.json"
         return saved, damage
 
-    def _train(self, identity: dict[str, Any], report: FoldReport) -> FoldResult:
+    def _train(self, identity: dict[str, Any], report: FoldReport, note: Callable[[str], None]) -> FoldResult:
         labeled, labels = self.data.labeled, self.data.labels
         rows = {side: labeled.rows_of(getattr(self.fold, side)) for side in ("train", "valid", "test")}
         norms = fit_norms(labeled, rows["train"])
         pools = {side: Pool(labeled, rows[side], norms) for side in rows}
         trained = self._fit(pools, rows, norms, report)
+        if trained.supervised_because is not None:
+            note(f"fold {self.fold.name}: trained without unlabelled rows, since {trained.supervised_because}")
         probabilities = predict(trained.model, pools["test"])
         predicted = [labels[k] for k in probabilities.argmax(axis=1)]
         truth = [str(labeled.labels[row]) for row in rows["test"]]
@@ -138,6 +140,7 @@ class FoldJob:
             name=self.fold.name,
             seed=self.config.seed,
             best_epoch=trained.best_epoch,
+            supervised_because=trained.supervised_because,
             history=tuple(trained.history),
             test=score(truth, predicted, labels),
             predictions=tuple(
@@ -180,12 +183,21 @@ class FoldJob:
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Which parts of an identity differ, None if none does."""
+    before = before | {"config": _current(before.get("config", {}))}
     differ = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if "config" in differ:
-        old, new = before.get("config", {}), now["config"]
+        old, new = before["config"], now["config"]
         differ[differ.index("config")] = ", ".join(
             f"{name} {old.get(name)} -> {new.get(name)}"
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         )
     return ", ".join(differ) or None
+
+
+def _current(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with the values that earlier versions, which had fewer fields, trained with."""
+    try:
+        return TrainConfig.model_validate(config).model_dump(mode="json")
+    except ValueError:
+        return config

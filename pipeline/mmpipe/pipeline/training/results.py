@@ -62,6 +62,7 @@ class FoldResult:
         name: of the fold.
         seed: of the training.
         best_epoch: the epoch whose model was kept.
+        supervised_because: why the unlabelled rows of a semi-supervised run were not used; None where they were.
         history: the figures of every epoch, the columns of history.csv.
         test: scores of the test utterances.
         predictions: one a test utterance.
@@ -74,6 +75,7 @@ class FoldResult:
     history: tuple[dict[str, float], ...]
     test: Scores
     predictions: tuple[Prediction, ...]
+    supervised_because: str | None = None
 
     @property
     def answers(self) -> Answers:
@@ -93,6 +95,7 @@ class FoldResult:
             "identity": self.identity,
             "name": self.name,
             "best_epoch": self.best_epoch,
+            "supervised_because": self.supervised_because,
             "history": list(self.history),
             "test": self.test.to_json(),
             "predictions": [row.to_json() for row in self.predictions],
@@ -109,6 +112,7 @@ class FoldResult:
             history=tuple(value["history"]),
             test=Scores.from_json(value["test"]),
             predictions=tuple(Prediction.from_json(row) for row in value["predictions"]),
+            supervised_because=value.get("supervised_because"),
         )
 
 

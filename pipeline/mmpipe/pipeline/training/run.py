@@ -181,10 +181,10 @@ def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRu
     device, config, sources = pick_device(request.device), request.config, request.sources
     if request.tensorboard:
         check_events()
-    if sources.unlabeled is not None and len(config.modalities) < 2:
+    if sources.unlabeled is not None and config.objective == "paper" and len(config.modalities) < 2:
         raise TrainingError(
-            f"unlabelled data are learnt from by matching modalities, which needs two or more; got "
-            f"{','.join(config.modalities)}: add a modality, or train supervised"
+            f"objective paper learns from unlabelled data by matching modalities, which needs two or more; got "
+            f"{','.join(config.modalities)}: add a modality, choose another objective, or train supervised"
         )
     run = TrainRun(request, load_input(config, sources.labeled, sources.unlabeled, sources.balanced, datasets), device)
     run.refuse_other()
@@ -235,7 +235,7 @@ def train(
 def _other_config(request: TrainRequest, held: RunResult) -> str | None:
     """How the config of the finished run in the folder differs from what is asked for; None if it does not."""
     before, now = (
-        config.model_dump(mode="json") | {"seeds": seeds, "objective": objective}
+        config.model_dump(mode="json") | {"seeds": seeds, "data": objective}
         for config, seeds, objective in (
             (held.config, held.seeds, held.objective),
             (request.config, request.seeds, request.objective),
@@ -251,8 +251,14 @@ def _note_data(data: TrainInput, config: TrainConfig, note: Callable[[str], None
         for caution in (side.caution, pool_caution(data.labeled, side.dataset, side.norms)):
             if caution is not None:
                 note(caution)
+    label_of = dict(zip(data.labeled.ids, data.labeled.labels, strict=True))
+    for fold in data.folds:
+        if absent := sorted(set(data.labels) - {str(label_of[i]) for i in fold.train}):
+            note(
+                f"fold {fold.name}: no training utterance is labelled {' or '.join(absent)}: it cannot be learnt there"
+            )
     fewest = min(len(fold.train) for fold in data.folds)
-    if fewest < config.batch_size:
+    if fewest < config.batch_size and config.min_steps == 0:
         note(
             f"a training part of {fewest} utterances is smaller than a batch of {config.batch_size}: every epoch is "
             f"one step; lower it with --set batch_size={max(4, fewest // 4)}"
