@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(1)  # the matrices are too small to share out
-    base = make_config(size="small", faces=STEPS, words=STEPS, batch_size=32, epochs=options.epochs)
+    base = make_config(objective="paper", size="small", faces=STEPS, words=STEPS, batch_size=32, epochs=options.epochs)
     for labels in options.labels:
         sizes = Sizes(labels)
         reached: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}

@@ -63,7 +63,7 @@ class Scenario:
     run: Callable[[Path, Path], object]
 
 
-_CONFIG = make_config(size="small", modalities=("a", "l"), batch_size=16, epochs=1, words=8)
+_CONFIG = make_config(objective="paper", size="small", modalities=("a", "l"), batch_size=16, epochs=1, words=8)
 
 
 def _clips(inputs: Path, work: Path) -> None:

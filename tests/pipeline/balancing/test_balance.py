@@ -31,7 +31,7 @@ FORTY = DrawOptions(per_class=40)
 
 
 def tiny(**values: object) -> TrainConfig:
-    usual = {"size": "small", "modalities": ("a", "v"), "batch_size": 16, "epochs": 6, "faces": 8}
+    usual = {"objective": "paper", "size": "small", "modalities": ("a", "v"), "batch_size": 16, "epochs": 6, "faces": 8}
     return make_config(**(usual | {"protocol": "groups-3"} | values))
 
 

@@ -30,7 +30,14 @@ SHARES = (0.08, 0.4, 0.4, 0.12)
 """Four fifths are happiness and neutral, as in the paper's unlabelled data (section 4.2)."""
 
 CONFIG = make_config(
-    size="small", modalities=("a",), batch_size=64, epochs=12, learning_rate=3e-3, protocol="groups-3", dropout=0.1
+    objective="paper",
+    size="small",
+    modalities=("a",),
+    batch_size=64,
+    epochs=12,
+    learning_rate=3e-3,
+    protocol="groups-3",
+    dropout=0.1,
 )
 FIRST = CONFIG.model_copy(update={"epochs": 1})
 

@@ -21,7 +21,14 @@ from mmpipe.pipeline.training.run import train
 from ..training.conftest import make_store
 
 CONFIG = make_config(
-    size="small", modalities=("a", "v"), batch_size=16, epochs=2, faces=8, protocol="loso", learning_rate=3e-4
+    objective="paper",
+    size="small",
+    modalities=("a", "v"),
+    batch_size=16,
+    epochs=2,
+    faces=8,
+    protocol="loso",
+    learning_rate=3e-4,
 )
 """Leave one speaker out: which of the others validate follows from the labels of these others alone."""
 

@@ -127,7 +127,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / name).write_bytes(b"\x00\xff[/x] PAR1 \x1b{")
     make_store(place / "real", rows=24, speakers=4, split=True)
     make_store(place / "other", rows=12, speakers=4, split=True)
-    config = make_config(size="small", modalities=("a",), epochs=1, batch_size=16)
+    config = make_config(objective="paper", size="small", modalities=("a",), epochs=1, batch_size=16)
     train(config, place / "real", place / "trained")
     (place / "empty").touch()
     (place / "loop").symlink_to("loop")

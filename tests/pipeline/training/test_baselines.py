@@ -283,7 +283,7 @@ def test_baselines_stand_beside_a_run_with_paired_differences(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(baselines, "BASELINES", ("majority", "logistic", "concat-mlp"))
     store, run = make_store(tmp_path / "store", speakers=3), tmp_path / "run"
-    train(config(size="small", select="wap", seed=4), store, run, seeds=2)
+    train(config(objective="paper", size="small", select="wap", seed=4), store, run, seeds=2)
     done = CliRunner().invoke(app, ["train", "--baselines", "--compare", "run", "--labeled", "store"])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "Baseline minus run" in done.stdout and "over 2 seeds" in done.stdout and "Left out" not in done.stdout
@@ -316,5 +316,5 @@ def test_baselines_stand_beside_a_run_with_paired_differences(tmp_path: Path, mo
         make_store(tmp_path / "fewer", speakers=3, rows=36) if words[-1] == "fewer" else other
         done = CliRunner().invoke(app, ["train", "--baselines", "--compare", *words])
         assert isinstance(done.exception, UsageError) and said_of in str(done.exception), done.exception
-    train(config(size="small"), store, run, overwrite=True)
+    train(config(objective="paper", size="small"), store, run, overwrite=True)
     assert not (run / "baselines.csv").exists() and not (run / "baselines.parquet").exists()

@@ -27,7 +27,9 @@ from .conftest import make_store
 
 
 def tiny(**values: object) -> TrainConfig:
-    return make_config(**({"size": "small", "batch_size": 16, "epochs": 1, "faces": 8, "words": 8} | values))
+    return make_config(
+        **({"objective": "paper", "size": "small", "batch_size": 16, "epochs": 1, "faces": 8, "words": 8} | values)
+    )
 
 
 @pytest.fixture(scope="module")

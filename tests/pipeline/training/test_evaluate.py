@@ -27,7 +27,7 @@ from mmpipe.pipeline.training.run import train
 from ...conftest import Once
 from .conftest import make_store
 
-TINY = make_config(size="small", batch_size=8, epochs=6, faces=8, words=8)
+TINY = make_config(objective="paper", size="small", batch_size=8, epochs=6, faces=8, words=8)
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,7 @@ def make_spoken(folder: Path) -> None:
         ),
         SerialEngine(),
     )
-    config = make_config(size="small", modalities=("l",), words=12, batch_size=8, epochs=15)
+    config = make_config(objective="paper", size="small", modalities=("l",), words=12, batch_size=8, epochs=15)
     train(config, folder / "store", folder / "run")
 
 

@@ -50,7 +50,9 @@ def pool(dataset: Dataset, rows: int | None = None) -> Pool:
 
 
 def tiny(**values: Any) -> TrainConfig:
-    return make_config(**({"size": "small", "faces": 8, "words": 8, "batch_size": 32, "epochs": 2} | values))
+    return make_config(
+        **({"objective": "paper", "size": "small", "faces": 8, "words": 8, "batch_size": 32, "epochs": 2} | values)
+    )
 
 
 def test_sixty_four_utterances_are_learnt_by_heart_and_the_latents_keep_their_spread() -> None:

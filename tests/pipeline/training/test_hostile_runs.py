@@ -34,7 +34,9 @@ def good(once: Once) -> Path:
     """A trained run of sounds alone, and another store to score."""
 
     def make(folder: Path) -> None:
-        config = make_config(size="small", modalities=("a",), epochs=1, batch_size=16, protocol="groups-3")
+        config = make_config(
+            objective="paper", size="small", modalities=("a",), epochs=1, batch_size=16, protocol="groups-3"
+        )
         train(config, make_store(folder / "store"), folder / "run")
         make_store(folder / "other", rows=64)
         write_wav(folder / "clip.wav", tone(1.0))

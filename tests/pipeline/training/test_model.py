@@ -56,7 +56,7 @@ def test_linear_layers_have_the_widths_of_table_3() -> None:
 
 @pytest.mark.parametrize("names", ["a", "v", "l", "av", "al", "vl", "avl"])
 def test_any_subset_gives_logits_latents_and_reconstructions(names: str) -> None:
-    config = make_config(modalities=tuple(names), size="small")
+    config = make_config(modalities=tuple(names), objective="paper", size="small")
     widths = {name: PAPER[name] for name in names}
     steps = {name: n for name, n in {"v": 18, "l": 22}.items() if name in names}
     features, keep = batch(widths, steps)
@@ -74,7 +74,7 @@ def test_twelve_words_and_a_narrower_text_model_are_inverted_too() -> None:
 
 
 def test_what_stands_on_the_padding_changes_nothing() -> None:
-    config = make_config(modalities=("v", "l"), size="small")
+    config = make_config(modalities=("v", "l"), objective="paper", size="small")
     widths, steps = {"v": 342, "l": 384}, {"v": 18, "l": 22}
     model = EmotionModel(config, widths, 4).eval()
     features, keep = batch(widths, steps)
@@ -88,12 +88,12 @@ def test_reconstruction_targets_are_reversed_up_to_the_padding() -> None:
 
 
 def test_no_decoder_is_built_where_reconstruction_has_no_weight() -> None:
-    names = dict(EmotionModel(make_config(alpha=0, size="small"), PAPER, 4).named_parameters())
+    names = dict(EmotionModel(make_config(alpha=0, objective="paper", size="small"), PAPER, 4).named_parameters())
     assert not [name for name in names if "decoder" in name or "deconv" in name]
 
 
 def test_inputs_of_another_shape_are_refused_with_both_shapes() -> None:
-    model = EmotionModel(make_config(modalities=("a",), size="small"), {"a": 1582}, 4)
+    model = EmotionModel(make_config(modalities=("a",), objective="paper", size="small"), {"a": 1582}, 4)
     with pytest.raises(TrainingError, match=r"expected rows of shape \(1582,\), got \(88,\)"):
         model({"a": torch.zeros(2, 88)}, {})
     with pytest.raises(TrainingError, match="too small"):

@@ -30,7 +30,7 @@ from mmpipe.pipeline.training.run import train
 from ...conftest import Once
 from .conftest import make_store
 
-TINY = make_config(size="small", batch_size=8, epochs=6, faces=8, words=8, modalities=("a", "l"))
+TINY = make_config(objective="paper", size="small", batch_size=8, epochs=6, faces=8, words=8, modalities=("a", "l"))
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +146,7 @@ def make_heard(folder: Path) -> None:
             "folder", root=folder / name, out=folder / f"{name}-store", corpus_options=options, stages=["audio"]
         )
         extract_corpus(request, SerialEngine())
-    config = make_config(size="small", modalities=("a",), batch_size=8, epochs=8)
+    config = make_config(objective="paper", size="small", modalities=("a",), batch_size=8, epochs=8)
     train(config, folder / "loud-store", folder / "run")
 
 
@@ -180,7 +180,9 @@ def test_a_clip_outside_the_training_range_is_reported_and_like_takes_other_stat
 
 
 def test_a_model_of_normalised_speakers_takes_the_speaker_of_a_clip_from_like(heard: Path, tmp_path: Path) -> None:
-    config = make_config(size="small", modalities=("a",), batch_size=8, epochs=8, normalise="speaker")
+    config = make_config(
+        objective="paper", size="small", modalities=("a",), batch_size=8, epochs=8, normalise="speaker"
+    )
     train(config, heard / "loud-store", tmp_path / "run")
     write_tone(tmp_path / "quiet.wav", 115, 98, 1 / 30)
     with pytest.raises(UsageError, match="name it with --like"):

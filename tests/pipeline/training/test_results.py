@@ -80,7 +80,7 @@ def test_the_interval_of_a_summary_is_that_of_a_bootstrap_over_utterances() -> N
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     """The folder of a semi-supervised run, and what `train` gave."""
     folder = tmp_path_factory.mktemp("results")
-    config = make_config(size="small", batch_size=16, epochs=1, faces=8, words=8)
+    config = make_config(objective="paper", size="small", batch_size=16, epochs=1, faces=8, words=8)
     stores = make_store(folder / "labeled"), make_store(folder / "unlabeled", labeled=False, missing=(3,))
     return folder / "run", train(config, stores[0], folder / "run", stores[1], seeds=2)
 

@@ -23,7 +23,7 @@ from mmpipe.pipeline.training.run import train
 from ...conftest import Once
 from .conftest import WIDTHS, make_store
 
-TINY = {"size": "small", "batch_size": 8, "epochs": 6, "faces": 8, "words": 8}
+TINY = {"objective": "paper", "size": "small", "batch_size": 8, "epochs": 6, "faces": 8, "words": 8}
 
 
 def tiny(**values: object) -> TrainConfig:

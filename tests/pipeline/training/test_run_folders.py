@@ -28,7 +28,15 @@ from .conftest import make_store
 
 
 def tiny(**values: object) -> TrainConfig:
-    few = {"size": "small", "batch_size": 16, "epochs": 1, "faces": 8, "words": 8, "modalities": ("a",)}
+    few = {
+        "objective": "paper",
+        "size": "small",
+        "batch_size": 16,
+        "epochs": 1,
+        "faces": 8,
+        "words": 8,
+        "modalities": ("a",),
+    }
     return make_config(**(few | values))
 
 

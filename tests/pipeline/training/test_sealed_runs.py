@@ -23,7 +23,7 @@ from mmpipe.pipeline.training.run import plan_run, train
 from ...conftest import Once
 from .conftest import make_store
 
-CONFIG = make_config(size="small", modalities=("a",), epochs=1, dropout=0.0, batch_size=16)
+CONFIG = make_config(objective="paper", size="small", modalities=("a",), epochs=1, dropout=0.0, batch_size=16)
 READ = ("fold.json", "model.json", "model.safetensors")
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "Device",
     "FollowLinks",
     "Normalise",
+    "Objective",
     "Overwrite",
     "Precision",
     "Root",

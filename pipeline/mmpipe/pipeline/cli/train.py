@@ -156,13 +156,16 @@ def _run(
     device: str,
 ) -> None:
     """One cross-validated run."""
+    from mmpipe.pipeline.cli.settings import training_config
     from mmpipe.pipeline.training.requests import TrainRequest, default_run, find_sources
 
     if tensorboard:
         from mmpipe.pipeline.training.records import check_events
 
         check_events()
-    sources = find_sources(labeled, unlabeled, balanced, semi=not supervised, sample=sample)
+    simple = {name: value for name, value in assigned.items() if value != "auto"}
+    paper = training_config(simple, sample=sample, **chosen).objective == "paper"
+    sources = find_sources(labeled, unlabeled, balanced, semi=not supervised, sample=sample, list_needed=paper)
     read = [sources.labeled, *([sources.unlabeled] if sources.unlabeled else [])]
     config = config_for(assigned, chosen, read, sample=sample)
     target = out or default_run(config, sources, seeds)
@@ -180,7 +183,8 @@ def show_training(request: TrainRequest) -> None:
     from mmpipe.pipeline.training.run import plan_run
 
     sources = request.sources
-    beside = "" if sources.unlabeled is None else f" with {sources.unlabeled} ({sources.balanced})"
+    drawn = sources.balanced or "all usable utterances"
+    beside = "" if sources.unlabeled is None else f" with {sources.unlabeled} ({drawn}; {request.config.objective})"
     console.print(f"{sources.labeled}{beside} -> {request.out}")
     use_threads(request.config.threads)
     run = plan_run(request)

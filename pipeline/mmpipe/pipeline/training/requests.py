@@ -123,6 +123,7 @@ def find_sources(
     semi: bool = True,
     sample: bool = False,
     corpus: str = "iemocap",
+    list_needed: bool = True,
 ) -> Sources:
     """The stores and the list that are given, else those that the commands write.
 
@@ -133,6 +134,7 @@ def find_sources(
         semi: whether unlabelled data are used.
         sample: whether the default stores are those of the sample corpora.
         corpus: the labelled corpus.
+        list_needed: whether a list that is not given and does not exist is an error; else all usable rows are drawn.
 
     Raises:
         UsageError: one does not exist; or a supervised run names unlabelled data.
@@ -143,6 +145,8 @@ def find_sources(
             raise UsageError("a supervised run uses the labelled store alone: leave out --unlabeled and --balanced")
         return Sources(labeled)
     unlabeled = find_store(unlabeled, "ami", sample=sample)
+    if balanced is None and not list_needed and not balanced_path(unlabeled).is_file():
+        return Sources(labeled, unlabeled)
     balanced = balanced or balanced_path(unlabeled)
     if not balanced.is_file():
         raise UsageError(

@@ -254,9 +254,7 @@ def _note_data(data: TrainInput, config: TrainConfig, note: Callable[[str], None
     label_of = dict(zip(data.labeled.ids, data.labeled.labels, strict=True))
     for fold in data.folds:
         if absent := sorted(set(data.labels) - {str(label_of[i]) for i in fold.train}):
-            note(
-                f"fold {fold.name}: no training utterance is labelled {' or '.join(absent)}: it cannot be learnt there"
-            )
+            note(f"fold {fold.name}: no training utterance is labelled {' or '.join(absent)}, so no answer can be it")
     fewest = min(len(fold.train) for fold in data.folds)
     if fewest < config.batch_size and config.min_steps == 0:
         note(
