@@ -21,7 +21,7 @@ from mmpipe.pipeline.training.run import plan_run
 
 from .conftest import make_store
 
-SETTINGS = {"objective": "paper", "size": "small", "batch_size": 16, "epochs": 1, "faces": 8, "words": 8}
+SETTINGS = {"size": "small", "batch_size": 16, "epochs": 1, "faces": 8, "words": 8}
 
 
 def tiny(**values: object) -> TrainConfig:

@@ -18,7 +18,15 @@ from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.layers import Block, Layout, mlp, positions
 from mmpipe.pipeline.training.modalities import Modality
 
-__all__ = ["SIZES", "SequenceAutoEncoder", "VectorAutoEncoder", "conv_shapes", "make_auto_encoder", "shortest_steps"]
+__all__ = [
+    "SIZES",
+    "SequenceAutoEncoder",
+    "Size",
+    "VectorAutoEncoder",
+    "conv_shapes",
+    "make_auto_encoder",
+    "shortest_steps",
+]
 
 
 _PIECE, _SMALL_PIECE = 4, 64

@@ -12,7 +12,7 @@ from mmpipe.core.options import Options, explain
 from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.training.modalities import MODALITIES, Modality, modalities_of
 
-__all__ = ["SMALL_DEFAULTS", "Objective", "TrainConfig", "make_config"]
+__all__ = ["Objective", "TrainConfig", "make_config"]
 
 _FEW_ROWS = 16
 """Batches are not made smaller than this to get more steps."""
@@ -20,7 +20,7 @@ _FEW_ROWS = 16
 
 Objective = Literal["paper", "self-train", "consistency", "self-train+consistency"]
 
-SMALL_DEFAULTS: dict[str, Any] = {
+_SMALL_DEFAULTS: dict[str, Any] = {
     "objective": "self-train+consistency",
     "alpha": 0.0,
     "beta": 0.0,
@@ -37,7 +37,7 @@ SMALL_DEFAULTS: dict[str, Any] = {
 class TrainConfig(Options):
     """Defaults are the paper's where it speaks (section 4.2, table 3), else as documented field by field.
 
-    `make_config` has other defaults for size `small`: `SMALL_DEFAULTS`.
+    `make_config` has other defaults for size `small`: `_SMALL_DEFAULTS`.
     """
 
     objective: Objective = "paper"
@@ -206,7 +206,7 @@ class TrainConfig(Options):
 
 
 def make_config(**values: Any) -> TrainConfig:
-    """A checked config; of size `small` with the defaults of `SMALL_DEFAULTS`, unless the objective is `paper`.
+    """A checked config; of size `small` with the defaults of `_SMALL_DEFAULTS`, unless the objective is `paper`.
 
     Raises:
         UsageError: a hyper-parameter is unknown or out of range; the message lists the valid ones.
@@ -217,7 +217,7 @@ def make_config(**values: Any) -> TrainConfig:
     """
     small = values.get("size") == "small" and values.get("objective") != "paper"
     try:
-        return TrainConfig.model_validate((SMALL_DEFAULTS if small else {}) | values)
+        return TrainConfig.model_validate((_SMALL_DEFAULTS if small else {}) | values)
     except ValidationError as error:
         names = TrainConfig.model_fields
         raise UsageError(f"{explain(error, names, 'hyper-parameter ')}; valid: {', '.join(names)}") from error

@@ -24,7 +24,7 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.training.autoencoders import SIZES, SequenceAutoEncoder, Size, VectorAutoEncoder, make_auto_encoder
 from mmpipe.pipeline.training.config import TrainConfig
 
-__all__ = ["Committee", "EmotionModel", "Network", "Output", "build_model", "noisy_views"]
+__all__ = ["EmotionModel", "Network", "Output", "build_model", "noisy_views"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class EmotionModel(Network):
         return (self.classifier(torch.cat(parts, dim=1)).float(),)
 
 
-class Committee(Network):
+class _Committee(Network):
     """Networks of one config with other initial weights, trained side by side: `ensemble` of the config.
 
     The latents and reconstructions are those of the first.
@@ -194,7 +194,7 @@ def build_model(config: TrainConfig, widths: Mapping[str, int], num_classes: int
     Raises:
         TrainingError: a sequence is too short or too narrow for the convolutions.
     """
-    return (EmotionModel if config.ensemble == 1 else Committee)(config, widths, num_classes)
+    return (EmotionModel if config.ensemble == 1 else _Committee)(config, widths, num_classes)
 
 
 def _classifier(size: Size, latents: int, num_classes: int, config: TrainConfig) -> nn.Sequential:
