@@ -57,8 +57,8 @@ class TrainConfig(Options):
     batch_size: int = Field(default=128, ge=4)
     """Labelled rows a step at most, and as many unlabelled ones beside them."""
     min_steps: int = Field(default=0, ge=0)
-    """Steps of an epoch at least. Where the labelled rows give fewer, batches become smaller, down to 16 rows, and
-    then the rows are passed over again. 0 leaves an epoch at one pass."""
+    """Steps of an epoch, about, at least. Where the labelled rows give fewer, batches become smaller, down to 16 rows,
+    and then the rows are passed over again. 0 leaves an epoch at one pass."""
     epochs: int = Field(default=15, ge=1)
     """Passes over the labelled rows (see `min_steps`); the paper's best epochs are 10 to 15."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -180,7 +180,7 @@ class TrainConfig(Options):
 
     def passes(self, rows: int) -> int:
         """Passes over so many labelled rows in an epoch."""
-        return max(1, math.ceil(self.min_steps / math.ceil(rows / self.batch_of(rows))))
+        return max(1, round(self.min_steps / math.ceil(rows / self.batch_of(rows))))
 
     def steps_an_epoch(self, rows: int) -> int:
         """Steps of an epoch of so many labelled rows.

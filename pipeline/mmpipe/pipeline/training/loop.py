@@ -121,7 +121,8 @@ def fit(
     if used is not None and problem is None and config.objective != "paper":
         problem = _collapse(trained.model, labels, used)
         if problem is not None:
-            trained = _fit(config, labels, train, valid, None, None, report, resume, device, build)
+            again = None if resume is None else replace(resume, identity=f"{resume.identity} supervised")
+            trained = _fit(config, labels, train, valid, None, None, report, again, device, build)
     trained.supervised_because = problem
     return trained
 
