@@ -228,7 +228,7 @@ def test_the_command_trains_and_evaluates_what_it_trained(official: Path, tmp_pa
     assert f"w.safetensors, SHA-256 {sha256(out)}" in done.output
     confusions = [output.split("Confusion")[1].splitlines()[:-1] for output in (done.output, trained.output)]
     assert confusions[0] == confusions[1] and len(confusions[0]) > 8
-    assert "of the valid part" in done.output.splitlines()[-1]
+    assert "on the valid part" in done.output.splitlines()[-1]
     wrong = CliRunner().invoke(app, ["train-face", "--data", str(official), "--evaluate", "all"])
     assert wrong.exit_code == 2
     assert [part.value for part in Part] == list(PARTS)
