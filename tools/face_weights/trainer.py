@@ -11,10 +11,10 @@ from torch import Tensor
 from mmpipe.extractors.faces.densenet import FerplusDenseNet
 from mmpipe.pipeline.face_training.config import FaceTraining
 from mmpipe.pipeline.face_training.evaluation import FaceScores
-from mmpipe.pipeline.face_training.ferplus import read_ferplus
 from mmpipe.pipeline.face_training.loop import FaceProgress, FaceRun
 from mmpipe.pipeline.face_training.recipe import train_face
 from mmpipe.pipeline.face_training.strategy import StepStrategy
+from mmpipe.pipeline.face_training.twins import TrainingFaces, read_training_faces
 from tools.face_weights.dense import DensePasses
 from tools.face_weights.processes import average_over_processes, joined, processes, rank
 
@@ -44,7 +44,11 @@ class _FastSteps(StepStrategy):
 
 
 def train_face_fast(
-    data: Path, out: Path, config: FastFaceTraining, listener: Callable[[FaceProgress], None] = lambda progress: None
+    data: Path,
+    out: Path,
+    config: FastFaceTraining,
+    listener: Callable[[FaceProgress], None] = lambda progress: None,
+    on_faces: Callable[[TrainingFaces], None] = lambda faces: None,
 ) -> FaceScores:
     """Do what `train_face` does, on the CPU, with fast passes in `config.processes` processes.
 
@@ -53,18 +57,20 @@ def train_face_fast(
         out: the safetensors file.
         config: hyper-parameters.
         listener: called every `checkpoint_steps` steps and at the end of an epoch.
+        on_faces: called with the training faces before the first step.
 
     Raises:
-        CorpusError: FERPlus is not there.
-        UsageError: the checkpoint beside `out` belongs to another config, or `native` finds no C compiler.
+        CorpusError: as `train_face` does.
+        UsageError: as `train_face` does, or `native` finds no C compiler.
     """
     with joined(config.processes, _follow, data, out, config):
-        return train_face(data, out, config, listener, strategy=_FastSteps(native=config.native))
+        return train_face(data, out, config, listener, strategy=_FastSteps(native=config.native), on_faces=on_faces)
 
 
 def _follow(data: Path, out: Path, config: FastFaceTraining) -> None:
     """Another process's part in a training."""
     strategy = _FastSteps(native=config.native)
-    run = FaceRun(read_ferplus(data, "train"), config, out.with_suffix(".checkpoint"), strategy)
+    faces = read_training_faces(data, as_published=config.as_published)
+    run = FaceRun(faces.part, config, out.with_suffix(".checkpoint"), strategy)
     while run.step < run.steps:
         run.advance()

@@ -99,6 +99,7 @@ Category = Literal[
     "variable_rate",
     "header_count",
     "speaker_crosses",
+    "duplicate_crosses",
 ]
 """The category of a problem of a corpus."""
 
@@ -144,6 +145,7 @@ CATEGORIES: dict[Category, str] = {
     "odd_audio": "a sampling rate or number of channels that differs from the other files, or a rate below 16 kHz",
     "odd_video": "a frame size or rate that differs from the other files",
     "speaker_crosses": "a speaker is in two splits or more",
+    "duplicate_crosses": "the same audio or video is in two splits or folds or more",
     "several_tracks": "a file has several tracks of one kind; one is read",
     "no_decoder": "no decoder fits a stream, which an extraction will reject",
     "cover_only": "the only image of a file named for video is cover art",

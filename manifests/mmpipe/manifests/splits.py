@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from mmpipe.core.reading import parse_object
 from mmpipe.core.text import is_safe_name, safe_names
 from mmpipe.manifests.parts import deal_groups
 
-__all__ = ["PROTOCOLS", "Fold", "check_leaks", "crossing_speakers", "folds"]
+__all__ = ["PROTOCOLS", "Fold", "check_leaks", "crossing_speakers", "fold_of", "folds"]
 
 PROTOCOLS = {
     "iemocap-5": "five folds: four sessions train, the woman of the fifth validates and the man is tested",
@@ -82,7 +83,7 @@ def folds(manifest: pa.Table, protocol: str = "auto", seed: int = 0) -> list[Fol
             session=row["session"],
             speaker=row["speaker"],
             label=row["label"],
-            fold=_fold_of(row["annotations"]),
+            fold=_read_fold(row["annotations"]),
         )
         for row in manifest.select(columns).to_pylist()
         if row["label"] is not None
@@ -121,12 +122,21 @@ def _numbered(protocol: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found and 2 <= int(found[2]) <= _MOST_FOLDS else ("", 0)
 
 
-def _fold_of(annotations: str | None) -> str | None:
-    """The fold that a table's column gives."""
+def _read_fold(annotations: str | None) -> str | None:
     try:
-        value = parse_object(annotations).get("fold") if annotations else None
+        return fold_of(parse_object(annotations)) if annotations else None
     except ValueError:  # it then counts as a row without a fold, which the protocol `column` names
         return None
+
+
+def fold_of(annotations: Mapping[str, Any]) -> str | None:
+    """The fold that a table's column gives an utterance; None where it gives none.
+
+    Example:
+        >>> fold_of({"fold": 2}), fold_of({"fold": ""})
+        ('2', None)
+    """
+    value = annotations.get("fold")
     return None if value is None or value == "" or isinstance(value, dict | list) else str(value)
 
 

@@ -117,7 +117,7 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     (
         "train-face --data d --evaluate test",
         "with --evaluate",
-        ["--out w", "--epochs 3", "--start w", "--seed 0", "--overwrite", "--set peak_rate=1"],
+        ["--out w", "--epochs 3", "--start w", "--as-published", "--seed 0", "--overwrite", "--set peak_rate=1"],
     ),
     ("train-face --data d --out w", "without --evaluate", ["--weights v", "--flip"]),
     ("doctor", "", ["--set faces.every=5"]),
@@ -149,6 +149,7 @@ TWICE = [
     ("train-face --data d --out w", "--seed 0", "seed", "2"),
     ("train-face --data d --out w", "--epochs 3", "epochs", "3"),
     ("train-face --data d --out w", "--start a", "start", "b"),
+    ("train-face --data d --out w", "--as-published", "as_published", "true"),
 ]
 
 USED = {
@@ -244,7 +245,7 @@ def test_a_hyper_parameter_that_is_given_twice_is_refused(
     command: str, option: str, name: str, value: str, store: Path
 ) -> None:
     assert answer(f"{command} {option} --set {name}={value}", store) == (
-        f"--{name} and --set {name}=... say the same: give one of them"
+        f"--{name.replace('_', '-')} and --set {name}=... say the same: give one of them"
     )
     assert "twice" in answer(f"{command} --set {name}={value} --set {name}={value}", store)
 

@@ -48,7 +48,11 @@ def manifest(
     root: Root = None,
     out: Annotated[Path | None, typer.Option(help="The manifest. Default: DATASET.parquet.")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read the header of every media file; list what is odd in OUT.check.csv.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Read the headers of all media, find equal ones in two splits; list what is odd in OUT.check.csv.",
+        ),
     ] = False,
     strict: Annotated[
         bool,

@@ -70,7 +70,7 @@ def refuse_twice(given: Mapping[str, Any], assigned: Iterable[str]) -> None:
         mmpipe.core.errors.UsageError: --seed and --set seed=... say the same: give one of them
     """
     if twice := sorted(name for name in set(assigned) if given.get(name) is not None):
-        raise UsageError(f"--{twice[0]} and --set {twice[0]}=... say the same: give one of them")
+        raise UsageError(f"--{twice[0].replace('_', '-')} and --set {twice[0]}=... say the same: give one of them")
 
 
 def _given(options: Mapping[str, Any]) -> list[str]:

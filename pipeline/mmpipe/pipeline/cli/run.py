@@ -108,7 +108,7 @@ def _checked_rows(folder: Path, options: Mapping[str, Any], store: Path, *, over
     claim(report, "list of problems", overwrite=overwrite)
     prepared = prepare_corpus("folder", folder, options)
     rows = to_table(prepared.utterances)
-    problems = [*prepared.problems, *check_media(prepared, folder, rows)]
+    problems = [*prepared.problems, *check_media(prepared, folder, rows, logs=store / "logs")]
     show_problems(problems)
     write_problems(problems, report)
     labels = sorted({label for label in rows.column("label").to_pylist() if label is not None})

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.face_training.config import FaceTraining
     from mmpipe.pipeline.face_training.evaluation import FaceScores
     from mmpipe.pipeline.face_training.loop import FaceProgress
+    from mmpipe.pipeline.face_training.twins import TrainingFaces
 
-__all__ = ["Part", "parse_training", "print_scores", "train_face", "training_progress"]
+__all__ = ["Part", "parse_training", "print_faces", "print_scores", "train_face", "training_progress"]
 
 _Training = TypeVar("_Training", bound="FaceTraining")
 
@@ -38,6 +39,10 @@ def train_face(
     out: Annotated[Path | None, typer.Option(help="The weights to write; log and checkpoint are beside it.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training part. Default: 8.")] = None,
     start: Annotated[Path | None, typer.Option(help="Weights to start from. Default: random ones.")] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option("--as-published", help="Keep training faces that have a twin in an evaluation part."),
+    ] = False,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Decides every random choice. Default: 0.")] = None,
     overwrite: Overwrite = False,
@@ -53,9 +58,10 @@ def train_face(
     from mmpipe.pipeline.hardware import available_cores, pick_device, use_threads
     from mmpipe.pipeline.outputs import claim
 
-    given = {"epochs": epochs, "start": start, "seed": seed}
+    given = {"epochs": epochs, "start": start, "as_published": as_published or None, "seed": seed}
     if evaluate is not None:
-        unused = {"--out": out, "--overwrite": overwrite, **{f"--{name}": value for name, value in given.items()}}
+        hyper = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
+        unused = {"--out": out, "--overwrite": overwrite, **hyper}
         refuse_ignored("with --evaluate", unused | {"--set": set_})
         chosen = pick_device(device.value)
         use_threads(threads or available_cores())
@@ -79,22 +85,39 @@ def _train(data: Path, out: Path, given: Mapping[str, Any], assignments: Sequenc
         f"FERPlus in {data} -> {out}, {config.epochs} epochs on {device}; stop it any time, the same command goes on"
     )
     with training_progress() as listener:
-        scores = train(data, out, config, listener, device=device)
-    print_scores(scores, f"{out} on the valid part")
+        scores = train(data, out, config, listener, device=device, on_faces=print_faces)
+    print_scores({"all": scores}, f"{out} on the valid part")
     result(f"Weights: {out}, {scores.accuracy:.2%} of the valid part")
 
 
 def _evaluate(data: Path, part: Part, weights: Path | None, *, flip: bool, device: str) -> None:
     from mmpipe.extractors.faces.densenet import load_network
     from mmpipe.extractors.weights.bundled import FERPLUS_DENSENET, bundled, sha256
-    from mmpipe.pipeline.face_training.evaluation import evaluate
-    from mmpipe.pipeline.face_training.ferplus import read_ferplus
+    from mmpipe.pipeline.face_training.evaluation import evaluate, evaluate_twins
+    from mmpipe.pipeline.face_training.ferplus import has_part, read_ferplus
 
     path = weights or bundled(FERPLUS_DENSENET)
-    scores = evaluate(load_network(path), read_ferplus(data, part.value), flip=flip, device=device)
+    network, faces = load_network(path), read_ferplus(data, part.value)
+    scores: dict[str, FaceScores | None]
+    if compared := part is not Part.TRAIN and has_part(data, Part.TRAIN.value):
+        both = evaluate_twins(network, faces, read_ferplus(data, Part.TRAIN.value), flip=flip, device=device)
+        scores = {
+            "all, as published": both.published,
+            "without exact twins": both.without_exact,
+            "without near twins": both.without_near,
+        }
+    else:
+        scores = {"all, as published": evaluate(network, faces, flip=flip, device=device)}
     console.print(f"{path.name}, SHA-256 {sha256(path)}")
+    if compared:
+        console.print(
+            "Twins: faces that the training part holds too, equal (exact) or nearly so (near, exact included)"
+        )
+    elif part is not Part.TRAIN:
+        console.print(f"{data} holds no training part: faces with a twin in it are not counted apart", markup=False)
     print_scores(scores, f"{part.value} part{', averaged with the mirror image' if flip else ''}")
-    result(f"{path.name}: accuracy {scores.accuracy:.2%}, UAR {scores.uar:.2%} of the {part.value} part")
+    figures = (f"{_figures(value)} {name}" for name, value in scores.items() if value is not None)
+    result(f"{path.name} on the {part.value} part: {'; '.join(figures)}")
 
 
 def parse_training(kind: type[_Training], given: Mapping[str, Any], assignments: Sequence[str]) -> _Training:
@@ -137,13 +160,37 @@ def training_progress() -> Iterator[Callable[[FaceProgress], None]]:
         yield show
 
 
-def print_scores(scores: FaceScores, title: str) -> None:
-    """Print accuracy, UAR, macro F1 and the confusion matrix."""
-    figures = (f"{value:.2%}" for value in (scores.accuracy, scores.uar, scores.macro_f1))
-    table(title, ["faces", "accuracy", "UAR", "macro F1"], [(scores.faces, *figures)])
-    rows = (
+def print_faces(faces: TrainingFaces) -> None:
+    """Print how many training faces there are, and how many were left out because of their twins."""
+    number = len(faces.part.faces)
+    if not faces.compared_with:
+        console.print(f"{number} training faces, as published: their twins in the evaluation parts are kept")
+        return
+    parts = " and ".join(faces.compared_with)
+    console.print(f"{number} training faces; {faces.left_out} more with a twin in {parts} are left out")
+    if missing := {"valid", "test"} - set(faces.compared_with):
+        console.print(
+            f"The {' and '.join(sorted(missing))} part is not here: training faces with a twin in it are kept"
+        )
+
+
+def _figures(scores: FaceScores) -> str:
+    return f"accuracy {scores.accuracy:.2%}, UAR {scores.uar:.2%}, macro F1 {scores.macro_f1:.2%}"
+
+
+def print_scores(scores: Mapping[str, FaceScores | None], title: str) -> None:
+    """Print accuracy, UAR and macro F1 on sets of faces, by name, and the confusion matrix of the first set."""
+    rows = [
+        (name, 0, "-", "-", "-")
+        if s is None
+        else (name, s.faces, *map("{:.2%}".format, (s.accuracy, s.uar, s.macro_f1)))
+        for name, s in scores.items()
+    ]
+    table(title, ["faces", "number", "accuracy", "UAR", "macro F1"], rows)
+    first = next(s for s in scores.values() if s is not None)
+    confusion = (
         (name, f"{recall:.1%}", *counts)
-        for (name, recall), counts in zip(scores.recall.items(), scores.confusion, strict=True)
+        for (name, recall), counts in zip(first.recall.items(), first.confusion, strict=True)
     )
-    columns = ["class", "recall", *(name[:9] for name in scores.recall)]
-    table("Confusion (rows are the majority votes)", columns, rows)
+    columns = ["class", "recall", *(name[:9] for name in first.recall)]
+    table("Confusion (rows are the majority votes)", columns, confusion)

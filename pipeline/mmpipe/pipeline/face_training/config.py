@@ -44,6 +44,8 @@ class FaceTraining(Options):
     """Height and width of the images in the first part of the training (FER2013's own size)."""
     small_part: float = Field(default=0.75, ge=0, lt=1)
     """Share of the epochs in that part; the rest sees the network's 64 pixels."""
+    as_published: bool = False
+    """Train on the training part as published. Otherwise faces that have a twin in an evaluation part are left out."""
     start: Path | None = None
     """Weights to start from; None starts from random ones."""
     teacher: Path | None = None

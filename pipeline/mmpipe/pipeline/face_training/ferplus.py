@@ -26,7 +26,7 @@ import pandas as pd
 from mmpipe.core.errors import CorpusError
 from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 
-__all__ = ["PARTS", "FerplusPart", "read_ferplus"]
+__all__ = ["PARTS", "FerplusPart", "has_part", "read_ferplus"]
 
 PARTS = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 """Part names and the names that FER2013 gives them in its `Usage` column."""
@@ -64,24 +64,44 @@ def read_ferplus(folder: Path, part: str) -> FerplusPart:
     Raises:
         CorpusError: the folder holds neither form, or a file is damaged.
     """
-    parquet, votes_csv, pixels_csv = (
-        folder / f"{part}.parquet",
-        folder / "fer2013new.csv",
-        folder / "fer2013.csv",
-    )
+    parquet, votes_csv, pixels_csv, labels = _files(folder, part)
     if parquet.is_file():
         faces, votes = _read_parquet(parquet)
-    elif votes_csv.is_file() and pixels_csv.is_file():
+    elif _in_csv(votes_csv, pixels_csv, part):
         faces, votes = _read_csv(votes_csv, pixels_csv, PARTS[part])
-    elif (labels := folder / _FOLDERS[part] / "label.csv").is_file():
+    elif labels.is_file():
         faces, votes = _read_images(labels)
     else:
         raise CorpusError(
-            f"{folder} holds no FERPlus part {part!r}: expected {parquet.name}, or fer2013new.csv with fer2013.csv, "
-            f"or {labels.relative_to(folder)} beside its images; "
+            f"{folder} holds no FERPlus part {part!r}: expected {parquet.name}, or fer2013new.csv with fer2013.csv "
+            f"and rows of the usage {PARTS[part]}, or {labels.relative_to(folder)} beside its images; "
             f"found {sorted(p.name for p in folder.glob('*'))[:8] if folder.is_dir() else 'no such folder'}"
         )
     return _prepare(faces, votes)
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether a folder holds the part `train`, `valid` or `test` in one of the forms; its files are not checked."""
+    parquet, votes_csv, pixels_csv, labels = _files(folder, part)
+    return parquet.is_file() or labels.is_file() or _in_csv(votes_csv, pixels_csv, part)
+
+
+def _files(folder: Path, part: str) -> tuple[Path, Path, Path, Path]:
+    """Where a part may be: Parquet; votes and pixels as CSV; the labels of an image folder."""
+    csv = (folder / "fer2013new.csv", folder / "fer2013.csv")
+    return folder / f"{part}.parquet", *csv, folder / _FOLDERS[part] / "label.csv"
+
+
+def _in_csv(votes_csv: Path, pixels_csv: Path, part: str) -> bool:
+    """Whether the official pair of files is there and has rows of a part."""
+    if not (votes_csv.is_file() and pixels_csv.is_file()):
+        return False
+    table = pd.read_csv(votes_csv, usecols=lambda name: name == "Usage")
+    if "Usage" not in table:
+        raise CorpusError(
+            f"{votes_csv} lacks the column Usage, which tells the parts: copy it from the FERPlus release"
+        )
+    return bool((table["Usage"] == PARTS[part]).any())
 
 
 def _prepare(faces: npt.NDArray[np.uint8], votes: npt.NDArray[np.int64]) -> FerplusPart:

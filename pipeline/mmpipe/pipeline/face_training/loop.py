@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class FaceRun:
         device: `cpu` or `cuda`.
 
     Raises:
-        UsageError: the checkpoint belongs to another config.
+        UsageError: the checkpoint belongs to another config or other faces, or there are fewer faces than in a batch.
     """
 
     def __init__(
@@ -67,7 +68,13 @@ class FaceRun:
         if config.teacher is not None:
             taught = taught_by(load_network(config.teacher), train, strategy, device=device)
             self._targets = torch.lerp(self._targets, taught, config.teacher_weight)
+        self._faces_sha256 = hashlib.sha256(train.faces.tobytes()).hexdigest()
         self.steps_an_epoch = len(self._faces) // config.batch_size
+        if not self.steps_an_epoch:
+            raise UsageError(
+                f"batch_size {config.batch_size} is more than the {len(self._faces)} training faces: "
+                "give a smaller one with --set batch_size=N"
+            )
         self.steps = self.steps_an_epoch * config.epochs
         network = FerplusDenseNet() if config.start is None else load_network(config.start)
         self._network: FerplusDenseNet = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,10 +108,16 @@ class FaceRun:
 
     def _resume(self) -> None:
         state = torch.load(self._checkpoint, weights_only=True, map_location=self._device)
-        if state["config"] != self.config.model_dump(mode="json"):
+        # Checkpoints of versions that trained on the part as published name neither this choice nor the faces.
+        if {"as_published": True} | state["config"] != self.config.model_dump(mode="json"):
             raise UsageError(
                 f"{self._checkpoint} belongs to a run with another config ({state['config']}): "
                 "give another --out, or remove the checkpoint to start again"
+            )
+        if state.get("faces_sha256", self._faces_sha256) != self._faces_sha256:
+            raise UsageError(
+                f"{self._checkpoint} belongs to a run on other training faces, as when a part of FERPlus was added or "
+                "removed since: give another --out, or remove the checkpoint to start again"
             )
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -115,6 +128,7 @@ class FaceRun:
     def _save(self) -> None:
         state = {
             "config": self.config.model_dump(mode="json"),
+            "faces_sha256": self._faces_sha256,
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self._optimiser.state_dict(),

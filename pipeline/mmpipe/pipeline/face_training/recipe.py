@@ -24,9 +24,10 @@ from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.bundled import sha256
 from mmpipe.pipeline.face_training.config import FaceTraining
 from mmpipe.pipeline.face_training.evaluation import FaceScores, evaluate
-from mmpipe.pipeline.face_training.ferplus import read_ferplus
+from mmpipe.pipeline.face_training.ferplus import FerplusPart, read_ferplus
 from mmpipe.pipeline.face_training.loop import FaceProgress, FaceRun
 from mmpipe.pipeline.face_training.strategy import StepStrategy
+from mmpipe.pipeline.face_training.twins import NEAR_TWINS, TrainingFaces, read_training_faces
 
 __all__ = ["train_face"]
 
@@ -39,6 +40,7 @@ def train_face(
     *,
     device: str = "cpu",
     strategy: StepStrategy | None = None,
+    on_faces: Callable[[TrainingFaces], None] = lambda faces: None,
 ) -> FaceScores:
     """Train the network on FERPlus in `data` and write `out` (safetensors), beside it a JSON card and a CSV log.
 
@@ -51,29 +53,33 @@ def train_face(
         listener: called every `checkpoint_steps` steps and at the end of an epoch.
         device: `cpu` or `cuda`.
         strategy: how steps are computed; None takes the network's modules in this process.
+        on_faces: called with the training faces before the first step.
 
     Returns:
         The scores on the valid part.
 
     Raises:
         BusyError: another process is writing `out`.
-        CorpusError: FERPlus is not there.
-        UsageError: the checkpoint beside `out` belongs to another config.
+        CorpusError: FERPlus is not there, or all its training faces have a twin in an evaluation part.
+        UsageError: the checkpoint beside `out` belongs to another config or other faces, or a batch is larger than the
+            training part.
     """
     with writing_alone(out, "mmpipe train-face"):
-        return _train_face(data, out, config, listener, device, strategy or StepStrategy())
+        faces = read_training_faces(data, as_published=config.as_published)
+        on_faces(faces)
+        return _train_face(faces, read_ferplus(data, "valid"), out, config, listener, device, strategy)
 
 
 def _train_face(
-    data: Path,
+    faces: TrainingFaces,
+    valid: FerplusPart,
     out: Path,
     config: FaceTraining,
     listener: Callable[[FaceProgress], None],
     device: str,
-    strategy: StepStrategy,
+    strategy: StepStrategy | None,
 ) -> FaceScores:
-    train, valid = read_ferplus(data, "train"), read_ferplus(data, "valid")
-    run = FaceRun(train, config, out.with_suffix(".checkpoint"), strategy, device)
+    run = FaceRun(faces.part, config, out.with_suffix(".checkpoint"), strategy or StepStrategy(), device)
     scores: FaceScores | None = None
     while run.step < run.steps or scores is None:
         if run.step < run.steps and not run.epoch_is_due:
@@ -86,14 +92,20 @@ def _train_face(
             _write_log(out.with_suffix(".csv"), run, scores)
             tensors = {name: value.cpu().contiguous() for name, value in run.average.state_dict().items()}
             write_bytes(out, save(tensors))
-    _write_card(out.with_suffix(".json"), config, scores)
+    _write_card(out.with_suffix(".json"), config, faces, scores)
     return scores
 
 
-def _write_card(path: Path, config: FaceTraining, scores: FaceScores) -> None:
+def _write_card(path: Path, config: FaceTraining, faces: TrainingFaces, scores: FaceScores) -> None:
     card: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "classes": FERPLUS_CLASSES,
+        "training_faces": {
+            "faces": len(faces.part.faces),
+            "left_out": faces.left_out,
+            "compared_with": list(faces.compared_with),
+            "near_twins": NEAR_TWINS,
+        },
         "valid": asdict(scores),
     }
     for name, weights in (("start", config.start), ("teacher", config.teacher)):

@@ -20,7 +20,16 @@ from mmpipe.core.reading import read_object
 from mmpipe.core.seals import file_state
 from mmpipe.manifests.io import resolve_media
 
-__all__ = ["MISSING", "UNREADABLE", "MediaHashes", "hash_file", "hash_media", "is_hash", "media_state"]
+__all__ = [
+    "MISSING",
+    "UNREADABLE",
+    "MediaHashes",
+    "hash_file",
+    "hash_media",
+    "is_hash",
+    "media_identities",
+    "media_state",
+]
 
 _CACHE = "media_hashes.json"
 
@@ -95,20 +104,22 @@ def media_state(root: Path, uri: str) -> str:
     return canonical_json({name: str(found[name]) for name in _REMOTE_STATE if name in found})
 
 
-def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, only_known: bool = False) -> MediaHashes:
+def hash_media(
+    root: Path, uris: Iterable[str], logs: Path | None, threads: int, *, only_known: bool = False
+) -> MediaHashes:
     """SHA-256 of each media file, by its uri. Nothing is written.
 
     Args:
         root: the corpus root.
         uris: paths relative to it.
-        logs: the folder of the cache, which remembers hashes by uri and state.
+        logs: the folder of the cache, which remembers hashes by uri and state; None for no cache.
         threads: files hashed at once.
         only_known: hash nothing: what the cache does not know stays `not hashed yet`.
 
     Raises:
         ResourceError: file handles or memory are used up, or several files fail alike, as on a lost disk.
     """
-    known, failures = _known(logs / _CACHE), _Failures()
+    known, failures = {} if logs is None else _known(logs / _CACHE), _Failures()
     states = {uri: _state(root, uri, failures) for uri in sorted(set(uris))}
     hashes, due = {}, []
     for uri, state in states.items():
@@ -125,6 +136,40 @@ def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, onl
         hashes |= dict(zip(due, made, strict=True))
         new = {uri: [states[uri], hashes[uri]] for uri in due if hashes[uri] != UNREADABLE}
     return MediaHashes(hashes, states, new)
+
+
+def media_identities(root: Path, uris: Iterable[str], threads: int) -> dict[str, tuple[int, str]]:
+    """The size in bytes of each media file that can be looked at, and the file that its name leads to.
+
+    Hard links, and links that are followed, have the same file under several names. On an object store each name is a
+    file of its own.
+
+    Args:
+        root: the corpus root.
+        uris: paths relative to it.
+        threads: files looked at at once.
+
+    Raises:
+        ResourceError: file handles or memory are used up, or several files fail alike, as on a lost disk.
+    """
+    failures = _Failures()
+
+    def look(uri: str) -> tuple[int, str] | None:
+        try:
+            path = resolve_media(root, uri)
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            failures.see(uri, error)
+            return None
+        if not is_local(path):
+            return found.st_size, uri
+        return (found.st_size, f"{found.st_dev}:{found.st_ino}") if stat.S_ISREG(found.st_mode) else None
+
+    names = list(uris)
+    with ThreadPoolExecutor(threads) as pool:
+        return {uri: found for uri, found in zip(names, pool.map(look, names), strict=True) if found is not None}
 
 
 def hash_file(root: Path, uri: str) -> str:
