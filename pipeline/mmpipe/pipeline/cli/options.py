@@ -16,6 +16,7 @@ __all__ = [
     "Normalise",
     "Overwrite",
     "Precision",
+    "Preset",
     "Root",
     "Sample",
     "SampleStores",
@@ -89,6 +90,12 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BF16 = "bf16"
+
+
+class Preset(StrEnum):
+    """Named sets of options."""
+
+    PAPER = "paper"
 
 
 class Size(StrEnum):
