@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pydantic
 import pytest
@@ -22,7 +24,11 @@ def test_every_detector_names_its_config_and_margin(name: str) -> None:
         kind.Config.model_validate({"no_such_field": 1})
 
 
-@pytest.mark.parametrize("name", sorted(DETECTORS.own.keys() - {"yunet"}))  # its model is a file from elsewhere
+ELSEWHERE = {"yunet", *(["seetaface"] if find_spec("rustface") is None else [])}
+"""Detectors whose model is a file from elsewhere, or in a package of an extra that is not installed."""
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS.own.keys() - ELSEWHERE))
 def test_every_embedded_detector_answers_for_each_image_alone(name: str) -> None:
     kind = DETECTORS.load(name)
     detector = kind(kind.Config())
@@ -39,5 +45,7 @@ def test_the_full_frame_is_the_face() -> None:
 
 
 def test_an_unknown_detector_is_answered_with_the_valid_names() -> None:
-    with pytest.raises(UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn, yunet"):
+    with pytest.raises(
+        UsageError, match="face detector 'dlib' does not exist; valid names: full-frame, mtcnn, seetaface, yunet"
+    ):
         DETECTORS.load("dlib")

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
 from mmpipe.core.errors import WeightsError
+from mmpipe.extractors.faces.detectors import seetaface_library
 from mmpipe.extractors.weights import bundled as weights
 from mmpipe.pipeline.cli import app
 from mmpipe.pipeline.cli.settings import Settings, named_roots
@@ -35,6 +37,7 @@ from mmpipe.pipeline.doctor.software import (
     check_libraries,
     check_loading,
     check_python,
+    check_seetaface,
     check_weights,
     pinned_versions,
 )
@@ -353,3 +356,20 @@ def test_a_folder_that_cannot_be_read_ends_any_command_without_a_traceback(
     assert end.value.code == 1
     message = capsys.readouterr().err
     assert "/corpora/ami: Permission denied" in message and "mmpipe doctor" in message
+
+
+def test_the_papers_detector_is_named_where_it_is_not_installed_and_warned_of_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(seetaface_library, "find_spec", lambda _: None)
+    finding = check_seetaface()
+    assert finding.state is State.OK and "`pip install 'mmpipe[seetaface]'`" in finding.text
+    for name in seetaface_library.SHA256:
+        (tmp_path / name).write_bytes(b"something else")
+    spec = ModuleSpec("rustface", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: spec)
+    monkeypatch.setattr(seetaface_library, "find_spec", lambda _: spec)
+    finding = check_seetaface()
+    assert finding.state is State.WARNING and "is not the file that mmpipe knows" in finding.text

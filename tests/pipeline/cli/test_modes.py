@@ -88,7 +88,7 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     (
         "train --baselines",
         "with --baselines",
-        ["--supervised", "--unlabeled x", "--balanced x", "--tensorboard", "--size small"],
+        ["--supervised", "--unlabeled x", "--balanced x", "--tensorboard", "--size small", "--preset paper"],
     ),
     (
         "train --baselines",
@@ -158,7 +158,7 @@ USED = {
     "overwrite config",
     "manifest": "root out check label label_map pattern speaker tier utterances table labels annotations exclude "
     "follow_links overwrite sample config",
-    "extract": "dataset root out sample manifest stages workers device precision retry_failed slice_ "
+    "extract": "dataset root out sample manifest stages preset workers device precision retry_failed slice_ "
     "transcode_fallback label label_map pattern speaker tier utterances table labels annotations exclude "
     "follow_links drop_missing accept_missing dry_run config",
     "inspect": "utterance faces verify",

@@ -49,7 +49,7 @@ class FaceCropsConfig(ExtractorConfig):
     """Config of the face crops. What follows from the detector is filled in, so that it is recorded."""
 
     detector: str = "mtcnn"
-    """Name in the registry of detectors: `mtcnn`, `yunet`, `full-frame`, or that of an installed package."""
+    """Name in the registry of detectors: `mtcnn`, `yunet`, `seetaface`, `full-frame`, or one of a package."""
 
     detector_options: dict[str, Any] = Field(default_factory=dict)
     """Fields of the detector's own config."""
@@ -85,7 +85,9 @@ class FaceCrops(Extractor):
     input: ClassVar[InputKind] = "frames"
     revision: ClassVar[int] = 2
     Config: ClassVar[type[ExtractorConfig]] = FaceCropsConfig
-    licence: ClassVar[str] = "Detector: that of its weights (MTCNN of the package mtcnn and YuNet of OpenCV: MIT)."
+    licence: ClassVar[str] = (
+        "Detector: that of its weights (MTCNN of the package mtcnn and YuNet of OpenCV: MIT; SeetaFace: BSD-2-Clause)."
+    )
     config: FaceCropsConfig
 
     def __init__(self, config: ExtractorConfig, *, device: str = "cpu", precision: Precision = "float32") -> None:

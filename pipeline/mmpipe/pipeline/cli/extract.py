@@ -20,6 +20,7 @@ from mmpipe.pipeline.cli.options import (
     Device,
     FollowLinks,
     Precision,
+    Preset,
     Root,
     Sample,
     Set,
@@ -57,6 +58,12 @@ def extract(
         Path | None, typer.Option(parser=located, metavar="PATH", help="A manifest made before. Default: a new one.")
     ] = None,
     stages: Stages = "",
+    preset: Annotated[
+        Preset | None,
+        typer.Option(
+            help="paper: IS10, SeetaFace, DenseNet and BERT-large. --set comes before it, mmpipe.toml after it."
+        ),
+    ] = None,
     set_: Set = [],  # noqa: B006
     workers: Workers = None,
     device: Annotated[
@@ -117,7 +124,7 @@ def extract(
         manifest=manifest or (None if corpus else known_manifest(known, out)),
         corpus_options=options,
         stages=names(stages) or known.stages,
-        stage_options=merged(known.stage_options, stage_options(settings, assigned, sample=sample)),
+        stage_options=merged(known.stage_options, stage_options(settings, assigned, sample=sample, preset=preset)),
         device=device.value if device else known.device,
         precision=precision.value if precision else known.precision,
         workers=workers,

@@ -17,6 +17,7 @@ __all__ = [
     "Objective",
     "Overwrite",
     "Precision",
+    "Preset",
     "Root",
     "Sample",
     "SampleStores",
@@ -97,6 +98,12 @@ class Objective(StrEnum):
     SELF_TRAIN = "self-train"
     CONSISTENCY = "consistency"
     BOTH = "self-train+consistency"
+
+
+class Preset(StrEnum):
+    """Named sets of options."""
+
+    PAPER = "paper"
 
 
 class Size(StrEnum):

@@ -1,4 +1,4 @@
-"""What the bundled samples are run with: options of extraction and training, default stores."""
+"""Named sets of options: those of the paper (`--preset paper`) and those of the bundled samples; default stores."""
 
 from __future__ import annotations
 
@@ -6,12 +6,39 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "PRESET_STAGES",
+    "PRESET_TRAINING",
     "SAMPLE_CORPUS_OPTIONS",
     "SAMPLE_STAGE_OPTIONS",
     "SAMPLE_TRAINING",
     "SMOKE_TRAINING",
     "store_path",
 ]
+
+PRESET_STAGES: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {
+        "audio": {"extractor": "is10"},
+        "faces": {"extractor": "face-crops", "every": 10, "detector": "seetaface", "detector_options": {}},
+        "expression": {"extractor": "densenet-ferplus"},
+        "text": {"extractor": "bert", "model": "google-bert/bert-large-uncased"},
+    }
+}
+"""Options of the stages by preset (section 4.2 of the paper)."""
+
+PRESET_TRAINING: dict[str, dict[str, Any]] = {
+    "paper": {
+        "objective": "paper",
+        "size": "paper",
+        "batch_size": 128,
+        "epochs": 15,
+        "learning_rate": 1e-3,
+        "alpha": 0.2,
+        "beta": 0.1,
+        "omega": 0.3,
+        "matching": "batch",
+    }
+}
+"""Hyper-parameters by preset (table 3 and section 4.2 of the paper)."""
 
 SAMPLE_CORPUS_OPTIONS: dict[str, dict[str, Any]] = {"ami": {"num_crops": 120}}
 """Options of the sample corpora: half a minute of meetings holds hundreds of windows that nearly coincide."""

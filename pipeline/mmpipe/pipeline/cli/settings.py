@@ -24,7 +24,7 @@ from mmpipe.core.options import explain
 from mmpipe.core.reading import read_limited
 from mmpipe.core.text import printable
 from mmpipe.manifests.registry import CORPORA
-from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
+from mmpipe.pipeline.cli.presets import PRESET_STAGES, SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, SAMPLE_TRAINING
 from mmpipe.pipeline.doctor.inputs import NamedRoot
 
 if TYPE_CHECKING:
@@ -170,10 +170,11 @@ def corpus_options(dataset: str, settings: Settings, *, sample: bool = False) ->
 
 
 def stage_options(
-    settings: Settings, assigned: dict[str, dict[str, Any]], *, sample: bool = False
+    settings: Settings, assigned: dict[str, dict[str, Any]], *, sample: bool = False, preset: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The options of the stages: those of sample runs, then those of mmpipe.toml, then those of --set; see `merged`."""
-    return merged(SAMPLE_STAGE_OPTIONS if sample else {}, settings.stages, assigned)
+    """Options of the stages: of sample runs, then of mmpipe.toml, then of the preset, then of --set; see `merged`."""
+    chosen = PRESET_STAGES[preset] if preset else {}
+    return merged(SAMPLE_STAGE_OPTIONS if sample else {}, settings.stages, chosen, assigned)
 
 
 def merged(*sources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

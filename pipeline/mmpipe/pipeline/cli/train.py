@@ -13,7 +13,8 @@ from mmpipe.pipeline.cli.baselines import show_baselines, show_beside
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
-from mmpipe.pipeline.cli.options import Device, Objective, SampleStores, Size, names
+from mmpipe.pipeline.cli.options import Device, Objective, Preset, SampleStores, Size, names
+from mmpipe.pipeline.cli.presets import PRESET_TRAINING
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.requests import TrainRequest
@@ -59,6 +60,9 @@ def train(
     size: Annotated[
         Size | None, typer.Option(help="paper (table 3, the default) or small, for laptops and small corpora.")
     ] = None,
+    preset: Annotated[
+        Preset | None, typer.Option(help="paper: the paper's hyper-parameters. Other options and --set come before it.")
+    ] = None,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     modalities: Annotated[
         str | None, typer.Option(help="Any of a, v, l, comma-separated. Default: those that the stores have.")
@@ -87,7 +91,8 @@ def train(
         "modalities": modalities and tuple(names(modalities)),
     }
     refuse_twice(given, assigned)
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = PRESET_TRAINING[preset] if preset else {}
+    chosen = chosen | {name: value for name, value in given.items() if value is not None}
     of_unlabeled = {"--unlabeled": unlabeled, "--balanced": balanced}
     of_runs = {"--supervised": supervised, "--tensorboard": tensorboard}
     if not baselines:
@@ -114,7 +119,12 @@ def train(
             "with --baselines",
             of_runs
             | of_unlabeled
-            | {"--size": size, "--objective": objective, **ignored_assignments(assigned, UNUSED_BY_BASELINES)},
+            | {
+                "--size": size,
+                "--objective": objective,
+                "--preset": preset,
+                **ignored_assignments(assigned, UNUSED_BY_BASELINES),
+            },
         )
         if compare is None:
             _baselines(labeled, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)

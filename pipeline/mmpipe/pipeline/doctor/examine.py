@@ -32,6 +32,7 @@ from mmpipe.pipeline.doctor.software import (
     check_libraries,
     check_loading,
     check_python,
+    check_seetaface,
     check_weights,
     pinned_versions,
 )
@@ -60,6 +61,7 @@ def examine(text: Mapping[str, Any], roots: Sequence[NamedRoot], folder: Path = 
                 "decoders": partial(check_decoders, DECODERS),
                 "ffmpeg": check_ffmpeg,
                 "weights": check_weights,
+                "seetaface": check_seetaface,
                 "text model": partial(check_text_model, text),
             }
         ),

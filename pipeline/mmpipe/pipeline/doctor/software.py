@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ __all__ = [
     "check_libraries",
     "check_loading",
     "check_python",
+    "check_seetaface",
     "check_weights",
     "pinned_versions",
 ]
@@ -177,3 +179,16 @@ def check_weights() -> Finding:
     except MmpipeError as error:
         return Finding("weights", State.MISSING, str(error), _ask_pip("--force-reinstall --no-deps mmpipe mtcnn"))
     return Finding("weights", State.OK, f"{', '.join(path.name for path in paths)}: SHA-256 as expected")
+
+
+def check_seetaface() -> Finding:
+    """Whether the detector of `--preset paper` runs here; where its package is not installed, nothing is wrong."""
+    from mmpipe.extractors.faces.detectors.seetaface import SeetaFace, SeetaFaceConfig
+
+    try:
+        SeetaFace(SeetaFaceConfig()).prepare()
+    except MmpipeError as error:
+        is_installed = importlib.util.find_spec("rustface") is not None
+        text = f"the detector of `--preset paper` does not run: {error}"
+        return Finding("seetaface", State.WARNING if is_installed else State.OK, text)
+    return Finding("seetaface", State.OK, "the detector of `--preset paper` runs")

@@ -23,6 +23,7 @@ DETECTORS: Registry[Detector] = Registry(
     {
         "mtcnn": "mmpipe.extractors.faces.detectors.mtcnn:MTCNN",
         "yunet": "mmpipe.extractors.faces.detectors.yunet:YuNet",
+        "seetaface": "mmpipe.extractors.faces.detectors.seetaface:SeetaFace",
         "full-frame": "mmpipe.extractors.faces.detectors.full_frame:FullFrame",
     },
     check=_lack,
