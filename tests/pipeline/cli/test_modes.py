@@ -106,6 +106,18 @@ IGNORED: list[tuple[str, str, list[str]]] = [
         ["--out x", "--seed 1", "--seeds 2", "--modalities a", "--set epochs=1"],
     ),
     *((f"train{mode}", "without --baselines", ["--compare run"]) for mode in ("", " --supervised", " --table 4")),
+    ("train --table 4", "with --table 4", ["--objective paper", "--set objective=paper"]),
+    ("train --baselines", "with --baselines", ["--objective paper", "--set objective=paper"]),
+    ("train --supervised", "with --supervised", ["--set threshold=0.5", "--set teacher_share=1"]),
+        "train --supervised",
+        "with --supervised",
+        ["--set threshold=0.5", "--set teacher_share=1", "--set view_dropout=0"],
+    ),
+    (
+        "train --supervised --labeled STORE --modalities a,l --size small",
+        "with objective self-train+consistency",
+        ["--set matching=hsic"],
+    ),
     ("train --supervised --labeled STORE --modalities a", "with modalities a", ["--set faces=8", "--set words=auto"]),
     ("train --supervised --labeled STORE --modalities a", "with modalities a", ["--set dropout=0", "--set beta=1"]),
     ("train --supervised --labeled STORE --modalities v", "with modalities v", ["--set words=8", "--set kernels=[1]"]),
@@ -140,6 +152,7 @@ EXCLUSIVE = [
 
 TWICE = [
     *(("train", f"--{name} {value}", name, value) for name, value in (("size", "small"), ("modalities", "a"))),
+    ("train", "--objective paper", "objective", "consistency"),
     *(("train", f"--seed {value}", "seed", "2") for value in (0, 1)),
     *(("train --baselines", f"--seed {value}", "seed", "2") for value in (0, 1)),
     ("train --table 7", "--seed 1", "seed", "2"),
