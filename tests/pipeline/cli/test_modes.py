@@ -109,10 +109,6 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     ("train --table 4", "with --table 4", ["--objective paper", "--set objective=paper"]),
     ("train --baselines", "with --baselines", ["--objective paper", "--set objective=paper"]),
     ("train --supervised", "with --supervised", ["--set threshold=0.5", "--set teacher_share=1"]),
-        "train --supervised",
-        "with --supervised",
-        ["--set threshold=0.5", "--set teacher_share=1", "--set view_dropout=0"],
-    ),
     (
         "train --supervised --labeled STORE --modalities a,l --size small",
         "with objective self-train+consistency",

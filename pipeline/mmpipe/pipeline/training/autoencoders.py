@@ -132,14 +132,12 @@ class VectorAutoEncoder(nn.Module):
         width: values in a vector.
         hidden: widths of the hidden layers.
         latent: width of the latent.
-        straight: whether a linear layer leads the vector to the latent as well, beside the hidden layers.
     """
 
-    def __init__(self, width: int, hidden: Sequence[int], latent: int, *, straight: bool = False) -> None:
+    def __init__(self, width: int, hidden: Sequence[int], latent: int) -> None:
         super().__init__()
         widths = (width, *hidden, latent)
         self.encoder = mlp(widths)
-        self.from_input = nn.Linear(width, latent) if straight else None
         self.decoder: nn.Sequential | None = mlp(widths[::-1])
 
     def drop_decoder(self) -> None:
@@ -149,7 +147,7 @@ class VectorAutoEncoder(nn.Module):
     def encode(self, x_BD: Tensor) -> Tensor:
         """Vectors [B, D] to latents [B, Z]."""
         z_BZ: Tensor = self.encoder(x_BD)
-        return z_BZ if self.from_input is None else z_BZ + self.from_input(x_BD)
+        return z_BZ
 
     def decode(self, z_BZ: Tensor) -> Tensor:
         """Latents [B, Z] to vectors [B, D]."""
@@ -254,11 +252,11 @@ def make_auto_encoder(modality: Modality, width: int, config: TrainConfig) -> Ve
         TrainingError: the sequence is too short or too narrow for the convolutions.
     """
     size = SIZES[config.size]
-    layers, own = size.layers(modality), config.size == "small" and config.objective != "paper"
+    layers = size.layers(modality)
     if isinstance(layers, _SequenceSize):
-        piece = _SMALL_PIECE if own else _PIECE
+        piece = _SMALL_PIECE if config.size == "small" and config.objective != "paper" else _PIECE
         return SequenceAutoEncoder(config.steps(modality), width, layers, size.latent, config.dropout, piece)
-    return VectorAutoEncoder(width, layers, size.latent, straight=own)
+    return VectorAutoEncoder(width, layers, size.latent)
 
 
 def shortest_steps(modality: Modality, config: TrainConfig) -> int:
