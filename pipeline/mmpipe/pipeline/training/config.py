@@ -27,7 +27,6 @@ _SMALL_DEFAULTS: dict[str, Any] = {
     "omega": 1.0,
     "clip": 3.0,
     "latent_norm": True,
-    "label_smoothing": 0.1,
     "ensemble": 3,
     "min_steps": 20,
     "unlabeled_ratio": 3.0,
