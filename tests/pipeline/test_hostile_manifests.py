@@ -28,6 +28,8 @@ from .hostile import alarm, calm, stays_inside, tree
 from .runs import clean_environment
 from .toys import ROOT, Counting, toy
 
+pytestmark = pytest.mark.slow
+
 EVIL = "[/sad]\x1b[31m\x1b]8;;http://x\x07"
 LEAVING = "../../../x"
 

@@ -17,6 +17,8 @@ from .conftest import tone, write_wav
 from .hostile import calm, edit_json, fifo, linked, stays_inside, tree
 from .runs import call
 
+pytestmark = pytest.mark.slow
+
 EVIL = "[/sad]\x1b[31m\x1b]8;;http://x\x07"
 Change = Callable[[Path], object]
 

@@ -53,7 +53,9 @@ def pool(dataset: Dataset, rows: Any = None) -> Pool:
 
 
 def small(**values: Any) -> TrainConfig:
-    return make_config(**({"size": "small", "faces": 8, "words": 8, "epochs": 3, "ensemble": 1} | values))
+    return make_config(
+        **({"size": "small", "faces": 8, "words": 8, "epochs": 3, "ensemble": 1, "min_steps": 8} | values)
+    )
 
 
 def truth_of(data: Pool) -> list[str]:
@@ -78,7 +80,7 @@ def test_size_small_has_defaults_of_its_own_unless_the_objective_is_the_papers()
 @pytest.mark.parametrize("objective", ["self-train", "consistency", "self-train+consistency"])
 @pytest.mark.parametrize("modalities", ["a", "vl"])
 def test_every_objective_learns_from_any_modalities(objective: str, modalities: str) -> None:
-    config = small(objective=objective, modalities=tuple(modalities))
+    config = small(objective=objective, modalities=tuple(modalities), threshold=0.5, epochs=4)
     data, other = made(96, modalities=modalities), pool(made(120, 1, modalities=modalities))
     trained = fit(config, LABELS, pool(data, range(32)), pool(data, range(32, 64)), other)
     assert trained.supervised_because is None
@@ -86,12 +88,13 @@ def test_every_objective_learns_from_any_modalities(objective: str, modalities: 
     assert accuracy(trained.model, pool(data, range(64, 96))) > 0.6
 
 
+@pytest.mark.slow
 def test_unlabelled_rows_help_where_labels_are_few() -> None:
     gained = []
     for seed in range(3):
         data, other = made(260, seed, signal=0.2), pool(made(400, 90 + seed, signal=0.2))
         first, valid, test = (pool(data, rows) for rows in (range(20), range(20, 60), range(60, 260)))
-        config = small(seed=seed, epochs=5)
+        config = small(seed=seed, epochs=5, min_steps=20)
         reached = [accuracy(fit(config, LABELS, first, valid, rows).model, test) for rows in (other, None)]
         gained.append(reached[0] - reached[1])
     assert np.mean(gained) > 0.03, gained
@@ -206,7 +209,7 @@ def test_the_loss_is_of_each_classifier_by_itself_with_smoothed_targets() -> Non
 
 def test_weight_decay_shrinks_weights_and_the_loss_may_choose_the_epoch() -> None:
     data = pool(made(64))
-    plain, decayed = (fit(small(weight_decay=w), LABELS, data, data) for w in (0.0, 1.0))
+    plain, decayed = (fit(small(weight_decay=w), LABELS, data, data) for w in (0.0, 5.0))
     size = [sum(p.square().sum().item() for p in t.model.parameters()) for t in (plain, decayed)]
     assert size[1] < 0.95 * size[0]
     by_loss = fit(small(select="loss", epochs=6), LABELS, data, pool(made(64, 9, signal=0.3)))
