@@ -47,8 +47,8 @@ SAMPLE_STAGE_OPTIONS: dict[str, dict[str, Any]] = {"text": {"model": "gt-all-min
 """Options of the stages of sample runs: the package of that model carries its checkpoint (extra `demo`)."""
 
 
-SAMPLE_TRAINING: dict[str, Any] = {"size": "small", "batch_size": 16, "epochs": 15}
-"""Hyper-parameters for the sample corpora: 64 training utterances are four steps an epoch."""
+SAMPLE_TRAINING: dict[str, Any] = {"size": "small", "batch_size": 16, "epochs": 15, "ensemble": 1, "min_steps": 0}
+"""Hyper-parameters for the sample corpora, which keep runs short: 64 training utterances are four steps an epoch."""
 
 SMOKE_TRAINING: dict[str, Any] = SAMPLE_TRAINING | {"epochs": 3}
 """Those of the demo's smoke run."""
