@@ -239,8 +239,7 @@ def test_a_list_by_fold_is_shown_as_the_mean_of_its_folds_with_its_calibration(s
 
 def test_a_run_shows_its_pooled_figures_with_the_deviation_over_folds(store: Path, run: Path, tmp_path: Path) -> None:
     page = page_of(build_report([store], [run], None, None, tmp_path / "r.html"))
-    deviation = np.std([0.5, 1.0], ddof=1)
-    assert f"75.0 ({100 * deviation:.1f})" in page.text
+    assert "70.0 ± 10.0 [60.0, 80.0]" in page.text  # the mean, ± and interval of run.json's summary
     assert "anger 2 0 100.0 sadness 1 1 50.0" in page.text
 
 

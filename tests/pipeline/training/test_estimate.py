@@ -25,7 +25,7 @@ SETTINGS = {"size": "small", "batch_size": 16, "epochs": 1, "faces": 8, "words":
 
 
 def tiny(**values: object) -> TrainConfig:
-    return make_config(**(SETTINGS | values))
+    return make_config(**({"objective": "paper"} | SETTINGS | values))
 
 
 @pytest.fixture(scope="module")
