@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
@@ -13,7 +14,7 @@ from mmpipe.core.errors import StorageError, WeightsError
 from mmpipe.core.files import cache_folder, write_json
 from mmpipe.core.reading import check_regular, read_json
 
-__all__ = ["FERPLUS_DENSENET", "SHA256", "bundled", "sha256"]
+__all__ = ["FERPLUS_DENSENET", "SHA256", "bundled", "known_files", "sha256"]
 
 FERPLUS_DENSENET = "ferplus_densenet.safetensors"
 """The expression network that ships with mmpipe."""
@@ -34,6 +35,25 @@ def bundled(name: str) -> Path:
     if (got := sha256(path)) != SHA256[name]:
         raise WeightsError(f"{path} is damaged: expected SHA-256 {SHA256[name]}, got {got}: reinstall mmpipe")
     return path
+
+
+def known_files(folder: Path, hashes: Mapping[str, str], remedy: Callable[[], str]) -> dict[str, Path]:
+    """Paths of files of another package, by name, after a check that they are those that mmpipe knows.
+
+    Args:
+        folder: where they lie.
+        hashes: SHA-256 by name.
+        remedy: the end of the message, asked for only where a file differs.
+
+    Raises:
+        WeightsError: a file is missing, or is another one.
+    """
+    for name, expected in hashes.items():
+        if (got := sha256(folder / name)) != expected:
+            raise WeightsError(
+                f"{folder / name} is not the file that mmpipe knows: expected SHA-256 {expected}, got {got}{remedy()}"
+            )
+    return {name: folder / name for name in hashes}
 
 
 _REMEMBERED_BYTES = 1 << 24

