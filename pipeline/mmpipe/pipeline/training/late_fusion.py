@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,7 +127,7 @@ def fit_late_fusion(
     with warnings.catch_warnings():
         _ignore_unconverged()
         for name, x in train.items():
-            tried = in_threads(partial(_Logistic.fit, x, truth, labels), _STRENGTHS)
+            tried = in_threads(_Fitting.of(x, truth, labels).fit, _STRENGTHS)
             answers = [[labels[k] for k in model.predict(valid[name]).argmax(axis=1)] for model in tried]
             best = int(np.argmax([score(valid_truth, said, labels).value(select) for said in answers]))
             models[name], strengths[name] = tried[best], _STRENGTHS[best]
@@ -161,7 +160,7 @@ def _self_trained(
             break
         both = [*truth, *(fusion.labels[k] for k in classes)]
         models = {
-            name: _Logistic.fit(np.concatenate([x[name], unlabeled[name][chosen]]), both, fusion.labels, c)
+            name: _Fitting.of(np.concatenate([x[name], unlabeled[name][chosen]]), both, fusion.labels).fit(c)
             for name, c in fusion.strengths.items()
         }
         last = LateFusion(fusion.labels, fusion.strengths, len(chosen), models)
@@ -192,7 +191,7 @@ def most_confident(
     number = max(1, math.floor(share * len(best) / classes))
     number = number if per_class is None else min(number, per_class)
     members = [np.flatnonzero(best == k) for k in range(probabilities_NK.shape[1])]
-    chosen = np.concatenate([rows[np.argsort(-confidence[rows], kind="stable")[:number]] for rows in members])
+    chosen = _surest(members, confidence, number)
     return chosen, best[chosen]
 
 
@@ -203,8 +202,15 @@ def _confident(
     best, confidence = probabilities_NK.argmax(axis=1), probabilities_NK.max(axis=1)
     sure = [np.flatnonzero((best == k) & (confidence >= how.threshold)) for k in sorted(known)]
     number = min([len(rows) for rows in sure] + ([] if how.per_class is None else [how.per_class]))
-    chosen = np.concatenate([rows[np.argsort(-confidence[rows], kind="stable")[:number]] for rows in sure])
+    chosen = _surest(sure, confidence, number)
     return chosen, best[chosen]
+
+
+def _surest(
+    members: Sequence[npt.NDArray[np.int64]], confidence_N: _Probabilities, number: int
+) -> npt.NDArray[np.int64]:
+    """Of each class at most so many of its members, the most confident ones first."""
+    return np.concatenate([rows[np.argsort(-confidence_N[rows], kind="stable")[:number]] for rows in members])
 
 
 def _ignore_unconverged() -> None:
@@ -227,21 +233,8 @@ class _Logistic:
     scaler: Any = None
     basis: npt.NDArray[Any] | None = None
 
-    @classmethod
-    def fit(cls, x: npt.NDArray[Any], truth: Sequence[str], labels: tuple[str, ...], strength: float) -> _Logistic:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-
-        y = np.array([labels.index(label) for label in truth])
-        columns = tuple(np.unique(y).tolist())
-        if len(columns) == 1:
-            return cls(None, columns, len(labels))
-        scaler = StandardScaler().fit(x)
-        model = cls(None, columns, len(labels), scaler, _basis(scaler.transform(x)))
-        fitted = LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(model._reduced(x), y)
-        return replace(model, fitted=fitted)
-
-    def _reduced(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def reduced(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Standardised features [N, R], or [N, D]."""
         scaled: npt.NDArray[Any] = self.scaler.transform(x)
         return scaled if self.basis is None else scaled @ self.basis.T
 
@@ -249,8 +242,40 @@ class _Logistic:
         """Probabilities [N, K]."""
         full = np.zeros((len(x), self.size))
         if len(x):
-            full[:, self.columns] = 1 if self.fitted is None else self.fitted.predict_proba(self._reduced(x))
+            full[:, self.columns] = 1 if self.fitted is None else self.fitted.predict_proba(self.reduced(x))
         return full
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """Training rows, standardised and reduced once for every strength.
+
+    `empty` is the regression before it is fitted, `x` its features [N, R], `y` the classes [N].
+    """
+
+    empty: _Logistic
+    x: npt.NDArray[Any]
+    y: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, x: npt.NDArray[Any], truth: Sequence[str], labels: tuple[str, ...]) -> _Fitting:
+        from sklearn.preprocessing import StandardScaler
+
+        y = np.array([labels.index(label) for label in truth])
+        columns = tuple(np.unique(y).tolist())
+        if len(columns) == 1:
+            return cls(_Logistic(None, columns, len(labels)), x, y)
+        scaler = StandardScaler().fit(x)
+        empty = _Logistic(None, columns, len(labels), scaler, _basis(scaler.transform(x)))
+        return cls(empty, empty.reduced(x), y)
+
+    def fit(self, strength: float) -> _Logistic:
+        """The regression of a strength."""
+        from sklearn.linear_model import LogisticRegression
+
+        if len(self.empty.columns) == 1:
+            return self.empty
+        return replace(self.empty, fitted=LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(self.x, self.y))
 
 
 def _basis(x_ND: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
