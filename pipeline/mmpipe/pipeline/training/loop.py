@@ -111,14 +111,15 @@ def fit(
         DivergedError: the loss is no longer finite; the best epoch so far comes with it.
     """
     _check(config, train, valid, unlabeled, labels)
-    pseudo, problem = None, None
+    used, pseudo, problem = unlabeled, None, None
     if unlabeled is not None and config.objective in ("self-train", "self-train+consistency"):
         pseudo, problem = _taught(config, labels, train, valid, unlabeled)
-    used = unlabeled if problem is None else None
-    if pseudo is not None and unlabeled is not None and config.objective == "self-train":
-        used = replace(unlabeled, rows=unlabeled.rows[(pseudo[unlabeled.rows] != NO_CLASS).numpy()])
+        if pseudo is None:
+            used = None
+        elif config.objective == "self-train":
+            used = replace(unlabeled, rows=unlabeled.rows[(pseudo[unlabeled.rows] != NO_CLASS).numpy()])
     trained = _fit(config, labels, train, valid, used, pseudo, report, resume, device, build)
-    if used is not None and problem is None and config.objective != "paper":
+    if used is not None and config.objective != "paper":
         problem = _collapse(trained.model, labels, used)
         if problem is not None:
             again = None if resume is None else replace(resume, identity=f"{resume.identity} supervised")

@@ -81,8 +81,7 @@ class Step:
 
     def _side(self, pool: Pool, rows: Rows) -> tuple[Output, dict[str, Tensor]]:
         features, keep = pool.batch(rows, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            output = self.model(features, keep, reconstruct=self.config.alpha > 0)
+        output = self._answer(features, keep, reconstruct=self.config.alpha > 0)
         return output, _unsupervised(output, features, keep, self.config)
 
     def __call__(self, rows: Rows, other: Rows) -> dict[str, Tensor]:
@@ -133,7 +132,9 @@ class Step:
         losses = [F.cross_entropy(x, targets_B, ignore_index=NO_CLASS, reduction="sum") for x in heads]
         return {"cls": torch.stack(losses).sum() / len(rows), "labelled": share}
 
-    def _answer(self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> Output:
+    def _answer(
+        self, features: Mapping[str, Tensor], keep: Mapping[str, Tensor], *, reconstruct: bool = False
+    ) -> Output:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            output: Output = self.model(features, keep)
+            output: Output = self.model(features, keep, reconstruct=reconstruct)
         return output
