@@ -6,24 +6,23 @@ They are trained here (cross-entropy only), or are the models of a run of `mmpip
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mmpipe.core.errors import TrainingError, UsageError
-from mmpipe.core.parquet import fingerprint
-from mmpipe.core.seals import read_sealed_json
+from mmpipe.core.errors import TrainingError
 from mmpipe.manifests.splits import Fold
+from mmpipe.pipeline.training.comparison import read_folds
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Pool, Rows, fit_norms
+from mmpipe.pipeline.training.data.dataset import Norm, Pool, Rows, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
 from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
 from mmpipe.pipeline.training.loop import fit, predict
 from mmpipe.pipeline.training.metrics import score
 from mmpipe.pipeline.training.model import Network
-from mmpipe.pipeline.training.results import RunResult, fold_folder, read_run
+from mmpipe.pipeline.training.results import RunResult, read_run
 
 __all__ = ["Classifier", "Progress", "RunModels", "load_run_models", "mean", "train_classifiers"]
 
@@ -59,7 +58,8 @@ class Classifier:
 
     def of_unlabeled(self, rows: Rows) -> _Probabilities:
         """Class probabilities float32 [N, K] of rows of the unlabelled store."""
-        dataset = _pool(self.data)
+        assert self.data.unlabeled is not None
+        dataset = self.data.unlabeled.dataset
         return mean([predict(model, Pool(dataset, rows, other)) for model, _, other in self.members])
 
 
@@ -134,7 +134,7 @@ class RunModels:
             made = Classifier(fold, members, data, epochs, 0.0)
             truth = [str(data.labeled.labels[row]) for row in data.labeled.rows_of(fold.valid)]
             guess = [self.result.labels[k] for k in made.of_labeled(fold.valid).argmax(axis=1)]
-            yield Classifier(fold, members, data, epochs, score(truth, guess, self.result.labels).ua)
+            yield replace(made, valid_ua=score(truth, guess, self.result.labels).ua)
             progress(number + 1, len(data.folds), f"fold {fold.name}")
 
     def _check(self, data: TrainInput) -> None:
@@ -152,12 +152,11 @@ class RunModels:
             )
         if {fold.name for fold in data.folds} != {fold.name for fold in self.result.folds}:
             raise TrainingError(f"{where} other folds than those of the labelled store: train it again")
-        parts = {fold.name: fingerprint([fold.train, fold.valid, fold.test]) for fold in data.folds}
-        for scores in self.result.folds:
-            folder = fold_folder(self.path, scores.name, scores.seed, self.result.seeds)
-            if _identity(folder).get("utterances") != parts[scores.name]:
+        parts = {fold.name: data.identity_of(fold)["utterances"] for fold in data.folds}
+        for fold in read_folds(self.path, self.result):
+            if fold.identity.get("utterances") != parts[fold.name]:
                 raise TrainingError(
-                    f"{where} other utterances of fold {scores.name} than the labelled store has now: train it again"
+                    f"{where} other utterances of fold {fold.name} than the labelled store has now: train it again"
                 )
 
 
@@ -171,22 +170,7 @@ def load_run_models(path: Path, device: str) -> RunModels:
     return RunModels(path, read_run(path), load_ensemble(path, device))
 
 
-def _identity(folder: Path) -> dict[str, object]:
-    try:
-        identity = read_sealed_json(folder / "fold.json")["identity"]
-        if not isinstance(identity, dict):
-            raise TypeError("its identity is not an object")
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UsageError(f"{folder / 'fold.json'} cannot be read ({error}): train the run again") from error
-    return identity
-
-
-def _pool(data: TrainInput) -> Dataset:
-    assert data.unlabeled is not None
-    return data.unlabeled.dataset
-
-
 def mean(parts: Sequence[_Probabilities]) -> _Probabilities:
-    """The mean of the probabilities of several; of a single one as they are."""
-    mean_NK: _Probabilities = parts[0] if len(parts) == 1 else np.stack(parts).mean(axis=0, dtype=np.float32)
+    """The mean of the probabilities of several."""
+    mean_NK: _Probabilities = np.mean(parts, axis=0, dtype=np.float32)
     return mean_NK

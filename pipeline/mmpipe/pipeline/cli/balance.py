@@ -116,8 +116,10 @@ def show_balancing(
     from mmpipe.pipeline.training.results import read_run
 
     kind = f"trained on {labeled}" if classifier is None else f"of {classifier}"
-    whose = "A classifier" if once and classifier is None else "Classifiers"
-    console.print(f"{whose} {kind} {'labels' if whose[0] == 'A' else 'label'} {unlabeled} -> {out}")
+    single = once and classifier is None
+    console.print(
+        f"{'A classifier' if single else 'Classifiers'} {kind} {'labels' if single else 'label'} {unlabeled} -> {out}"
+    )
     use_threads((config if classifier is None else read_run(classifier, check_files=False).config).threads)
     with progress("step") as bars:
         bar = bars.add_task("classifier", total=None)

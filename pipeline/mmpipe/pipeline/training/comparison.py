@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
-from mmpipe.core.parquet import fingerprint, write_parquet
+from mmpipe.core.parquet import write_parquet
 from mmpipe.core.seals import read_sealed_json
 from mmpipe.pipeline.training.data.inputs import TrainInput
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Difference, Summary, paired_difference, summarise
@@ -94,11 +94,11 @@ def refuse_other_data(path: Path, folds: Sequence[FoldResult], data: TrainInput)
     Raises:
         UsageError: something differs; the message names it.
     """
-    parts = {fold.name: fingerprint([fold.train, fold.valid, fold.test]) for fold in data.folds}
+    now = {fold.name: data.identity_of(fold) for fold in data.folds}
     for fold in folds:
-        now = {name: data.identity[name] for name in ("labelled features", "labels")}
-        now["utterances"] = parts.get(fold.name, "")
-        if differ := [name for name, value in now.items() if fold.identity.get(name) != value]:
+        names = ("labelled features", "labels", "utterances")
+        held = now.get(fold.name, data.identity)  # the identity of all folds lacks utterances
+        if differ := [name for name in names if fold.identity.get(name, "") != held.get(name)]:
             raise UsageError(
                 f"{path} was trained on other data than these ({', '.join(differ)} of fold {fold.name}): name its "
                 "store with --labeled, or train again on the store as it is now"

@@ -55,7 +55,6 @@ class FoldJob:
         return {
             "config": self.config.model_dump(mode="json"),
             **self.data.identity_of(self.fold),
-            "utterances": fingerprint([self.fold.train, self.fold.valid, self.fold.test]),
         }
 
     @property

@@ -48,7 +48,7 @@ class TrainInput:
     def identity_of(self, fold: Fold) -> dict[str, str]:
         """Hashes of what the result of a fold follows from, by part."""
         own = {} if self.unlabeled is None else {"unlabelled rows": self.unlabeled.hash_of(fold.name)}
-        return self.identity | own
+        return self.identity | own | {"utterances": fingerprint([fold.train, fold.valid, fold.test])}
 
     @property
     def caution(self) -> str | None:
