@@ -47,7 +47,8 @@ from mmpipe.pipeline.training.data.dataset import Dataset, Pool, Rows, fit_norms
 from mmpipe.pipeline.training.late_fusion import SelfTraining, fit_late_fusion
 from mmpipe.pipeline.training.loop import fit, predict
 from mmpipe.pipeline.training.metrics import score
-from mmpipe.pipeline.training.teacher import SHARES, pooled_features
+from mmpipe.pipeline.training.pooling import pooled_features
+from mmpipe.pipeline.training.teacher import SHARES, TEACHER_STRENGTH
 from studies.linear_probe import features
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
@@ -73,10 +74,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 """Hyper-parameters by method, beside those of size `small`."""
 SUPERVISED, DEFAULT = "supervised (default)", "self-train+consistency (default)"
-FUSIONS: dict[str, SelfTraining | None] = {
-    "late fusion": None,
-    "late fusion, self-trained": SelfTraining(shares=SHARES),
+FUSIONS: dict[str, dict[str, Any]] = {
+    "late fusion": {},
+    "late fusion, self-trained": {"self_training": SelfTraining(shares=SHARES)},
+    "teacher": {"self_training": SelfTraining(shares=SHARES), "strengths": (TEACHER_STRENGTH,)},
 }
+"""How late fusions are fitted. The validation part chooses the strength of the penalties, but for the teacher."""
 UNLABELED = {"paper, semi-supervised", "self-train", "consistency", DEFAULT}
 
 
@@ -232,7 +235,7 @@ def fusion(name: str, corpus: Corpus, seed: int) -> list[str]:
     """Answers to the test part of a late fusion of logistic regressions."""
     config, pools = make_config(size="small", modalities=tuple(corpus.dataset.features)), corpus.pools()
     truth = {side: [str(corpus.dataset.labels[row]) for row in corpus.rows[side]] for side in ("train", "valid")}
-    x = {side: pooled_features(config, pool) for side, pool in pools.items()}
+    x = {side: pooled_features(pool, config.clip) for side, pool in pools.items()}
     how = FUSIONS[name]
     fitted = fit_late_fusion(
         x["train"],
@@ -240,8 +243,8 @@ def fusion(name: str, corpus: Corpus, seed: int) -> list[str]:
         x["valid"],
         truth["valid"],
         LABELS,
-        unlabeled=None if how is None else x["pool"],
-        self_training=how,
+        unlabeled=x["pool"] if "self_training" in how else None,
+        **how,
     )
     return fitted.answer(x["test"])
 

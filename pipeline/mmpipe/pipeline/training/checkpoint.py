@@ -26,8 +26,9 @@ from mmpipe.core.reading import check_regular
 from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Pool, Rows
+from mmpipe.pipeline.training.discriminants import build_model
 from mmpipe.pipeline.training.loop import predict
-from mmpipe.pipeline.training.model import Network, build_model
+from mmpipe.pipeline.training.model import Network
 from mmpipe.pipeline.training.shift import Reach
 from mmpipe.pipeline.training.trust import check_provenance
 

@@ -28,6 +28,7 @@ _SMALL_DEFAULTS: dict[str, Any] = {
     "clip": 3.0,
     "latent_norm": True,
     "ensemble": 3,
+    "lda_share": 0.5,
     "min_steps": 20,
     "unlabeled_ratio": 3.0,
 }
@@ -99,6 +100,10 @@ class TrainConfig(Options):
     ensemble: int = Field(default=1, ge=1, le=32)
     """Networks of other initial weights that are trained side by side; the mean of their probabilities is the
     answer."""
+    lda_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the answer that linear discriminant analysis gives, one of each modality on the mean of its steps, all
+    classes taken for equally probable; the rest is the network's. None where the training part has fewer than 40 rows a
+    class."""
     unlabeled_ratio: float = Field(default=1.0, gt=0)
     """Unlabelled rows a step for each labelled one; never more than `batch_size`."""
     threshold: float = Field(default=0.8, ge=0, lt=1)
@@ -144,8 +149,10 @@ class TrainConfig(Options):
 
     @model_validator(mode="after")
     def _one_classifier(self) -> TrainConfig:
-        if self.objective == "paper" and (self.fusion == "late" or self.ensemble > 1):
-            raise ValueError("objective paper has one classifier: choose another objective for fusion=late or ensemble")
+        if self.objective == "paper" and (self.fusion == "late" or self.ensemble > 1 or self.lda_share):
+            raise ValueError(
+                "objective paper has one classifier: choose another objective for fusion=late, ensemble or lda_share"
+            )
         return self
 
     @property

@@ -19,18 +19,16 @@ import numpy.typing as npt
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.hardware import in_threads
 from mmpipe.pipeline.training.metrics import score
+from mmpipe.pipeline.training.pooling import Features
 
-__all__ = ["Features", "LateFusion", "SelfTraining", "fit_late_fusion", "most_confident"]
+__all__ = ["LateFusion", "SelfTraining", "fit_late_fusion", "most_confident"]
 
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)
-"""Values of C, the inverse strength of the penalty, that a logistic regression chooses from."""
+"""Values of C, the inverse strength of the penalty, that a logistic regression chooses from by default."""
 
 _ITERATIONS = 500
 
 _Probabilities = npt.NDArray[np.float64]
-
-Features = Mapping[str, npt.NDArray[Any]]
-"""[N, D] by modality; the same rows in all of them."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ def fit_late_fusion(
     labels: Sequence[str],
     *,
     select: str = "ua",
+    strengths: Sequence[float] = _STRENGTHS,
     unlabeled: Features | None = None,
     self_training: SelfTraining | None = None,
 ) -> LateFusion:
@@ -106,6 +105,7 @@ def fit_late_fusion(
         valid_truth: their labels.
         labels: the label set.
         select: the metric that chooses, one of `METRICS`.
+        strengths: values of C to choose from.
         unlabeled: features of rows without a label.
         self_training: how these are used; None takes the defaults.
 
@@ -123,15 +123,15 @@ def fit_late_fusion(
             f"late fusion needs a modality, training rows and validation rows; got {len(train)}, {len(truth)} and "
             f"{len(valid_truth)}: choose another protocol, or label more data"
         )
-    labels, models, strengths = tuple(labels), {}, {}
+    labels, models, chosen = tuple(labels), {}, {}
     with warnings.catch_warnings():
         _ignore_unconverged()
         for name, x in train.items():
-            tried = in_threads(_Fitting.of(x, truth, labels).fit, _STRENGTHS)
+            tried = in_threads(_Fitting.of(x, truth, labels).fit, strengths)
             answers = [[labels[k] for k in model.predict(valid[name]).argmax(axis=1)] for model in tried]
             best = int(np.argmax([score(valid_truth, said, labels).value(select) for said in answers]))
-            models[name], strengths[name] = tried[best], _STRENGTHS[best]
-        fusion = LateFusion(labels, strengths, 0, models)
+            models[name], chosen[name] = tried[best], strengths[best]
+        fusion = LateFusion(labels, chosen, 0, models)
         if unlabeled is None:
             return fusion
         how = self_training or SelfTraining()

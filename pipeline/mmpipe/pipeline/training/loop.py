@@ -21,9 +21,11 @@ from torch import Tensor
 from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Pool
+from mmpipe.pipeline.training.discriminants import WithDiscriminants, build_model
 from mmpipe.pipeline.training.losses import MIN_ROWS
 from mmpipe.pipeline.training.metrics import score
-from mmpipe.pipeline.training.model import Network, build_model
+from mmpipe.pipeline.training.model import Network
+from mmpipe.pipeline.training.pooling import pooled_features
 from mmpipe.pipeline.training.resume import Draws, Progress, epoch_order, load_progress, save_progress, seed_torch
 from mmpipe.pipeline.training.steps import NO_CLASS, Step
 from mmpipe.pipeline.training.teacher import teach
@@ -113,7 +115,7 @@ def fit(
     _check(config, train, valid, unlabeled, labels)
     used, pseudo, problem = unlabeled, None, None
     if unlabeled is not None and config.objective in ("self-train", "self-train+consistency"):
-        pseudo, problem = _taught(config, labels, train, valid, unlabeled)
+        pseudo, problem = _taught(config, labels, train, unlabeled)
         if pseudo is None:
             used = None
         elif config.objective == "self-train":
@@ -129,10 +131,10 @@ def fit(
 
 
 def _taught(
-    config: TrainConfig, labels: Sequence[str], train: Pool, valid: Pool, unlabeled: Pool
+    config: TrainConfig, labels: Sequence[str], train: Pool, unlabeled: Pool
 ) -> tuple[Tensor | None, str | None]:
     """The teacher's classes of the rows of the unlabelled dataset; or why they are not used."""
-    classes = teach(config, labels, train, valid, unlabeled)
+    classes = teach(config, labels, train, unlabeled)
     found = np.unique(classes[classes != NO_CLASS])
     if len(found) < 2:
         named = ", ".join(labels[k] for k in found) or "none"
@@ -170,6 +172,8 @@ def _fit(
     with torch.random.fork_rng():
         seed_torch(config.seed, 0)
         model = build(config, train.dataset.widths, len(labels)).to(device)
+        if isinstance(model, WithDiscriminants):
+            model.fit(pooled_features(train, config.clip), targets[train.rows].numpy())
         optimiser = torch.optim.Adam(
             model.parameters(),
             lr=config.learning_rate,

@@ -24,7 +24,7 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.training.autoencoders import SIZES, SequenceAutoEncoder, Size, VectorAutoEncoder, make_auto_encoder
 from mmpipe.pipeline.training.config import TrainConfig
 
-__all__ = ["EmotionModel", "Network", "Output", "build_model", "noisy_views"]
+__all__ = ["EmotionModel", "Network", "Output", "build_network", "noisy_views"]
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def noisy_views(model: Network) -> Iterator[None]:
             part.noisy = False
 
 
-def build_model(config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> Network:
+def build_network(config: TrainConfig, widths: Mapping[str, int], num_classes: int) -> Network:
     """The network of a config: one, or an ensemble.
 
     Raises:
