@@ -46,7 +46,14 @@ KEPT_ROWS = "kept_rows.json"
 
 
 class Engine(Protocol):
-    """What runs tasks: `mmpipe.pipeline.extraction.engines.local.LocalEngine`, for one."""
+    """What runs tasks: `mmpipe.pipeline.extraction.engines.local.LocalEngine`, for one.
+
+    Those that have a name (`engines.registry`) are context managers, with the names of the `options` that their class
+    takes, and `is_remote`: whether they run on machines whose devices this one does not see.
+
+    Attributes:
+        workers: how many tasks it can run at once.
+    """
 
     workers: int
 
