@@ -2,8 +2,9 @@
 
 Four stages that do nothing, one of them on the crops of another, on utterances with text and media spans: 3,907 shards
 of each. The workers read, write and seal every shard as in any run. Measured is the driver alone, in a process of its
-own: its processor seconds and its peak memory, with the local engine and with Ray. `--slow` compares the wall time of
-both on stages that take a while, in turns.
+own: its processor seconds and its peak memory, with the local engine and with Ray. With `--driver-alone` the workers
+answer at once and write nothing, which leaves the driver's part as it is. `--slow` compares the wall time of both on
+stages that take a while, in turns.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,10 +27,13 @@ import pyarrow as pa
 from mmpipe.extractors.contract import ExtractorConfig, InputKind, PerItemExtractor, Row
 from mmpipe.manifests.io import read_manifest, write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
+from mmpipe.pipeline.extraction.engines import local, ray
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.engines.ray import RayEngine
+from mmpipe.pipeline.extraction.engines.ray_worker import RayWorker
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
+from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 
 WORKERS = 2
 MEDIA = 2_000
@@ -68,6 +74,20 @@ class Nothing(PerItemExtractor):
         return {"crops": []}
 
 
+def answered(task: Task) -> TaskResult:
+    """The result of a task that is not run."""
+    rows = task.rows.num_rows
+    return TaskResult(task.stage.name, task.shard, rows, rows, {"ok": rows}, 0.0, "nowhere", os.getpid(), task.reason)
+
+
+class AnsweringWorker(RayWorker):
+    """A worker of the Ray engine that runs no task."""
+
+    def run(self, task: bytes) -> tuple[bool, Any]:
+        """Answer."""
+        return True, asdict(answered(pickle.loads(task)))
+
+
 class NothingOfCrops(Nothing):
     """The same, of the crops of another stage."""
 
@@ -95,8 +115,10 @@ def utterances(count: int) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks()
 
 
-def measure(engine: str, manifest: Path, folder: Path, seconds: float) -> None:
+def measure(engine: str, manifest: Path, folder: Path, seconds: float, *, alone: bool) -> None:
     """Plan and run in this process; print what it took as JSON."""
+    if alone:
+        vars(local)["run_task"], vars(ray)["RayWorker"] = answered, AnsweringWorker
     began, before = time.perf_counter(), time.process_time()
     with ENGINES[engine](WORKERS) as pool:
         started = time.process_time()
@@ -121,7 +143,7 @@ def measure(engine: str, manifest: Path, folder: Path, seconds: float) -> None:
     print(json.dumps({name: round(value, 1) if isinstance(value, float) else value for name, value in found.items()}))
 
 
-def in_own_process(engine: str, manifest: Path, folder: Path, seconds: float) -> dict[str, Any]:
+def in_own_process(engine: str, manifest: Path, folder: Path, seconds: float, *, alone: bool) -> dict[str, Any]:
     """`measure` in a process of its own, whose peak memory is that of this run."""
     command = [
         sys.executable,
@@ -133,6 +155,7 @@ def in_own_process(engine: str, manifest: Path, folder: Path, seconds: float) ->
         str(folder),
         str(seconds),
     ]
+    command += ["--driver-alone"] if alone else []
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(run.stdout.splitlines()[-1]))
@@ -145,11 +168,12 @@ def main() -> None:
     parser.add_argument("--engine", choices=[*ENGINES], action="append", help="default: both")
     parser.add_argument("--slow", type=float, default=0.0, metavar="SECONDS", help="processor time of each row")
     parser.add_argument("--pairs", type=int, default=1, help="runs of each engine, in turns")
+    parser.add_argument("--driver-alone", action="store_true", help="the workers answer at once and write nothing")
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         engine, manifest, folder, seconds = options.measure
-        measure(engine, Path(manifest), Path(folder), float(seconds))
+        measure(engine, Path(manifest), Path(folder), float(seconds), alone=options.driver_alone)
         return
     for _ in range(options.pairs):
         for engine in options.engine or ENGINES:
@@ -158,7 +182,8 @@ def main() -> None:
                 for number in range(MEDIA):
                     (Path(folder) / f"m{number:04d}.mkv").touch()
                 write_manifest(utterances(options.utterances), manifest, {})
-                print(json.dumps(in_own_process(engine, manifest, Path(folder), options.slow)), flush=True)
+                found = in_own_process(engine, manifest, Path(folder), options.slow, alone=options.driver_alone)
+                print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -53,12 +53,12 @@ class Nodes:
         """Kill the raylet of a node and all processes below it."""
         for process in [raylet(node), *descendants(raylet(node))]:
             os.kill(process, signal.SIGKILL)
-        self.remove(node)
+        self.remove(node, says_so=False)
 
-    def remove(self, node: Any) -> None:
-        """End a node."""
+    def remove(self, node: Any, *, says_so: bool = True) -> None:
+        """End a node, which tells the head or not."""
         self._others.remove(node)
-        self._cluster.remove_node(node, allow_graceful=False)
+        self._cluster.remove_node(node, allow_graceful=says_so)
 
     def clear(self) -> None:
         """End all nodes but the head."""
