@@ -61,11 +61,12 @@ def test_a_sample_corpus_has_the_bytes_of_the_local_engine(nodes: Nodes, tmp_pat
     nodes.add()
     nodes.add()
     stages = {"text": {"model": PACKAGED_MODEL}, "faces": {"detector": "full-frame"}}
-    common: dict[str, Any] = {"stage_options": stages, "device": "cpu"}
+    names = ("audio", "faces", "expression", "text")
+    common: dict[str, Any] = {"stages": names, "stage_options": stages, "device": "cpu"}
     ray: dict[str, Any] = {"engine": "ray", "engine_options": {"address": nodes.address}}
     extract_corpus(ExtractRequest("meld", sample_root("meld"), tmp_path / "ray", **common, **ray))
     extract_corpus(ExtractRequest("meld", sample_root("meld"), tmp_path / "local", **common, workers=2))
-    assert {name.partition("/")[0] for name in contents(tmp_path / "ray")} > {"audio", "faces", "expression", "text"}
+    assert {name.partition("/")[0] for name in contents(tmp_path / "ray")} > {*names}
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
