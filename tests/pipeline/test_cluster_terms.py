@@ -91,6 +91,7 @@ def test_sixteen_thousand_tasks_are_handed_out_within_two_seconds_of_the_process
 @contextmanager
 def planned(folder: Path) -> Iterator[tuple[list[Task], Path | None]]:
     """The tasks of a store in `folder/store` of a wav file in `folder/corpus`, and the store's mark."""
+    (folder / "corpus").mkdir()
     write_wav(folder / "corpus" / "a.wav", tone(0.5))
     rows = to_table([Utterance("test/a", "test", audio=MediaSpan("a.wav"), text="so it is")])
     made = plan_extraction(rows, "test", folder / "corpus", folder / "store", [toy(Samples), toy(Counting, "text")])
@@ -106,7 +107,6 @@ def test_a_worker_that_is_like_this_machine_agrees_and_the_mark_is_gone_afterwar
 
 
 def test_a_worker_that_does_not_see_corpus_or_store_says_so(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
     with planned(tmp_path) as (tasks, mark):
         terms = terms_of(tasks, mark)
         (tmp_path / "corpus").rename(tmp_path / "elsewhere")
@@ -120,7 +120,6 @@ def test_a_worker_that_does_not_see_corpus_or_store_says_so(tmp_path: Path) -> N
 
 
 def test_a_worker_names_every_version_and_weight_that_differs(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
     with planned(tmp_path) as (tasks, mark):
         other: dict[str, Any] = {**tasks[0].provenance, "weights": {"net": "ab"}}
         other["versions"] = {**other["versions"], "av": "1.0", "gone": "2"}
