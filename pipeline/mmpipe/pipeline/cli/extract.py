@@ -59,6 +59,16 @@ def extract(
     stages: Stages = "",
     set_: Set = [],  # noqa: B006
     workers: Workers = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local: processes of this machine; ray: a Ray cluster. Default: local.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The head of the Ray cluster, or auto. Default: one on this machine."),
+    ] = None,
+    gpu_share: Annotated[
+        float | None, typer.Option(help="Part of a GPU that a worker on a Ray cluster takes. Default: 1.")
+    ] = None,
     device: Annotated[
         Device | None, typer.Option(help="Where the models of expression and text run. Default: auto.")
     ] = None,
@@ -98,7 +108,8 @@ def extract(
 
     one_mode({"--max-failures": max_failures, "--strict": strict})
     if dry_run:
-        refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict})
+        refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict, "--engine": engine})
+    engine_options = _engine_options(engine or "local", {"address": address, "gpu_share": gpu_share})
     assigned = parse_assignments(set_)
     if dry_run and drop_missing:
         raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
@@ -120,6 +131,8 @@ def extract(
         stage_options=merged(known.stage_options, stage_options(settings, assigned, sample=sample)),
         device=device.value if device else known.device,
         precision=precision.value if precision else known.precision,
+        engine=engine or "local",
+        engine_options=engine_options,
         workers=workers,
         part=parse_slice(slice_),
         retry_failed=retry_failed,
@@ -142,6 +155,18 @@ def extract(
         end_incomplete(f"No usable row in {', '.join(empty)}: --strict")
     if strict and result.failed:
         end_incomplete(f"{result.failed} utterances failed: --strict")
+
+
+def _engine_options(engine: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the engine that are given; those of another one are refused."""
+    from mmpipe.pipeline.extraction.engines.registry import ENGINES
+
+    taken = getattr(ENGINES.load(engine), "options", ())
+    refuse_ignored(
+        f"with --engine {engine}",
+        {f"--{name.replace('_', '-')}": value for name, value in options.items() if name not in taken},
+    )
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from mmpipe.pipeline.extraction.crop_statistics import (
     with_statistics,
 )
 from mmpipe.pipeline.extraction.drop import drop_missing, finish_drop
-from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.engines.registry import ENGINES
 from mmpipe.pipeline.extraction.estimate import Estimate, estimate
 from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.recovery import known_store
@@ -49,6 +49,9 @@ from mmpipe.pipeline.hardware import available_cores, pick_device
 
 __all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus"]
 
+_MOST_THREADS = 32
+"""So many files this process reads at once while it plans, however many workers a cluster has."""
+
 
 @dataclass(frozen=True)
 class ExtractRequest:
@@ -64,7 +67,9 @@ class ExtractRequest:
         stage_options: options of the stages, by stage.
         device: `auto`, `cpu` or `cuda`, for the stages whose model runs on a device.
         precision: of those stages: `float32` or `bf16`.
-        workers: processes; None takes the cores that this process may use.
+        engine: a name of the registry of engines: `local` or `ray`.
+        engine_options: options of the engine, by name.
+        workers: processes; None takes the cores that this process may use, or the CPUs of the cluster.
         part: the slice to work on: number from 1, and number of slices.
         retry_failed: make the rows that failed again.
         transcode_fallback: repair media that cannot be decoded, with FFmpeg's own tool.
@@ -82,6 +87,8 @@ class ExtractRequest:
     stage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: str = "auto"
     precision: Precision = "float32"
+    engine: str = "local"
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int | None = None
     part: tuple[int, int] = (1, 1)
     retry_failed: bool = False
@@ -105,7 +112,9 @@ class ExtractRequest:
         """
         names = list(self.stages or CORPORA.load(self.dataset).stages)
         names += [name for name in self.stage_options if name not in DEFAULT_STAGES and name not in names]
-        specs = placed(resolve_stages(names, self.stage_options), pick_device(self.device), self.precision)
+        elsewhere = self.device == "cuda" and getattr(ENGINES.load(self.engine), "is_remote", False)
+        device = self.device if elsewhere else pick_device(self.device)
+        specs = placed(resolve_stages(names, self.stage_options), device, self.precision)
         specs = [replace(s, transcode_fallback=self.transcode_fallback and s.input in MEDIA_COLUMNS) for s in specs]
         idle = [name for name in self.stage_options if name not in names]
         for spec in [*specs, *resolve_stages(idle, self.stage_options)]:
@@ -179,6 +188,7 @@ def extract_corpus(
     Raises:
         UsageError: an option is wrong, or the device does not exist.
         BusyError: a run with other options is writing the store.
+        ClusterError: the cluster cannot be used, or a worker of it differs from this machine.
         CorpusError: the root does not look like the corpus, or media that were there are gone, see `plan_extraction`.
         ManifestError: a media file is a link that leaves the root.
         ResourceError: memory, file handles or disk are used up, or storage does not answer.
@@ -205,8 +215,17 @@ def extract_corpus(
         finish_drop(request.out)
         if request.drop_missing and (dropped := drop_missing(request.out, rows)):
             hears.on_dropped(dropped)
-        with nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs)) as pool:
+        with nullcontext(engine) if engine else _engine(request, specs) as pool:
             return _extract(request, rows, specs, pool, hears, held)
+
+
+def _engine(request: ExtractRequest, specs: Sequence[StageSpec]) -> AbstractContextManager[Engine]:
+    """The engine that a request names."""
+    kind: Any = ENGINES.load(request.engine)
+    made: AbstractContextManager[Engine] = kind(
+        request.workers, _asked_for(request.out, specs), **request.engine_options
+    )
+    return made
 
 
 def _extract(
@@ -218,7 +237,7 @@ def _extract(
     held: Hold,
 ) -> ExtractResult:
     """Plan and run the stages, those that ask for statistics of the corpus after the others."""
-    plan_for = partial(_plan, request, rows, threads=pool.workers)
+    plan_for = partial(_plan, request, rows, threads=min(pool.workers, _MOST_THREADS))
     specs = _with_known_statistics(request.out, specs)
     planned = plan_for([s for s in specs if not needs_statistics(s)])
     hears.on_plan(planned, request.root, pool.workers)

@@ -95,17 +95,16 @@ def find_due(
     kept_ids: dict[str, list[str]] = {}
     census = Census()
     unchanged: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
+    printed: dict[tuple[str, int], str] = {}
     for spec in stages:
+        made, kind, needs = described[spec.name].to_json(), spec.input, spec.needs
         for number, rows in shards.items():
             path = shard_path(store, spec.name, number)
-            provenance = {
-                "stage": spec.name,
-                **described[spec.name].to_json(),
-                "rows": rows_print(rows, spec.input),
-                "media": {},
-            }
+            if (kind, number) not in printed:
+                printed[kind, number] = rows_print(rows, kind)
+            provenance = {"stage": spec.name, **made, "rows": printed[kind, number], "media": {}}
             old, kept = _read_old(path), NONE_KEPT
-            if column := MEDIA_COLUMNS.get(spec.input):
+            if column := MEDIA_COLUMNS.get(kind):
                 provenance["media"] = {uri: media.by_uri[uri] for uri in sorted(uris_of(rows, column))}
                 before = old.provenance.get("media", {})
                 if not accept_missing:
@@ -113,8 +112,8 @@ def find_due(
                     kept = find_kept(path, rows, column, before, media.by_uri)
                     provenance["media"] |= kept.media
             provenance, broken = _with_repair(spec, path, old, provenance)
-            needed, upstream = (spec.needs or "", number), None
-            if spec.needs:
+            needed, upstream = (needs or "", number), None
+            if needs:
                 if needed not in prints:
                     found[needed] = _made(store, spec, number)
                     prints[needed] = found[needed].metadata["fingerprint"]
@@ -122,8 +121,8 @@ def find_due(
             prints[spec.name, number] = fingerprint(provenance)
             reason = _why(old, spec, provenance, prints[spec.name, number], upstream)
             retry = reason is None and retry_failed and _has_failed(path)
-            if reason is None and not retry and spec.needs and upstream is None:
-                reason = f"stage {spec.needs} is made again"
+            if reason is None and not retry and needs and upstream is None:
+                reason = f"stage {needs} is made again"
             places = kept.places
             if broken:
                 reason, places = "media to repair", _others(rows.num_rows, broken)

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpipe.core.errors import CorpusError, StoreError
 from mmpipe.core.exclusive import exclusive
@@ -46,7 +47,14 @@ KEPT_ROWS = "kept_rows.json"
 
 
 class Engine(Protocol):
-    """What runs tasks: `mmpipe.pipeline.extraction.engines.local.LocalEngine`, for one."""
+    """What runs tasks: `mmpipe.pipeline.extraction.engines.local.LocalEngine`, for one.
+
+    Those that have a name (`engines.registry`) are context managers, with the names of the `options` that their class
+    takes, and `is_remote`: whether they run on machines whose devices this one does not see.
+
+    Attributes:
+        workers: how many tasks it can run at once.
+    """
 
     workers: int
 
@@ -155,7 +163,7 @@ def plan_extraction(
     written = known.manifest
     ordered = plan(manifest, written)
     all_stages = known.described | described
-    _refuse_extra_files(store, all_stages, 1 + max(ordered.column("shard").to_pylist()))
+    _refuse_extra_files(store, all_stages, 1 + pc.max(ordered.column("shard")).as_py())
     shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
     media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
@@ -224,11 +232,18 @@ def _existing(store: Path, corpus: str) -> KnownStore:
     return known
 
 
-def _statuses(planned: ExtractPlan, stage: str) -> dict[str, int]:
-    """Utterances by status in the shards of the run, the most frequent first; the other slices may differ yet."""
+def _statuses(planned: ExtractPlan, stage: str, made: Mapping[tuple[str, int], Mapping[str, int]]) -> dict[str, int]:
+    """Utterances by status in the shards of the run, the most frequent first; the other slices may differ yet.
+
+    Those of the shards that were `made` now are known; the others are read.
+    """
     counts = Counter[str]()
     for shard in planned.shards:
-        counts.update(read_table(shard_path(planned.store, stage, shard), ["status"]).column("status").to_pylist())
+        if (known := made.get((stage, shard))) is None:
+            known = Counter(
+                read_table(shard_path(planned.store, stage, shard), ["status"]).column("status").to_pylist()
+            )
+        counts.update(known)
     return dict(counts.most_common())
 
 
@@ -269,15 +284,16 @@ def run_plan(
     Raises:
         StorageError: the store cannot be written.
     """
-    began, result, made = time.perf_counter(), ExtractResult(planned.store), Counter[str]()
+    began, result, made = time.perf_counter(), ExtractResult(planned.store), dict[tuple[str, int], dict[str, int]]()
     commit_plan(planned)
     if planned.tasks:
         log = planned.store / "logs" / f"tasks.{socket.gethostname()}.{os.getpid()}.jsonl"
         for done in engine.run(planned.tasks):
             append_line(log, json.dumps({"time": time.time(), **asdict(done)}))
-            made[done.stage] += 1
+            made[done.stage, done.shard] = done.statuses
             on_result(done)
-    result.shards = {spec.name: made[spec.name] for spec in planned.stages}
-    result.statuses = {spec.name: _statuses(planned, spec.name) for spec in planned.stages}
+    shards = Counter(stage for stage, _ in made)
+    result.shards = {spec.name: shards[spec.name] for spec in planned.stages}
+    result.statuses = {spec.name: _statuses(planned, spec.name, made) for spec in planned.stages}
     result.seconds = time.perf_counter() - began
     return result
