@@ -74,7 +74,7 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     (
         "train --baselines",
         "with --baselines",
-        ["--supervised", "--unlabeled x", "--balanced x", "--tensorboard", "--size small"],
+        ["--supervised", "--unlabeled x", "--balanced x", "--tensorboard", "--size small", "--slice 1/2"],
     ),
     (
         "train --baselines",

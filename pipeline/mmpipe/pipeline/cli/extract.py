@@ -28,6 +28,7 @@ from mmpipe.pipeline.cli.options import (
     allow_links,
     located,
     names,
+    parse_slice,
 )
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, store_path
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.extraction.run import ExtractResult
 
-__all__ = ["extract", "parse_slice", "sample_request", "show_extraction"]
+__all__ = ["extract", "sample_request", "show_extraction"]
 
 
 @takes_corpus_options
@@ -185,19 +186,3 @@ def show_extraction(
     result = extract_corpus(request, engine, ExtractView())
     show_result(result, is_last=is_last)
     return result
-
-
-def parse_slice(text: str) -> tuple[int, int]:
-    """`3/8` as (3, 8).
-
-    Raises:
-        UsageError: it is not of that form, or out of range.
-
-    Example:
-        >>> parse_slice("3/8")
-        (3, 8)
-    """
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 3/8")
-    return int(number), int(count)
