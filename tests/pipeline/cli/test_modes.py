@@ -43,6 +43,8 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     ("extract -d meld --sample --stages audio", "", ["--set faces.every=5"]),
     ("inspect store --utterance x", "with --utterance or --faces", ["--json"]),
     ("inspect store --faces a.png", "with --utterance or --faces", ["--json"]),
+    ("inspect store", "without --missing", ["--slices 4", "--csv"]),
+    ("inspect store --verify", "without --missing", ["--slices 4", "--csv"]),
     ("inspect store", "without --utterance", ["--strip a.png", "--clip a.mp4"]),
     ("inspect store --verify", "without --utterance", ["--strip a.png", "--clip a.mp4"]),
     ("inspect store --faces a.png", "without --utterance", ["--strip b.png", "--clip b.mp4"]),
@@ -107,6 +109,8 @@ IGNORED: list[tuple[str, str, list[str]]] = [
 EXCLUSIVE = [
     ("extract -d meld --sample", "--max-failures 3 --strict"),
     *(("inspect store", f"{a} {b}") for a, b in (("--utterance x", "--faces a.png"), ("--faces a.png", "--verify"))),
+    *(("inspect store", f"{a} --missing") for a in ("--utterance x", "--faces a.png", "--verify")),
+    ("inspect store --missing", "--json --csv"),
     ("inspect store", "--utterance x --verify"),
     ("inspect store --faces a.png", "--root r --sample"),
     ("inspect store --utterance x --clip a.mp4", "--root r --config c.toml"),
@@ -137,7 +141,7 @@ USED = {
     "extract": "dataset root out sample manifest stages workers device precision retry_failed slice_ "
     "transcode_fallback label label_map pattern speaker tier utterances table labels annotations exclude "
     "follow_links drop_missing accept_missing dry_run config",
-    "inspect": "utterance faces verify",
+    "inspect": "utterance faces verify missing",
     "repair": "",
     "export": "out format_ stages dtype no_text no_faces overwrite",
     "balance-unlabeled": "labeled unlabeled out per_class sample seed overwrite device",
