@@ -38,6 +38,11 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     ("manifest folder --root clips --utterances cue", "without --utterances crop", ["--num-crops 5"]),
     ("manifest folder --root clips", "without --table", ["--column label=Emotion"]),
     ("extract -d meld --sample --dry-run", "with --dry-run", ["--max-failures 3", "--strict"]),
+    (
+        "extract -d meld --sample --plan-only",
+        "with --plan-only",
+        ["--workers 2", "--retry-failed", "--accept-missing", "--max-failures 3", "--strict", "--slice 1/2"],
+    ),
     ("extract -d folder --root clips", "without --utterances crop", WINDOWS),
     ("extract -d folder --root clips", "without --table", ["--column label=Emotion"]),
     ("extract -d meld --sample --stages audio", "", ["--set faces.every=5"]),
@@ -107,6 +112,7 @@ IGNORED: list[tuple[str, str, list[str]]] = [
 """A command in a mode, the mode in the words of the message, and what it ignores; a message of its own has no words."""
 
 EXCLUSIVE = [
+    ("extract -d meld --sample", "--dry-run --plan-only"),
     ("extract -d meld --sample", "--max-failures 3 --strict"),
     *(("inspect store", f"{a} {b}") for a, b in (("--utterance x", "--faces a.png"), ("--faces a.png", "--verify"))),
     *(("inspect store", f"{a} --missing") for a in ("--utterance x", "--faces a.png", "--verify")),
@@ -138,9 +144,9 @@ USED = {
     "overwrite config",
     "manifest": "root out check label label_map pattern speaker tier utterances table labels annotations exclude "
     "follow_links overwrite sample config",
-    "extract": "dataset root out sample manifest stages workers device precision retry_failed slice_ "
-    "transcode_fallback label label_map pattern speaker tier utterances table labels annotations exclude "
-    "follow_links drop_missing accept_missing dry_run config",
+    "extract": "dataset root out sample manifest stages device precision transcode_fallback label label_map pattern "
+    "speaker tier utterances table labels annotations exclude follow_links drop_missing dry_run plan_only config",
+    "slurm-script": "slices script time cpus mem partition gres setup logs",
     "inspect": "utterance faces verify missing",
     "repair": "",
     "export": "out format_ stages dtype no_text no_faces overwrite",

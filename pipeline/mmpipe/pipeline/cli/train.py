@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.pipeline.cli.baselines import show_baselines
+from mmpipe.pipeline.cli.command import only_checked
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
@@ -161,6 +162,8 @@ def _run(
     config = config_for(assigned, chosen, read, sample=sample)
     target = out or default_run(config, sources, seeds)
     request = TrainRequest(config, sources, target, seeds, device, tensorboard, overwrite=overwrite)
+    if only_checked(request):
+        return
     if part is not None:
         if show_slice_of_run(request, part):
             show_scores([target])
@@ -247,10 +250,13 @@ def _experiment(
         assigned, {**experiment.changes, **protocol, **chosen}, [sources.labeled], sample=sample, fixed=True
     )
     target = out or Path("runs") / f"{sources.labeled.name}-experiments"
+    grid = Grid(name, base, sources, target)
+    if only_checked(grid):
+        return
     use_threads(base.threads)
     console.print(f"{name}: {len(experiment.cells)} runs on {sources.labeled} -> {target}")
     with console.status("reading and estimating"):
-        planned = plan_grid(Grid(name, base, sources, target), seeds=seeds, device=device, overwrite=overwrite)
+        planned = plan_grid(grid, seeds=seeds, device=device, overwrite=overwrite)
         if part is None:
             _show_estimate(planned.runs)
     if part is not None:

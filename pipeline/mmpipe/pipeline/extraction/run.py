@@ -40,6 +40,7 @@ from mmpipe.pipeline.store.soundness import extra_files
 
 __all__ = [
     "KEPT_ROWS",
+    "NO_SHARD",
     "Engine",
     "ExtractPlan",
     "ExtractResult",
@@ -52,6 +53,10 @@ __all__ = [
 
 KEPT_ROWS = "kept_rows.json"
 """In the store's logs: the utterances, by stage, that kept their features though their media are gone."""
+
+
+NO_SHARD = (0, 1)
+"""The part of a store that has no shard: its plan is the manifest and the record alone."""
 
 
 class Engine(Protocol):
