@@ -136,7 +136,7 @@ HERE = ["-d", "meld", "--sample"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--slices", 0, *HERE], "range x>=1"),
+        (["--slices", 0, *HERE], "--slices"),
         (["--slices", 2, "-d", "nothing", "--root", "."], "nothing"),
         (["--slices", 2, *HERE, "--set", "faces.evry=5"], "did you mean every?"),
         (["--slices", 2, *HERE, "--stages", "smells"], "smells"),
