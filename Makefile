@@ -22,7 +22,7 @@ test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not corpus and not cluster"
 
 test-cluster: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/cluster tests/pipeline/test_cluster_terms.py -m "cluster or not cluster"
+	$(BIN)/python -m pytest -rs tests/cluster tests/pipeline/test_cluster_terms.py -m "cluster or not cluster"
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
@@ -32,7 +32,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint docker/Dockerfile
-	$(BIN)/shellcheck docker/*.sh .ci/run
+	$(BIN)/shellcheck docker/*.sh tests/cluster/*.sh .ci/run
 
 image:
 	docker/build.sh $(IMAGE)
@@ -41,6 +41,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.rates
 	$(BIN)/python -m benchmarks.whole
+	$(BIN)/python -m benchmarks.capacity
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

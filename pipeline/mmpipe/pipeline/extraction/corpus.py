@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,16 @@ from mmpipe.pipeline.extraction.engines.registry import ENGINES
 from mmpipe.pipeline.extraction.estimate import Estimate, estimate
 from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.recovery import known_store
-from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
-from mmpipe.pipeline.extraction.source import Source, absolute, record_source, refuse_linked
+from mmpipe.pipeline.extraction.run import (
+    NO_SHARD,
+    Engine,
+    ExtractPlan,
+    ExtractResult,
+    commit_plan,
+    plan_extraction,
+    run_plan,
+)
+from mmpipe.pipeline.extraction.source import Source, absolute, read_source, record_source, refuse_linked
 from mmpipe.pipeline.extraction.stages import (
     DEFAULT_STAGES,
     MEDIA_COLUMNS,
@@ -47,7 +55,7 @@ from mmpipe.pipeline.extraction.watch import refusing_failures
 from mmpipe.pipeline.extraction.writer import options_print, writing
 from mmpipe.pipeline.hardware import available_cores, pick_device
 
-__all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus"]
+__all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus", "plan_corpus"]
 
 _MOST_THREADS = 32
 """So many files this process reads at once while it plans, however many workers a cluster has."""
@@ -198,6 +206,34 @@ def extract_corpus(
         WeightsError: weights are missing.
     """
     hears = listener or ExtractListener()
+    with (
+        _writing(request, hears, stages) as (rows, specs, held),
+        nullcontext(engine) if engine else _engine(request, specs) as pool,
+    ):
+        return _extract(request, rows, specs, pool, hears, held)
+
+
+def plan_corpus(request: ExtractRequest, listener: ExtractListener | None = None) -> ExtractPlan:
+    """Write the plan of a store, its manifest and its record, so that the slices of a job array need not make it.
+
+    No media are read and no shard is made. The slices take `manifest.parquet` of the store as their manifest.
+
+    Raises:
+        MmpipeError: as `extract_corpus`.
+    """
+    with _writing(request, listener or ExtractListener()) as (rows, specs, _):
+        specs = [s for s in _with_known_statistics(request.out, specs) if not needs_statistics(s)]
+        planned = _plan(replace(request, part=NO_SHARD), rows, specs, threads=1)
+        record_source(request.out, request.source())
+        commit_plan(planned)
+        return planned
+
+
+@contextmanager
+def _writing(
+    request: ExtractRequest, hears: ExtractListener, stages: Sequence[StageSpec] | None = None
+) -> Iterator[tuple[pa.Table, Sequence[StageSpec], Hold]]:
+    """Be the writer of the store while the block runs; the rows of the manifest and the stages."""
     refuse_linked(request.out)
     rows, specs = _rows_and_specs(request, hears, stages)
     decides = {
@@ -215,8 +251,7 @@ def extract_corpus(
         finish_drop(request.out)
         if request.drop_missing and (dropped := drop_missing(request.out, rows)):
             hears.on_dropped(dropped)
-        with nullcontext(engine) if engine else _engine(request, specs) as pool:
-            return _extract(request, rows, specs, pool, hears, held)
+        yield rows, specs, held
 
 
 def _engine(request: ExtractRequest, specs: Sequence[StageSpec]) -> AbstractContextManager[Engine]:
@@ -242,7 +277,7 @@ def _extract(
     planned = plan_for([s for s in specs if not needs_statistics(s)])
     hears.on_plan(planned, request.root, pool.workers)
     if request.select is None:
-        record_source(request.out, request.source())
+        record_source(request.out, _source(request))
     result = _run(planned, pool, hears, held)
     if any(map(needs_statistics, specs)):
         numbers = measure_crops(request.out)
@@ -255,6 +290,14 @@ def _extract(
         for name, made in before.shards.items():
             result.shards[name] += made
     return result
+
+
+def _source(request: ExtractRequest) -> Source:
+    """What to write down of an extraction: slices that read the plan of the store say no more than who planned it."""
+    source, before = request.source(), read_source(request.out)
+    if before is None or request.part == (1, 1) or request.manifest != request.out / "manifest.parquet":
+        return source
+    return replace(source, manifest=before.manifest, corpus_options=before.corpus_options)
 
 
 def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = None) -> list[Estimate]:

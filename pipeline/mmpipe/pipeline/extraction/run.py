@@ -39,11 +39,25 @@ from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.soundness import extra_files
 
-__all__ = ["KEPT_ROWS", "Engine", "ExtractPlan", "ExtractResult", "commit_plan", "plan_extraction", "run_plan"]
+__all__ = [
+    "KEPT_ROWS",
+    "NO_SHARD",
+    "Engine",
+    "ExtractPlan",
+    "ExtractResult",
+    "commit_plan",
+    "plan_extraction",
+    "rows_by_shard",
+    "run_plan",
+]
 
 
 KEPT_ROWS = "kept_rows.json"
 """In the store's logs: the utterances, by stage, that kept their features though their media are gone."""
+
+
+NO_SHARD = (0, 1)
+"""The part of a store that has no shard: its plan is the manifest and the record alone."""
 
 
 class Engine(Protocol):
@@ -164,7 +178,7 @@ def plan_extraction(
     ordered = plan(manifest, written)
     all_stages = known.described | described
     _refuse_extra_files(store, all_stages, 1 + pc.max(ordered.column("shard")).as_py())
-    shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
+    shards = {number: rows for number, rows in rows_by_shard(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
     media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
     if uris and not accept_missing:
@@ -261,7 +275,7 @@ def _refuse_foreign(store: Path) -> None:
             raise StoreError(f"{path} was not written by mmpipe and would be replaced: give another --out")
 
 
-def _shards(manifest: pa.Table) -> dict[int, pa.Table]:
+def rows_by_shard(manifest: pa.Table) -> dict[int, pa.Table]:
     """The rows of each shard, which follow one another in the manifest; none where all of its rows were dropped."""
     numbers = manifest.column("shard").to_numpy()
     bounds = np.searchsorted(numbers, np.arange(numbers[-1] + 2)).tolist()
@@ -289,7 +303,7 @@ def run_plan(
     if planned.tasks:
         log = planned.store / "logs" / f"tasks.{socket.gethostname()}.{os.getpid()}.jsonl"
         for done in engine.run(planned.tasks):
-            append_line(log, json.dumps({"time": time.time(), **asdict(done)}))
+            append_line(log, json.dumps({"time": time.time(), "slices": planned.part[1], **asdict(done)}))
             made[done.stage, done.shard] = done.statuses
             on_result(done)
     shards = Counter(stage for stage, _ in made)
