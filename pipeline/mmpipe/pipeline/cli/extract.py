@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.command import end_incomplete
+from mmpipe.pipeline.cli.command import end_incomplete, only_checked
 from mmpipe.pipeline.cli.console import console, next_command, styled
+from mmpipe.pipeline.cli.console import result as show
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
 from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
@@ -29,6 +30,7 @@ from mmpipe.pipeline.cli.options import (
     allow_links,
     located,
     names,
+    parse_slice,
 )
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, store_path
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.extraction.run import ExtractResult
 
-__all__ = ["extract", "parse_slice", "sample_request", "show_extraction"]
+__all__ = ["extract", "sample_request", "show_extraction"]
 
 
 @takes_corpus_options
@@ -66,6 +68,16 @@ def extract(
     ] = None,
     set_: Set = [],  # noqa: B006
     workers: Workers = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local: processes of this machine; ray: a Ray cluster. Default: local.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The head of the Ray cluster, or auto. Default: one on this machine."),
+    ] = None,
+    gpu_share: Annotated[
+        float | None, typer.Option(help="Part of a GPU that a worker on a Ray cluster takes. Default: 1.")
+    ] = None,
     device: Annotated[
         Device | None, typer.Option(help="Where the models of expression and text run. Default: auto.")
     ] = None,
@@ -91,6 +103,9 @@ def extract(
         bool, typer.Option("--drop-missing", help="Drop the rows of the store whose clips the corpus no longer has.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Write the manifest and the plan of the store; make no shard.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Extract features into a store of Parquet shards. Run it again to go on where it stopped.
@@ -104,8 +119,15 @@ def extract(
     from mmpipe.pipeline.hardware import available_cores
 
     one_mode({"--max-failures": max_failures, "--strict": strict})
+    one_mode({"--dry-run": dry_run, "--plan-only": plan_only})
     if dry_run:
-        refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict})
+        refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict, "--engine": engine})
+    if plan_only:
+        of_runs: dict[str, Any] = {"--workers": workers, "--slice": None if slice_ == "1/1" else slice_}
+        of_runs |= {"--retry-failed": retry_failed, "--accept-missing": accept_missing, "--engine": engine}
+        of_runs |= {"--max-failures": max_failures, "--strict": strict}
+        refuse_ignored("with --plan-only", of_runs)
+    engine_options = _engine_options(engine or "local", {"address": address, "gpu_share": gpu_share})
     assigned = parse_assignments(set_)
     if dry_run and drop_missing:
         raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
@@ -127,6 +149,8 @@ def extract(
         stage_options=merged(known.stage_options, stage_options(settings, assigned, sample=sample, preset=preset)),
         device=device.value if device else known.device,
         precision=precision.value if precision else known.precision,
+        engine=engine or "local",
+        engine_options=engine_options,
         workers=workers,
         part=parse_slice(slice_),
         retry_failed=retry_failed,
@@ -138,6 +162,11 @@ def extract(
     refuse_idle(specs, assigned)
     name_idle(specs, settings.stages, device=device, precision=precision, repair=transcode_fallback)
     note_other_options(request)
+    if only_checked(request):
+        return
+    if plan_only:
+        _plan(request)
+        return
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())
         return
@@ -149,6 +178,29 @@ def extract(
         end_incomplete(f"No usable row in {', '.join(empty)}: --strict")
     if strict and result.failed:
         end_incomplete(f"{result.failed} utterances failed: --strict")
+
+
+def _engine_options(engine: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the engine that are given; those of another one are refused."""
+    from mmpipe.pipeline.extraction.engines.registry import ENGINES
+
+    taken = getattr(ENGINES.load(engine), "options", ())
+    refuse_ignored(
+        f"with --engine {engine}",
+        {f"--{name.replace('_', '-')}": value for name, value in options.items() if name not in taken},
+    )
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _plan(request: ExtractRequest) -> None:
+    """Plan a store and say what the slices of a job array are then started with."""
+    from mmpipe.pipeline.cli.extract_view import ExtractView
+    from mmpipe.pipeline.extraction.corpus import plan_corpus
+
+    planned = plan_corpus(request, ExtractView())
+    shards = 1 + max(planned.manifest.column("shard").to_pylist())
+    stages = ", ".join(spec.name for spec in planned.stages)
+    show(f"{planned.store}: {planned.manifest.num_rows} utterances in {shards} shards planned for the stages {stages}")
 
 
 def _empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:
@@ -192,19 +244,3 @@ def show_extraction(
     result = extract_corpus(request, engine, ExtractView())
     show_result(result, is_last=is_last)
     return result
-
-
-def parse_slice(text: str) -> tuple[int, int]:
-    """`3/8` as (3, 8).
-
-    Raises:
-        UsageError: it is not of that form, or out of range.
-
-    Example:
-        >>> parse_slice("3/8")
-        (3, 8)
-    """
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 3/8")
-    return int(number), int(count)

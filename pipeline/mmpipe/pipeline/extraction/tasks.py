@@ -80,8 +80,15 @@ class Task:
     lenient: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a worker gets: a slice of the manifest would carry the whole manifest along."""
-        return {**self.__dict__, "rows": self.rows.take(pa.array(range(self.rows.num_rows), pa.int64()))}
+        """What a worker gets: a pickled slice of the manifest would carry the whole manifest along."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.rows.schema) as stream:
+            stream.write_table(self.rows)
+        return {**self.__dict__, "rows": sink.getvalue().to_pybytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a worker makes of it."""
+        self.__dict__.update(state, rows=pa.ipc.open_stream(state["rows"]).read_all())
 
     @property
     def path(self) -> Path:

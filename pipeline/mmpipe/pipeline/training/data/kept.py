@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmpipe.core.exclusive import exclusive
 from mmpipe.core.files import explained, is_local, sync
 from mmpipe.core.scratch import scratch_beside, sweep_parts
 from mmpipe.core.seals import crc32_of, file_state, read_sealed_json, write_sealed_json
@@ -62,7 +63,8 @@ def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Call
             make(part)
             _seal(part)
             arrays = _mapped(part)
-            _put(part, folder, fits)
+            with exclusive(folder.with_name(f".{folder.name}.lock")):  # jobs that start at once make the same arrays
+                _put(part, folder, fits)
         return arrays
 
 
