@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, cast
 
-from mmpipe.core.environment import unavailable
+from mmpipe.core.environment import causes, storage_remedy, unavailable
 from mmpipe.core.errors import StorageError
+from mmpipe.core.objects import read_object_bytes, write_object_bytes
 from mmpipe.core.scratch import scratch_beside
 
 __all__ = [
@@ -27,6 +28,9 @@ __all__ = [
     "write_bytes",
     "write_json",
 ]
+
+_MOST_LOG_BYTES = 1 << 30
+"""Of a log on an object store."""
 
 
 def canonical_json(value: Any) -> str:
@@ -49,6 +53,8 @@ def location(text: str | Path) -> Path:
     if isinstance(text, str) and "://" in text:
         from upath import UPath
 
+        if region := os.environ.get("AWS_REGION"):  # the name that AWS's newer tools use; botocore reads the other one
+            os.environ.setdefault("AWS_DEFAULT_REGION", region)
         return cast(Path, UPath(text))
     return Path(text) if isinstance(text, str) else text
 
@@ -100,7 +106,8 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not (isinstance(error, OSError) or unavailable(error)):
+        away = next(filter(None, map(unavailable, causes(error))), None)
+        if not (isinstance(error, OSError) or away):
             raise
         number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
         remedy = "let this user write there (`mmpipe doctor` checks it)"
@@ -108,8 +115,8 @@ def explained(path: Path) -> Iterator[None]:
             remedy = "free space (or lift the quota)"
         elif number in (errno.EMFILE, errno.ENFILE):
             remedy = "allow more open files (`ulimit -n`)"
-        elif unavailable(error):
-            remedy = "check the disk, the mount or the network"
+        elif away:
+            reason, remedy = away, storage_remedy(error)
         raise StorageError(
             f"{path} cannot be written: {reason}; what was finished before is safe and no half file "
             f"is left: {remedy}, then run the same command again"
@@ -120,7 +127,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically; on an object store, by one PUT."""
     if not is_local(path):
         with explained(path):
-            path.write_bytes(data)
+            write_object_bytes(path, data)
         return
 
     def write(part: Path) -> None:
@@ -141,8 +148,11 @@ def append_line(path: Path, text: str) -> None:
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(text + "\n")
         else:
-            before = path.read_bytes() if path.exists() else b""
-            path.write_bytes(before + text.encode() + b"\n")
+            try:
+                before = read_object_bytes(path, _MOST_LOG_BYTES)
+            except FileNotFoundError:
+                before = b""
+            write_object_bytes(path, before + text.encode() + b"\n")
 
 
 def write_json(path: Path, value: Any) -> None:

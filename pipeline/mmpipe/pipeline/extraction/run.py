@@ -33,9 +33,10 @@ from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describ
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.extraction.vanished import media_of, refuse_lost_root
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
-from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_store
+from mmpipe.pipeline.store.feature_store import shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import read_statuses
 from mmpipe.pipeline.store.soundness import extra_files
 
 __all__ = ["KEPT_ROWS", "Engine", "ExtractPlan", "ExtractResult", "commit_plan", "plan_extraction", "run_plan"]
@@ -228,7 +229,7 @@ def _statuses(planned: ExtractPlan, stage: str) -> dict[str, int]:
     """Utterances by status in the shards of the run, the most frequent first; the other slices may differ yet."""
     counts = Counter[str]()
     for shard in planned.shards:
-        counts.update(read_table(shard_path(planned.store, stage, shard), ["status"]).column("status").to_pylist())
+        counts.update(read_statuses(shard_path(planned.store, stage, shard)).column("status").to_pylist())
     return dict(counts.most_common())
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, unavailable
+from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, storage_remedy, unavailable
 from mmpipe.core.errors import Rejected, ResourceError
-from mmpipe.core.files import canonical_json, forget_listings, is_local, write_json
+from mmpipe.core.files import is_local, write_json
+from mmpipe.core.objects import list_objects, object_info, object_state
 from mmpipe.core.reading import read_object
 from mmpipe.core.seals import file_state
 from mmpipe.manifests.io import resolve_media
@@ -36,9 +37,6 @@ _MOST_CACHE_BYTES = 256 << 20
 """Of the cache: a million files have 150 MB."""
 
 _CHUNK_BYTES = 1 << 22
-
-_REMOTE_STATE = ("size", "ETag", "etag", "generation", "VersionId", "md5Hash", "LastModified", "mtime", "created")
-"""What object stores say of a version of a file, by the names that their file systems give it."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +85,9 @@ def media_state(root: Path, uri: str) -> str:
             if not stat.S_ISREG(path.stat().st_mode):
                 return UNREADABLE  # opening a pipe would wait for ever
             return ":".join(map(str, file_state(path)))
-        forget_listings(path)
-        remote: Any = path
-        found = remote.fs.info(remote.path)
+        return object_state(object_info(path))
     except FileNotFoundError:
         return MISSING
-    return canonical_json({name: str(found[name]) for name in _REMOTE_STATE if name in found})
 
 
 def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, only_known: bool = False) -> MediaHashes:
@@ -108,8 +103,9 @@ def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, onl
     Raises:
         ResourceError: file handles or memory are used up, or several files fail alike, as on a lost disk.
     """
-    known, failures = _known(logs / _CACHE), _Failures()
-    states = {uri: _state(root, uri, failures) for uri in sorted(set(uris))}
+    known, wanted = _known(logs / _CACHE), sorted(set(uris))
+    failures = _Failures(MAX_EQUAL_FAILURES if is_local(root) else min(MAX_EQUAL_FAILURES, len(wanted)))
+    states = _states(root, wanted, failures)
     hashes, due = {}, []
     for uri, state in states.items():
         if state in (MISSING, UNREADABLE):
@@ -138,6 +134,21 @@ def hash_file(root: Path, uri: str) -> str:
     return state if state in (MISSING, UNREADABLE) else _digest(resolve_media(root, uri), threading.Event())
 
 
+_FEW = 32
+"""So many objects are asked for one by one; for more, all that lie beside them are listed, 1,000 a request."""
+
+
+def _states(root: Path, uris: Sequence[str], failures: _Failures) -> dict[str, str]:
+    """The state of each media file, see `media_state`."""
+    if is_local(root) or len(uris) <= _FEW:
+        return {uri: _state(root, uri, failures) for uri in uris}
+    folder = os.path.commonpath([f"/{uri}" for uri in uris]).strip("/")
+    start = f"{folder}/" if folder else ""
+    listed = {start + name: found.state for name, found in list_objects(root / folder if folder else root).items()}
+    plain = {uri for uri in uris if uri == os.path.normpath(uri)}  # others may mean a name that is listed
+    return {uri: listed.get(uri, MISSING) if uri in plain else _state(root, uri, failures) for uri in uris}
+
+
 def _state(root: Path, uri: str, failures: _Failures) -> str:
     try:
         return media_state(root, uri)
@@ -155,10 +166,11 @@ def _known(cache: Path) -> dict[str, list[str]]:
 
 
 class _Failures:
-    """Tells files that cannot be read from a disk or network that fails."""
+    """Tells files that cannot be read from a disk or network that fails: `most` equal failures are one of those."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self._failed: Counter[str] = Counter()
+        self._most = most
 
     def see(self, uri: str, error: Exception) -> None:
         """Look at the error of a file that cannot be hashed.
@@ -171,10 +183,10 @@ class _Failures:
                 raise ResourceError(f"{uri} cannot be read: {cause}: then run the same command again") from error
             if cause := unavailable(one):
                 self._failed[cause] += 1
-                if self._failed[cause] >= MAX_EQUAL_FAILURES:
+                if self._failed[cause] >= self._most:
                     raise ResourceError(
-                        f"{self._failed[cause]} media files cannot be read, the last {uri}: {cause}: check the disk, "
-                        "the mount or the network, then run the same command again"
+                        f"{self._failed[cause]} media files cannot be read, the last {uri}: {cause}: "
+                        f"{storage_remedy(error)}, then run the same command again"
                     ) from error
                 return
         if not isinstance(error, Rejected | OSError):
