@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from mmpipe.core.environment import causes, storage_remedy, unavailable
-from mmpipe.core.errors import StorageError
-from mmpipe.core.objects import read_object_bytes, write_object_bytes
+from mmpipe.core.errors import MmpipeError, StorageError
+from mmpipe.core.objects import open_object, read_object_bytes, write_object_bytes
 from mmpipe.core.scratch import scratch_beside
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "forget_listings",
     "is_local",
     "location",
+    "open_binary",
     "sync",
     "write_atomic",
     "write_bytes",
@@ -62,6 +63,11 @@ def location(text: str | Path) -> Path:
 def is_local(path: Path) -> bool:
     """Whether a path is on a file system of this machine."""
     return isinstance(path, PurePath)
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """A file that is open for reading; an object is read by ranges, see `mmpipe.core.objects.open_object`."""
+    return path.open("rb") if is_local(path) else open_object(path)
 
 
 def forget_listings(path: Path) -> None:
@@ -105,6 +111,8 @@ def explained(path: Path) -> Iterator[None]:
     """Turn an `OSError` of writing `path`, or an error of an object store, into a `StorageError` with the remedy."""
     try:
         yield
+    except MmpipeError:
+        raise
     except Exception as error:
         away = next(filter(None, map(unavailable, causes(error))), None)
         if not (isinstance(error, OSError) or away):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mmpipe.core.environment import causes
 from mmpipe.core.errors import ResourceError
@@ -21,6 +21,7 @@ __all__ = [
     "list_objects",
     "object_info",
     "object_state",
+    "open_object",
     "read_object_bytes",
     "write_object_bytes",
 ]
@@ -102,15 +103,20 @@ def list_objects(root: Path) -> dict[str, Listed]:
     }
 
 
-def read_object_bytes(path: Path, most: int) -> bytes:
+def read_object_bytes(path: Path, most: int, size: int | None = None) -> bytes:
     """The bytes of an object of at most `most` bytes; its size is looked at before any of them is fetched.
+
+    Args:
+        path: the object.
+        most: see above.
+        size: of the object, where a listing says it; else it is asked for.
 
     Raises:
         OSError: it is not there, or cannot be read.
         ResourceError: the object store refuses, or does not answer.
         ValueError: it is larger.
     """
-    size = int(object_info(path)["size"])
+    size = int(object_info(path)["size"]) if size is None else size
     if size > most:
         raise ValueError(f"it has {size:,} bytes, more than {most:,}")
     remote: Any = path
@@ -138,15 +144,16 @@ class ObjectReader(io.RawIOBase):
 
     Args:
         path: the object.
+        size: of it, where a listing says it; else it is asked for.
 
     Raises:
         OSError: it is not there, or cannot be read.
         ResourceError: the object store refuses, or does not answer.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int | None = None) -> None:
         self._path = path
-        self.size = int(object_info(path)["size"])
+        self.size = int(object_info(path)["size"]) if size is None else size
         self._at = 0
         self._tail = self._last = (0, b"")
 
@@ -190,3 +197,12 @@ class ObjectReader(io.RawIOBase):
         remote: Any = self._path
         with _asked(self._path):
             return bytes(remote.fs.cat_file(remote.path, start=start, end=end))
+
+
+_BLOCK_BYTES = 4 << 20
+"""What `open_object` fetches at once: a header of media is smaller, and a whole file takes few requests."""
+
+
+def open_object(path: Path) -> BinaryIO:
+    """An object as a file that is read by ranges of 4 MiB; errors as in `ObjectReader`."""
+    return io.BufferedReader(ObjectReader(path), _BLOCK_BYTES)

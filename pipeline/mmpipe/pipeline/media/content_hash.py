@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, storage_remedy, unavailable
 from mmpipe.core.errors import Rejected, ResourceError
-from mmpipe.core.files import is_local, write_json
+from mmpipe.core.files import is_local, open_binary, write_json
 from mmpipe.core.objects import list_objects, object_info, object_state
 from mmpipe.core.reading import read_object
 from mmpipe.core.seals import file_state
@@ -223,7 +223,7 @@ def _hash(stopped: threading.Event, failures: _Failures, uri: str, path: Path) -
 
 def _digest(path: Path, stopped: threading.Event) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         while (chunk := stream.read(_CHUNK_BYTES)) and not stopped.is_set():
             digest.update(chunk)
     return digest.hexdigest()

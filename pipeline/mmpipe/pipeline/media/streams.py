@@ -16,7 +16,7 @@ from typing import Any, Literal
 import av
 
 from mmpipe.core.errors import Rejected
-from mmpipe.core.files import is_local
+from mmpipe.core.files import is_local, open_binary
 
 __all__ = ["Kind", "Streams", "attached_pictures", "choose_streams", "usable_streams"]
 
@@ -120,7 +120,7 @@ def _score(stream: Any) -> tuple[bool, int]:
 
 def _codec_name(path: Path, kind: Kind) -> str:
     """What FFmpeg's tool calls the codec of the first stream of a kind; SPHERE files name it in their header."""
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         head = stream.read(1024)
     if head.startswith(b"NIST_1A") and (coding := re.search(rb"sample_coding -s\d+ (\S+)", head)):
         return coding[1].decode("ascii", "replace")
