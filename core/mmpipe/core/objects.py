@@ -18,6 +18,7 @@ from mmpipe.core.refusals import refusal
 __all__ = [
     "Listed",
     "ObjectReader",
+    "asked",
     "list_objects",
     "object_info",
     "object_state",
@@ -47,7 +48,7 @@ class Listed:
 
 
 @contextmanager
-def _asked(path: Path) -> Iterator[None]:
+def asked(path: Path) -> Iterator[None]:
     """Turn what says nothing of an object, but of the object store, into a `ResourceError` with the remedy."""
     try:
         yield
@@ -68,7 +69,7 @@ def object_info(path: Path) -> dict[str, Any]:
     """
     remote: Any = path
     remote.fs.invalidate_cache(remote.path)
-    with _asked(path):
+    with asked(path):
         info: dict[str, Any] = remote.fs.info(remote.path)
     if info.get("type") != "file":
         raise FileNotFoundError(errno.ENOENT, "there is no such object", str(path))
@@ -94,7 +95,7 @@ def list_objects(root: Path) -> dict[str, Listed]:
     remote: Any = root
     remote.fs.invalidate_cache(remote.path)
     start = remote.fs._strip_protocol(remote.path).rstrip("/") + "/"
-    with _asked(root):
+    with asked(root):
         found = remote.fs.find(remote.path, detail=True)
     return {
         name.removeprefix(start): Listed(int(info["size"] or 0), object_state(info))
@@ -120,7 +121,7 @@ def read_object_bytes(path: Path, most: int, size: int | None = None) -> bytes:
     if size > most:
         raise ValueError(f"it has {size:,} bytes, more than {most:,}")
     remote: Any = path
-    with _asked(path):
+    with asked(path):
         return bytes(remote.fs.cat_file(remote.path, start=0, end=size)) if size else b""
 
 
@@ -195,7 +196,7 @@ class ObjectReader(io.RawIOBase):
 
     def _get(self, start: int, end: int) -> bytes:
         remote: Any = self._path
-        with _asked(self._path):
+        with asked(self._path):
             return bytes(remote.fs.cat_file(remote.path, start=start, end=end))
 
 

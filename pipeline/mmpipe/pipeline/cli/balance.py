@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
-from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Seed
+from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Seed, located
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.balancing.pseudo_labels import BalanceResult
@@ -18,8 +18,12 @@ __all__ = ["balance_unlabeled", "show_balancing"]
 
 
 def balance_unlabeled(
-    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
-    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    labeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Labelled store. Default: features/iemocap.")
+    ] = None,
+    unlabeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Unlabelled store. Default: features/ami.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The balanced list. Default: balanced/STORE.parquet.")] = None,
     per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class.")] = None,
     sample: SampleStores = False,

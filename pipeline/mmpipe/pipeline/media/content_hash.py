@@ -16,6 +16,7 @@ from pathlib import Path
 from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, storage_remedy, unavailable
 from mmpipe.core.errors import Rejected, ResourceError
 from mmpipe.core.files import is_local, open_binary, write_json
+from mmpipe.core.object_cache import ObjectCache
 from mmpipe.core.objects import list_objects, object_info, object_state
 from mmpipe.core.reading import read_object
 from mmpipe.core.seals import file_state
@@ -90,7 +91,15 @@ def media_state(root: Path, uri: str) -> str:
         return MISSING
 
 
-def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, only_known: bool = False) -> MediaHashes:
+def hash_media(
+    root: Path,
+    uris: Iterable[str],
+    logs: Path,
+    threads: int,
+    *,
+    only_known: bool = False,
+    cache: ObjectCache | None = None,
+) -> MediaHashes:
     """SHA-256 of each media file, by its uri. Nothing is written.
 
     Args:
@@ -99,6 +108,7 @@ def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, onl
         logs: the folder of the cache, which remembers hashes by uri and state.
         threads: files hashed at once.
         only_known: hash nothing: what the cache does not know stays `not hashed yet`.
+        cache: keeps the media of an object store on a local disk; None reads them by ranges.
 
     Raises:
         ResourceError: file handles or memory are used up, or several files fail alike, as on a lost disk.
@@ -117,7 +127,7 @@ def hash_media(root: Path, uris: Iterable[str], logs: Path, threads: int, *, onl
             hashes[uri] = _NOT_HASHED
     new: dict[str, list[str]] = {}
     if due and not only_known:
-        made = _hash_all({uri: resolve_media(root, uri) for uri in due}, threads, failures)
+        made = _hash_all({uri: resolve_media(root, uri) for uri in due}, threads, failures, cache)
         hashes |= dict(zip(due, made, strict=True))
         new = {uri: [states[uri], hashes[uri]] for uri in due if hashes[uri] != UNREADABLE}
     return MediaHashes(hashes, states, new)
@@ -203,19 +213,22 @@ def is_hash(value: object) -> bool:
     return isinstance(value, str) and len(value) == hashlib.sha256().digest_size * 2
 
 
-def _hash_all(paths: Mapping[str, Path], threads: int, failures: _Failures) -> list[str]:
+def _hash_all(paths: Mapping[str, Path], threads: int, failures: _Failures, cache: ObjectCache | None) -> list[str]:
     stopped = threading.Event()
     pool = ThreadPoolExecutor(threads)
     try:
-        return list(pool.map(partial(_hash, stopped, failures), paths, paths.values()))
+        return list(pool.map(partial(_hash, stopped, failures, cache), paths, paths.values()))
     finally:
         stopped.set()  # Ctrl-C must not wait for large files
         pool.shutdown(cancel_futures=True)
 
 
-def _hash(stopped: threading.Event, failures: _Failures, uri: str, path: Path) -> str:
+def _hash(stopped: threading.Event, failures: _Failures, cache: ObjectCache | None, uri: str, path: Path) -> str:
     try:
-        return _digest(path, stopped)
+        if cache is None or is_local(path):
+            return _digest(path, stopped)
+        with cache.hold(path) as held:
+            return _digest(held.path, stopped)
     except Exception as error:
         failures.see(uri, error)
         return UNREADABLE
