@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= --constraint constraints.txt
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo smoke test test-all test-faults check bench image clean
+.PHONY: demo smoke test test-all test-cluster test-faults check bench image clean
 
 demo: $(VENV)/.demo
 	$(BIN)/mmpipe demo
@@ -19,7 +19,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not corpus"
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not corpus and not cluster"
+
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest -m cluster
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults

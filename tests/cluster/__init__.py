@@ -1,0 +1,1 @@
+"""Tests of clusters and of object stores that take minutes: `pytest -m cluster`."""
