@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,6 +15,7 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
+from mmpipe.core.exclusive import exclusive
 from mmpipe.core.files import location, write_bytes
 from mmpipe.core.object_cache import ObjectCache
 from mmpipe.core.parquet import peek, read_parquet, write_parquet
@@ -123,15 +124,13 @@ def test_many_readers_share_one_fetch_and_never_go_beyond_the_size(
             with cache.hold(bucket / f"{letter}.wav") as held:
                 if held.path.read_bytes() != letter.encode() * 40:
                     wrong.append(letter)
-                sizes = [path.stat().st_size for path in tmp_path.glob("*/*.wav") if path.exists()]
-                most[0] = max(most[0], sum(sizes))
+            with exclusive(tmp_path / "room"):  # nothing is removed meanwhile
+                most[0] = max(most[0], sum(path.stat().st_size for path in tmp_path.glob("*/*.wav")))
 
-    threads = [threading.Thread(target=read, args=(number % 4,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong and most[0] <= 130
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, [0, 1, 2, 3] * 2))
+    assert not wrong and 40 < most[0] <= 130
+    assert len(fetched) < 8 * 24, "what is kept is not fetched again"
     assert not list(tmp_path.glob("*/.part")) and not list(tmp_path.glob("*.fetch"))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest import mock
 from urllib.parse import parse_qs
@@ -40,18 +40,14 @@ class S3Server:
     Attributes:
         url: its address.
         seen: all requests, in their order.
+        backend: the objects themselves.
         fault: see `Fault`; it can be set while the server runs.
     """
 
     url: str
+    backend: Any
     seen: list[Request] = field(default_factory=list)
     fault: Fault = lambda request: None
-
-    def counts(self) -> Counter[str]:
-        """Requests by kind since the last call."""
-        counts = Counter(request.kind for request in self.seen)
-        self.seen.clear()
-        return counts
 
     @property
     def variables(self) -> dict[str, str]:
@@ -64,17 +60,27 @@ class S3Server:
             "AWS_REGION": "us-east-1",
         }
 
-    def once(self, code: str, which: Callable[[Request], bool], times: int = 1) -> None:
-        """Let the next requests that are of this kind fail with a code."""
-        left = [times]
+    def requests(self, kind: str, part: str = "") -> list[str]:
+        """The places of the requests of a kind in whose place `part` is."""
+        return [request.place for request in self.seen if request.kind == kind and part in request.place]
 
-        def fault(request: Request) -> str | None:
-            if left[0] and which(request):
-                left[0] -= 1
-                return code
-            return None
+    def put(self, place: str, data: bytes | Path) -> None:
+        """Put an object, or the files of a folder, at `BUCKET/KEY`, without a request."""
+        if isinstance(data, Path):
+            for path in sorted(data.rglob("*")):
+                if path.is_file():
+                    self.put(f"{place}/{path.relative_to(data).as_posix()}", path.read_bytes())
+            return
+        bucket, _, key = place.partition("/")
+        self.backend.put_object(bucket, key, data)
 
-        self.fault = fault
+    def contents(self, place: str) -> dict[str, bytes]:
+        """What lies below `BUCKET/PREFIX`, but for logs, without a request."""
+        bucket, _, prefix = place.partition("/")
+        objects = {name: key.value for name, key in self.backend.buckets[bucket].keys.items()}
+        start = f"{prefix}/"
+        found = {name.removeprefix(start): data for name, data in objects.items() if name.startswith(start)}
+        return {name: data for name, data in found.items() if not name.startswith("logs/")}
 
 
 class _Counted:
@@ -105,12 +111,16 @@ class _Counted:
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """A running server without a bucket; the environment names it to the processes that are started."""
+    """A running server with the bucket `speech`; the environment names it to the processes that are started."""
     pytest.importorskip("moto.server")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.s3.models import s3_backends
     from werkzeug.serving import make_server
 
-    server = S3Server("")
+    backend = s3_backends["123456789012"]["aws"]  # the account of clients that name none
+    backend.reset()
+    backend.create_bucket("speech", "us-east-1")
+    server = S3Server("", backend)
     application = _Counted(DomainDispatcherApplication(create_backend_app), server)
     running = make_server("127.0.0.1", 0, application, threaded=True)
     server.url = f"http://127.0.0.1:{running.server_port}"

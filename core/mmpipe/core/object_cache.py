@@ -13,16 +13,17 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self
 
 from mmpipe.core.errors import ResourceError, UsageError
 from mmpipe.core.exclusive import exclusive
 from mmpipe.core.files import cache_folder, explained
-from mmpipe.core.objects import asked, object_info, object_state
+from mmpipe.core.objects import fetch_object, object_info, object_state
 
 __all__ = ["Held", "ObjectCache", "media_cache_of", "parse_size"]
 
@@ -118,7 +119,7 @@ class ObjectCache:
             use = _use(entry)
         try:
             if self._is_kept(entry / name, size) or self._fetch(path, entry / name, size, use):
-                os.utime(use)
+                os.utime(use, ns=(time.time_ns(),) * 2)  # the kernel's own clock of files is coarser
                 return Held(entry / name, use)
         except BaseException:
             os.close(use)
@@ -142,11 +143,10 @@ class ObjectCache:
                 if not self._make_room(size, file.parent):
                     return False
                 os.truncate(use, size)  # the room is taken before it is used
-            part, remote = file.with_name(_PART), cast(Any, path)
+            part = file.with_name(_PART)
             with explained(file):
                 try:
-                    with asked(path):
-                        remote.fs.get_file(remote.path, str(part))
+                    fetch_object(path, part)
                 except FileNotFoundError:  # it was removed meanwhile
                     return False
                 if part.stat().st_size != size:

@@ -18,7 +18,7 @@ from mmpipe.core.refusals import refusal
 __all__ = [
     "Listed",
     "ObjectReader",
-    "asked",
+    "fetch_object",
     "list_objects",
     "object_info",
     "object_state",
@@ -48,7 +48,7 @@ class Listed:
 
 
 @contextmanager
-def asked(path: Path) -> Iterator[None]:
+def _asked(path: Path) -> Iterator[None]:
     """Turn what says nothing of an object, but of the object store, into a `ResourceError` with the remedy."""
     try:
         yield
@@ -69,7 +69,7 @@ def object_info(path: Path) -> dict[str, Any]:
     """
     remote: Any = path
     remote.fs.invalidate_cache(remote.path)
-    with asked(path):
+    with _asked(path):
         info: dict[str, Any] = remote.fs.info(remote.path)
     if info.get("type") != "file":
         raise FileNotFoundError(errno.ENOENT, "there is no such object", str(path))
@@ -95,13 +95,25 @@ def list_objects(root: Path) -> dict[str, Listed]:
     remote: Any = root
     remote.fs.invalidate_cache(remote.path)
     start = remote.fs._strip_protocol(remote.path).rstrip("/") + "/"
-    with asked(root):
+    with _asked(root):
         found = remote.fs.find(remote.path, detail=True)
     return {
         name.removeprefix(start): Listed(int(info["size"] or 0), object_state(info))
         for name, info in sorted(found.items())
         if info.get("type") == "file" and name.startswith(start) and not name.endswith("/")
     }
+
+
+def fetch_object(path: Path, target: Path) -> None:
+    """Copy an object to a local file.
+
+    Raises:
+        OSError: it is not there, or the file cannot be written.
+        ResourceError: the object store refuses, or does not answer.
+    """
+    remote: Any = path
+    with _asked(path):
+        remote.fs.get_file(remote.path, str(target))
 
 
 def read_object_bytes(path: Path, most: int, size: int | None = None) -> bytes:
@@ -121,7 +133,7 @@ def read_object_bytes(path: Path, most: int, size: int | None = None) -> bytes:
     if size > most:
         raise ValueError(f"it has {size:,} bytes, more than {most:,}")
     remote: Any = path
-    with asked(path):
+    with _asked(path):
         return bytes(remote.fs.cat_file(remote.path, start=0, end=size)) if size else b""
 
 
@@ -196,7 +208,7 @@ class ObjectReader(io.RawIOBase):
 
     def _get(self, start: int, end: int) -> bytes:
         remote: Any = self._path
-        with asked(self._path):
+        with _asked(self._path):
             return bytes(remote.fs.cat_file(remote.path, start=start, end=end))
 
 
