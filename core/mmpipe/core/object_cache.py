@@ -25,7 +25,7 @@ from mmpipe.core.exclusive import exclusive
 from mmpipe.core.files import cache_folder, explained
 from mmpipe.core.objects import fetch_object, object_info, object_state
 
-__all__ = ["Held", "ObjectCache", "media_cache_of", "parse_size"]
+__all__ = ["Held", "ObjectCache", "media_cache_of"]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([KMGT]I?)?B?", re.ASCII)
@@ -36,14 +36,14 @@ _LONGEST_NAME = 240
 _USE, _PART = ".use", ".part"
 
 
-def parse_size(text: str) -> int:
+def _parse_size(text: str) -> int:
     """A size such as 50GB or 1.5TiB in bytes.
 
     Raises:
         UsageError: it is not one.
 
     Example:
-        >>> parse_size("50GB"), parse_size("64 MiB"), parse_size("0")
+        >>> _parse_size("50GB"), _parse_size("64 MiB"), _parse_size("0")
         (50000000000, 67108864, 0)
     """
     match = _SIZE.fullmatch(text.strip().upper())
@@ -58,7 +58,7 @@ def media_cache_of(size: str, folder: Path | None = None) -> ObjectCache:
     Raises:
         UsageError: that is not a size.
     """
-    return ObjectCache((folder or cache_folder() / "media").absolute(), parse_size(size))
+    return ObjectCache((folder or cache_folder() / "media").absolute(), _parse_size(size))
 
 
 class Held:
