@@ -70,6 +70,7 @@ def test_a_corpus_in_a_bucket_gives_the_manifest_of_a_disk_with_one_listing(serv
     (folder / "b" / "nothing.vtt").write_text("")
     corpora: dict[str, tuple[Path, list[str]]] = {
         "ami": (sample_root("ami"), ["--num-crops", "5", "--crop", "3.5"]),
+        "iemocap": (sample_root("iemocap"), []),
         "meld": (sample_root("meld"), []),
         "folder": (folder, ["--utterances", "crop", "--num-crops", "3", "--crop", "2.5"]),
     }
