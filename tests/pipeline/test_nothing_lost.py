@@ -329,7 +329,7 @@ def test_errors_of_object_stores_and_libraries_are_told_from_those_of_files() ->
     import torch
 
     lost = pytest.importorskip("botocore.exceptions").EndpointConnectionError(endpoint_url="https://s3")
-    assert unavailable(lost) == "EndpointConnectionError"
+    assert unavailable(lost) == "the object store cannot be reached (EndpointConnectionError)"
     assert unavailable(TimeoutError()) and unavailable(ConnectionResetError(errno.ECONNRESET, "reset"))
     assert not any(map(unavailable, (FileNotFoundError(2, "no"), PermissionError(13, "no"), ValueError("no"))))
     assert exhausted(torch.OutOfMemoryError("CUDA out of memory"))

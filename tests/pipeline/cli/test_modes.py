@@ -55,6 +55,8 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     ("extract -d folder --root clips", "without --utterances crop", WINDOWS),
     ("extract -d folder --root clips", "without --table", ["--column label=Emotion"]),
     ("extract -d meld --sample --stages audio", "", ["--set faces.every=5"]),
+    ("extract -d meld --sample", "with a corpus on a disk of this machine", ["--media-cache 1GB"]),
+    ("extract -d meld --root s3://b/meld", "without --media-cache", ["--media-cache-folder c"]),
     ("inspect store --utterance x", "with --utterance or --faces", ["--json"]),
     ("inspect store --faces a.png", "with --utterance or --faces", ["--json"]),
     ("inspect store", "without --missing", ["--slices 4", "--csv"]),

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from pathlib import Path, PurePath
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -30,6 +31,10 @@ _MAY_BE_EMPTY = ("--text", "--stages", "--label-map")
 """Options for which an empty text is a value."""
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How a path begins that was made of a URL."""
+
+
 class Command(TyperCommand):
     """A command that refuses words no option can use, and answers an error of the system in one line."""
 
@@ -37,10 +42,19 @@ class Command(TyperCommand):
         """Read the words of the command line.
 
         Raises:
-            UsageError: a word is empty, holds a null character or is not UTF-8.
+            UsageError: a word is empty, holds a null character or is not UTF-8; or it is a URL, where a path is wanted.
         """
         _check_words(args)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            given = ctx.params.get(parameter.name)
+            for value in given if isinstance(given, list | tuple) else [given]:
+                if isinstance(value, PurePath) and _URL.match(str(value)) and not Path(value).exists():
+                    raise UsageError(
+                        f"{parameter.opts[0]} is a URL, and has to be a path on a disk of this machine: docs/scale.md "
+                        "says what may be on an object store"
+                    )
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.

@@ -97,6 +97,12 @@ def extract(
         bool,
         typer.Option("--accept-missing", help="Replace finished rows whose media are gone; else they are kept."),
     ] = False,
+    media_cache: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Keep media of an object store on a disk, such as 50GB of them.")
+    ] = None,
+    media_cache_folder: Annotated[
+        Path | None, typer.Option(help="Where. Default: mmpipe/media in XDG_CACHE_HOME or ~/.cache.")
+    ] = None,
     corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
     drop_missing: Annotated[
@@ -112,6 +118,8 @@ def extract(
 
     A store knows what it was extracted from: `mmpipe extract --out STORE` goes on with the same corpus and options.
     """
+    from mmpipe.core.files import is_local
+    from mmpipe.core.object_cache import media_cache_of
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_estimate
     from mmpipe.pipeline.cli.settings import corpus_options, load_settings, merged, parse_assignments, stage_options
     from mmpipe.pipeline.cli.store_source import find_root, known_manifest, known_source, note_other_options
@@ -125,6 +133,7 @@ def extract(
     if plan_only:
         of_runs: dict[str, Any] = {"--workers": workers, "--slice": None if slice_ == "1/1" else slice_}
         of_runs |= {"--retry-failed": retry_failed, "--accept-missing": accept_missing, "--engine": engine}
+        of_runs |= {"--media-cache": media_cache, "--media-cache-folder": media_cache_folder}
         of_runs |= {"--max-failures": max_failures, "--strict": strict}
         refuse_ignored("with --plan-only", of_runs)
     engine_options = _engine_options(engine or "local", {"address": address, "gpu_share": gpu_share})
@@ -139,6 +148,10 @@ def extract(
     refuse_ignored_options(known.dataset, corpus, options)
     allow_links(follow_links or known.follow_links)
     folder = find_root(known, root, settings, sample=sample)
+    if media_cache is None:
+        refuse_ignored("without --media-cache", {"--media-cache-folder": media_cache_folder})
+    elif is_local(folder):
+        refuse_ignored("with a corpus on a disk of this machine", {"--media-cache": media_cache})
     request = ExtractRequest(
         known.dataset,
         folder,
@@ -157,6 +170,7 @@ def extract(
         transcode_fallback=transcode_fallback or known.transcode_fallback,
         accept_missing=accept_missing,
         drop_missing=drop_missing,
+        media_cache=None if media_cache is None else media_cache_of(media_cache, media_cache_folder),
     )
     specs = request.specs()
     refuse_idle(specs, assigned)

@@ -21,7 +21,18 @@ _TIME = re.compile(r"\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2}", re.ASCII)
 _MEMORY = re.compile(r"[1-9]\d*[KMGT]?", re.ASCII)
 _PLAIN = re.compile(r"[\w.:,=()+-]+", re.ASCII)
 
-_OF_SLICES = ("retry_failed", "accept_missing", "max_failures", "strict", "workers", "engine", "address", "gpu_share")
+_OF_SLICES = (
+    "retry_failed",
+    "accept_missing",
+    "max_failures",
+    "strict",
+    "workers",
+    "engine",
+    "address",
+    "gpu_share",
+    "media_cache",
+    "media_cache_folder",
+)
 """Options of an extraction that its plan does not take."""
 
 

@@ -14,7 +14,7 @@ from mmpipe.pipeline.cli.command import only_checked
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
-from mmpipe.pipeline.cli.options import Device, Objective, Preset, SampleStores, Size, names, parse_slice
+from mmpipe.pipeline.cli.options import Device, Objective, Preset, SampleStores, Size, located, names, parse_slice
 from mmpipe.pipeline.cli.presets import PRESET_TRAINING
 from mmpipe.pipeline.cli.train_slice import show_slice, show_slice_of_run
 
@@ -45,8 +45,12 @@ class _Figure(StrEnum):
 
 
 def train(
-    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
-    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    labeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Labelled store. Default: features/iemocap.")
+    ] = None,
+    unlabeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Unlabelled store. Default: features/ami.")
+    ] = None,
     balanced: Annotated[Path | None, typer.Option(help="Balanced list. Default: balanced/STORE.parquet.")] = None,
     supervised: Annotated[bool, typer.Option("--supervised", help="Use the labelled store alone.")] = False,
     table_: Annotated[_Table | None, typer.Option("--table", help="Run the grid of this table of the paper.")] = None,

@@ -14,6 +14,7 @@ import pyarrow as pa
 from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.core.files import is_local, location
 from mmpipe.core.locks import Hold, Holder
+from mmpipe.core.object_cache import ObjectCache
 from mmpipe.extractors.contract import Precision
 from mmpipe.manifests.contract import Problem
 from mmpipe.manifests.io import follows_links, read_manifest, refuse_links
@@ -83,6 +84,7 @@ class ExtractRequest:
         transcode_fallback: repair media that cannot be decoded, with FFmpeg's own tool.
         drop_missing: drop the rows of the store whose utterances the corpus no longer has.
         accept_missing: media that are gone are meant to be: finished rows are replaced because of them.
+        media_cache: keeps the media of an object store on a local disk; None reads them by ranges.
         select: picks rows of the manifest.
     """
 
@@ -103,6 +105,7 @@ class ExtractRequest:
     transcode_fallback: bool = False
     drop_missing: bool = False
     accept_missing: bool = False
+    media_cache: ObjectCache | None = None
     select: Callable[[pa.Table], pa.Table] | None = None
 
     def __post_init__(self) -> None:
@@ -368,6 +371,7 @@ def _plan(
         retry_failed=request.retry_failed,
         only_known=only_known,
         accept_missing=request.accept_missing,
+        cache=request.media_cache,
     )
 
 

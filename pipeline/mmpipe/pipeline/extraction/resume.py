@@ -26,7 +26,7 @@ from mmpipe.pipeline.extraction.vanished import NONE_KEPT, Census, find_kept, ur
 from mmpipe.pipeline.media.content_hash import MediaHashes, is_hash
 from mmpipe.pipeline.media.versions import repair_versions
 from mmpipe.pipeline.store.provenance import StageProvenance
-from mmpipe.pipeline.store.shards import misplaced, read_table, shard_path
+from mmpipe.pipeline.store.shards import misplaced, read_statuses, shard_path
 from mmpipe.pipeline.store.vectors import is_stored_form
 
 __all__ = ["ROW_COLUMNS", "Due", "OldShard", "feed", "find_due", "read_old", "rows_print", "why_due"]
@@ -163,7 +163,7 @@ def _with_repair(
     repaired = {**provenance, "repair": repair_versions()}
     if plain != provenance:
         return repaired, ()
-    statuses = read_table(path, ["status"]).column("status").to_pylist()
+    statuses = read_statuses(path).column("status").to_pylist()
     broken = tuple(place for place, status in enumerate(statuses) if status == "media_error")
     return (repaired, broken) if broken else (provenance, ())
 
@@ -207,7 +207,7 @@ def feed(digest: Any, array: pa.Array) -> None:
 
 
 def _has_failed(path: Path) -> bool:
-    statuses = read_table(path, ["status"]).column("status")
+    statuses = read_statuses(path).column("status")
     return bool(pc.any(pc.is_in(statuses, pa.array(FAILURES))).as_py())
 
 

@@ -13,7 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from mmpipe.core.errors import CorpusError, StoreError
 from mmpipe.core.exclusive import exclusive
 from mmpipe.core.files import append_line, explained, is_local, write_json
+from mmpipe.core.object_cache import ObjectCache
 from mmpipe.core.parquet import glance
 from mmpipe.core.scratch import sweep_parts
 from mmpipe.core.statuses import FAILURES
@@ -34,9 +35,10 @@ from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describ
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.extraction.vanished import media_of, refuse_lost_root
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
-from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_store
+from mmpipe.pipeline.store.feature_store import shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import read_statuses
 from mmpipe.pipeline.store.soundness import extra_files
 
 __all__ = [
@@ -145,6 +147,7 @@ def plan_extraction(
     retry_failed: bool = False,
     only_known: bool = False,
     accept_missing: bool = False,
+    cache: ObjectCache | None = None,
 ) -> ExtractPlan:
     """Plan the shards and find what is due. Nothing is written.
 
@@ -160,6 +163,7 @@ def plan_extraction(
         retry_failed: rows that failed are due, whatever their fingerprint says.
         only_known: hash no media: those that were not hashed before count as changed.
         accept_missing: media that are gone are meant to be: rows of finished shards are replaced because of them.
+        cache: keeps the media of an object store on a local disk; None reads them by ranges.
 
     Raises:
         CorpusError: the manifest is empty, or, unless `accept_missing`: the root or all media are not there, or most
@@ -180,13 +184,13 @@ def plan_extraction(
     _refuse_extra_files(store, all_stages, 1 + pc.max(ordered.column("shard")).as_py())
     shards = {number: rows for number, rows in rows_by_shard(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
-    media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
+    media = hash_media(root, uris, store / "logs", threads, only_known=only_known, cache=cache)
     if uris and not accept_missing:
         refuse_lost_root(root, ordered, media, stages)
     again = {"retry_failed": retry_failed, "accept_missing": accept_missing}
     due = find_due(shards, root, store, stages, described, media, **again, threads=threads)
     return ExtractPlan(
-        due.tasks,
+        tuple(replace(task, cache=cache) for task in due.tasks),
         due.done,
         due.reasons,
         due.kept,
@@ -254,9 +258,7 @@ def _statuses(planned: ExtractPlan, stage: str, made: Mapping[tuple[str, int], M
     counts = Counter[str]()
     for shard in planned.shards:
         if (known := made.get((stage, shard))) is None:
-            known = Counter(
-                read_table(shard_path(planned.store, stage, shard), ["status"]).column("status").to_pylist()
-            )
+            known = Counter(read_statuses(shard_path(planned.store, stage, shard)).column("status").to_pylist())
         counts.update(known)
     return dict(counts.most_common())
 
