@@ -112,6 +112,21 @@ def test_a_lock_of_another_process_keeps_an_object(bucket: Path, tmp_path: Path)
     assert kept(tmp_path) == {"b.wav"}
 
 
+def test_an_entry_that_is_removed_while_it_is_entered_is_made_again(bucket: Path, tmp_path: Path) -> None:
+    put(bucket, a=40)
+    real, asked = os.mkdir, list[Path]()
+
+    def mkdir(path: Path, *mode: int) -> None:
+        asked.append(Path(path))
+        if len(asked) == 1:  # it was there, and another process removes it now
+            raise FileExistsError(path)
+        real(path, *mode)
+
+    with mock.patch("os.mkdir", mkdir), ObjectCache(tmp_path, 100).hold(bucket / "a.wav") as held:
+        assert held.path.read_bytes() == b"a" * 40
+    assert asked[0] == asked[1] == held.path.parent
+
+
 def test_many_readers_share_one_fetch_and_never_go_beyond_the_size(
     bucket: Path, fetched: list[str], tmp_path: Path
 ) -> None:

@@ -176,7 +176,8 @@ class ObjectCache:
 def _use(entry: Path) -> int:
     """The open file of an entry that says that it is in use; it is made if need be."""
     while True:
-        entry.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # `exist_ok` asks again whether it is there, and another process may remove it
+            entry.mkdir(parents=True)
         try:
             descriptor = os.open(entry / _USE, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
