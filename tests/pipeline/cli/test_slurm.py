@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -135,6 +136,20 @@ def test_a_device_of_another_machine_is_taken(cluster: Path, monkeypatch: pytest
     assert "--device=cuda" in written(cluster, "--slices", 2, "-d", "meld", "--sample", "--device", "cuda")
     text = written(cluster, "--slices", 2, "train", "--labeled", store, "--supervised", "--device", "cuda")
     assert text.count("--device=cuda") == 2
+
+
+def test_the_plan_of_an_array_on_gpus_is_made_where_there_is_none(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    command = ["-d", "meld", "--sample", "--out", "store", "--stages", "text", "--device", "cuda"]
+    (words, plan), *_ = submit(cluster, written(cluster, "--slices", 2, "--gres", "gpu:1", *command))
+    assert "--gres=gpu:1" not in words and "--device=cuda" in words_of(plan)
+    done = call(*words_of(plan), cwd=cluster)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((cluster / "store" / "store.json").read_text())["stages"]["text"]["device"] == "cuda"
+    array = call("extract", *command, "--slice", "1/2", cwd=cluster)
+    assert array.returncode == 2 and "valid values on this machine are auto, cpu" in array.stderr
 
 
 HERE = ["-d", "meld", "--sample"]

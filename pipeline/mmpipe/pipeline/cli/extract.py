@@ -172,7 +172,7 @@ def extract(
         drop_missing=drop_missing,
         media_cache=None if media_cache is None else media_cache_of(media_cache, media_cache_folder),
     )
-    specs = request.specs()
+    specs = request.specs(elsewhere=plan_only)
     refuse_idle(specs, assigned)
     name_idle(specs, settings.stages, device=device, precision=precision, repair=transcode_fallback)
     note_other_options(request)

@@ -115,16 +115,19 @@ class ExtractRequest:
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, location(given))
 
-    def specs(self) -> list[StageSpec]:
+    def specs(self, *, elsewhere: bool = False) -> list[StageSpec]:
         """The stages that this request names, on its device.
+
+        Args:
+            elsewhere: no model runs on this machine, so its device is not looked for here.
 
         Raises:
             UsageError: the dataset, a stage, an option or the device does not exist.
         """
         names = list(self.stages or CORPORA.load(self.dataset).stages)
         names += [name for name in self.stage_options if name not in DEFAULT_STAGES and name not in names]
-        elsewhere = self.device == "cuda" and getattr(ENGINES.load(self.engine), "is_remote", False)
-        device = self.device if elsewhere else pick_device(self.device)
+        elsewhere = elsewhere or getattr(ENGINES.load(self.engine), "is_remote", False)
+        device = self.device if elsewhere and self.device == "cuda" else pick_device(self.device)
         specs = placed(resolve_stages(names, self.stage_options), device, self.precision)
         specs = [replace(s, transcode_fallback=self.transcode_fallback and s.input in MEDIA_COLUMNS) for s in specs]
         idle = [name for name in self.stage_options if name not in names]
@@ -219,12 +222,13 @@ def extract_corpus(
 def plan_corpus(request: ExtractRequest, listener: ExtractListener | None = None) -> ExtractPlan:
     """Write the plan of a store, its manifest and its record, so that the slices of a job array need not make it.
 
-    No media are read and no shard is made. The slices take `manifest.parquet` of the store as their manifest.
+    No media are read, no shard is made and no device is needed. The slices take `manifest.parquet` of the store as
+    their manifest.
 
     Raises:
         MmpipeError: as `extract_corpus`.
     """
-    with _writing(request, listener or ExtractListener()) as (rows, specs, _):
+    with _writing(request, listener or ExtractListener(), elsewhere=True) as (rows, specs, _):
         specs = [s for s in _with_known_statistics(request.out, specs) if not needs_statistics(s)]
         planned = _plan(replace(request, part=NO_SHARD), rows, specs, threads=1)
         record_source(request.out, request.source())
@@ -234,11 +238,15 @@ def plan_corpus(request: ExtractRequest, listener: ExtractListener | None = None
 
 @contextmanager
 def _writing(
-    request: ExtractRequest, hears: ExtractListener, stages: Sequence[StageSpec] | None = None
+    request: ExtractRequest,
+    hears: ExtractListener,
+    stages: Sequence[StageSpec] | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> Iterator[tuple[pa.Table, Sequence[StageSpec], Hold]]:
     """Be the writer of the store while the block runs; the rows of the manifest and the stages."""
     refuse_linked(request.out)
-    rows, specs = _rows_and_specs(request, hears, stages)
+    rows, specs = _rows_and_specs(request, hears, stages, elsewhere=elsewhere)
     decides = {
         "corpus": request.dataset,
         "root": str(request.root.resolve() if is_local(request.root) else request.root),
@@ -321,14 +329,25 @@ def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = 
 
 
 def _rows_and_specs(
-    request: ExtractRequest, hears: ExtractListener, stages: Sequence[StageSpec] | None = None
+    request: ExtractRequest,
+    hears: ExtractListener,
+    stages: Sequence[StageSpec] | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> tuple[pa.Table, list[StageSpec]]:
     """The rows of the manifest, and the stages that find something to read in them; given stages all stay.
+
+    Args:
+        request: what is asked for.
+        hears: hears of idle stages and odd texts.
+        stages: see above; None takes those of the request.
+        elsewhere: see `ExtractRequest.specs`.
 
     Raises:
         CorpusError: no stage does.
     """
-    asked = request.specs() if stages is None else list(stages)  # a wrong option is refused before the corpus is read
+    # A wrong option is refused before the corpus is read.
+    asked = request.specs(elsewhere=elsewhere) if stages is None else list(stages)
     rows = _rows(request, hears)
     specs, idle = split_by_material(rows, asked) if stages is None else (asked, {})
     if idle:
