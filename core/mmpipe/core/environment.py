@@ -7,9 +7,9 @@ import mmap
 from collections.abc import Iterator
 
 from mmpipe.core.errors import Rejected
-from mmpipe.core.refusals import refusal
+from mmpipe.core.refusals import Refusal, refusal
 
-__all__ = ["MAX_EQUAL_FAILURES", "causes", "exhausted", "storage_remedy", "unavailable"]
+__all__ = ["MAX_EQUAL_FAILURES", "causes", "exhausted", "refused", "storage_remedy", "unavailable"]
 
 MAX_EQUAL_FAILURES = 3
 """So many equal failures of storage end a task: one may be a damaged sector, three are a lost disk or network."""
@@ -88,8 +88,8 @@ def unavailable(error: BaseException) -> str | None:
     """
     if _is_ffmpegs(error):
         return None
-    if (refused := refusal(error)) is not None:
-        return refused.reason
+    if (answer := refusal(error)) is not None:
+        return answer.reason
     if isinstance(error, OSError):
         known = error.errno in _UNAVAILABLE or (
             error.errno is None and isinstance(error, ConnectionError | TimeoutError)
@@ -98,10 +98,14 @@ def unavailable(error: BaseException) -> str | None:
     return type(error).__name__ if isinstance(error, TimeoutError) else None
 
 
+def refused(error: BaseException) -> Refusal | None:
+    """What an object store refused, by the error and those that led to it; None if it refused nothing."""
+    return next(filter(None, map(refusal, causes(error))), None)
+
+
 def storage_remedy(error: BaseException) -> str:
     """What to do about storage that fails, by the error and those that led to it."""
-    refused = next(filter(None, map(refusal, causes(error))), None)
-    return refused.remedy if refused else "check the disk, the mount or the network"
+    return found.remedy if (found := refused(error)) else "check the disk, the mount or the network"
 
 
 def _package(error: BaseException) -> str:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mmpipe.core.environment import causes
+from mmpipe.core.environment import refused
 from mmpipe.core.errors import ResourceError
-from mmpipe.core.refusals import refusal
 
 __all__ = [
     "Listed",
@@ -53,9 +52,9 @@ def _asked(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if refused := next(filter(None, map(refusal, causes(error))), None):
+        if answer := refused(error):
             raise ResourceError(
-                f"{path} cannot be read: {refused.reason}: {refused.remedy}, then run the same command again"
+                f"{path} cannot be read: {answer.reason}: {answer.remedy}, then run the same command again"
             ) from error
         raise
 

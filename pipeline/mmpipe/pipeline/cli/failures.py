@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from mmpipe.core.environment import causes
+from mmpipe.core.environment import causes, refused
 from mmpipe.core.errors import MmpipeError
-from mmpipe.core.refusals import refusal
 from mmpipe.core.text import printable
 
 __all__ = ["TRACEBACK", "in_one_line"]
@@ -41,9 +40,9 @@ def in_one_line(error: BaseException) -> str:
     """
     if isinstance(error, MmpipeError):
         return str(error)
-    if refused := next(filter(None, map(refusal, causes(error))), None):
+    if answer := refused(error):
         said = _first_line(error)
-        return f"{refused.reason}: {said}: {refused.remedy}, then run the same command again"
+        return f"{answer.reason}: {said}: {answer.remedy}, then run the same command again"
     module = type(error).__module__.partition(".")[0]
     if module in _OBJECT_STORES or (isinstance(error, OSError) and _from_object_store(error)):
         return (
