@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= --constraint constraints.txt
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo smoke test test-all test-faults check bench image clean
+.PHONY: demo smoke test test-all test-cluster test-faults check bench image clean
 
 demo: $(VENV)/.demo
 	$(BIN)/mmpipe demo
@@ -19,7 +19,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not corpus"
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile thorough -m "not network and not corpus and not cluster"
+
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest -rs tests/cluster tests/pipeline/test_cluster_terms.py -m "cluster or not cluster"
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
@@ -29,7 +32,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint docker/Dockerfile
-	$(BIN)/shellcheck docker/*.sh .ci/run
+	$(BIN)/shellcheck docker/*.sh tests/cluster/*.sh .ci/run
 
 image:
 	docker/build.sh $(IMAGE)
@@ -38,6 +41,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.rates
 	$(BIN)/python -m benchmarks.whole
+	$(BIN)/python -m benchmarks.capacity
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -37,7 +37,8 @@ def unknown(line: str) -> list[str]:
     if (match := re.match(r"mmpipe ([a-z][\w-]*)(.*)", line)) is not None:
         if match[1] not in COMMANDS:
             return [f"mmpipe {match[1]}"]
-        flags = {flag for parameter in COMMANDS[match[1]].params for flag in parameter.opts} | {"--help"}
+        named = [match[1], *(["extract", "train"] if match[1] == "slurm-script" else [])]  # whose options it passes on
+        flags = {flag for name in named for parameter in COMMANDS[name].params for flag in parameter.opts} | {"--help"}
         problems += sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", match[2])) - flags)
     if (match := re.match(r"python -m ((?:benchmarks|studies|tools)[.\w]*)", line)) is not None:
         problems += [match[1]] if importlib.util.find_spec(match[1]) is None else []
@@ -54,6 +55,7 @@ def test_every_command_of_a_page_exists(page: Path) -> None:
 
 def test_unknown_commands_options_modules_and_targets_are_found() -> None:
     assert unknown("$ mmpipe extract --dataset ami --colour red") == ["--colour"]
+    assert unknown("mmpipe slurm-script --slices 2 train --table 4 --moon") == ["--moon"]
     assert unknown("mmpipe fly --away") == ["mmpipe fly"]
     assert unknown("python -m benchmarks.moon") == ["benchmarks.moon"]
     assert unknown("make coffee") == ["make coffee"]

@@ -23,9 +23,7 @@ LABELS = ("anger", "joy", "sadness")
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extract in the process of the test, which has the libraries loaded."""
-    monkeypatch.setattr(
-        "mmpipe.pipeline.extraction.corpus.LocalEngine", lambda workers, extractors: nullcontext(SerialEngine())
-    )
+    monkeypatch.setattr("mmpipe.pipeline.extraction.corpus._engine", lambda request, specs: nullcontext(SerialEngine()))
 
 
 def write_clip(path: Path, label: str, take: int) -> None:

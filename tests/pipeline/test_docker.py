@@ -173,7 +173,7 @@ def test_make_installs_the_pinned_versions() -> None:
 
 def test_the_compose_services_call_commands_with_options_that_exist() -> None:
     services = compose()["services"]
-    assert set(services) == {"extract", "report", "serve"}
+    assert set(services) == {"extract", "report", "serve", "ray-head", "ray-worker", "ray-extract"}
     for name in ("extract", "report"):
         command, *rest = services[name]["command"]
         assert "entrypoint" not in services[name]
@@ -202,6 +202,26 @@ def test_the_served_report_is_read_only_and_on_loopback_alone() -> None:
     out = services["report"]["command"][services["report"]["command"].index("--out") + 1]
     assert str(Path(out).parent) == folder
     assert any(mount.endswith("/corpora:ro") for mount in services["extract"]["volumes"])
+
+
+def test_the_ray_services_start_one_cluster_in_a_network_of_their_own_and_extract_on_it() -> None:
+    services = compose()["services"]
+    head, worker, extract = (services[f"ray-{name}"] for name in ("head", "worker", "extract"))
+    for service in (head, worker, extract):
+        assert service["networks"] == ["ray"] and "ports" not in service
+        assert service["volumes"] == head["volumes"] and service["environment"]["RAY_USAGE_STATS_ENABLED"] == "0"
+    join, run = (shlex.split(part) for part in " ".join(extract["command"]).split("&&"))
+    assert run[:3] == ["exec", "mmpipe", "extract"] and join[:2] == ["ray", "start"]
+    options = {option for parameter in COMMANDS["extract"].params for option in parameter.opts}
+    assert {word for word in run if word.startswith("--")} <= options
+    assert run[run.index("--engine") + 1] == "ray" and run[run.index("--address") + 1] == "ray-head:6379"
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'mmpipe[ray]'")
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--help"]
+    known = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    for words in (head["command"], worker["command"], join[1:]):
+        assert words[0] == "start" and {word for word in words if word.startswith("--")} <= set(known)
+    assert worker["command"][worker["command"].index("--address") + 1] == join[join.index("--address") + 1]
+    assert head["command"][head["command"].index("--port") + 1] == "6379"
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in DOCKER.glob("*.sh")))

@@ -25,9 +25,7 @@ Change = Callable[[Path], object]
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "mmpipe.pipeline.extraction.corpus.LocalEngine", lambda workers, extractors: nullcontext(SerialEngine())
-    )
+    monkeypatch.setattr("mmpipe.pipeline.extraction.corpus._engine", lambda request, specs: nullcontext(SerialEngine()))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.extraction import media_guard, resume
 from mmpipe.pipeline.extraction.apply import Answer, run_stage
+from mmpipe.pipeline.extraction.engines.crashes import make_again
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.engines.worker import WorkerDied
@@ -204,19 +205,18 @@ def test_rows_whose_processes_are_killed_for_want_of_memory_stop_the_run_when_th
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int
 ) -> None:
     plan = plan_extraction(manifest(4), "test", tmp_path, tmp_path / "store", [toy(Counting)])
-    engine = LocalEngine(1)
 
-    def alone(call: Any) -> Any:
+    def alone(search: Any, call: Any) -> Any:
         if call.func is make_rows and {*call.args[1]} & {*range(killed)}:
             raise WorkerDied("killed by SIGKILL (out of memory?)")
         return call()
 
-    monkeypatch.setattr(engine, "_alone", alone)
+    monkeypatch.setattr("mmpipe.pipeline.extraction.engines.crashes._Search._alone", alone)
     if killed == 2:
-        assert engine._recover(plan.tasks[0], WorkerDied("it died")).statuses == {"worker_crashed": 2, "ok": 2}
+        assert make_again(plan.tasks[0], WorkerDied("it died")).statuses == {"worker_crashed": 2, "ok": 2}
         return
     with pytest.raises(ResourceError, match=r"shard 0: the processes of 3 .* alone were killed.*fewer --workers"):
-        engine._recover(plan.tasks[0], WorkerDied("it died"))
+        make_again(plan.tasks[0], WorkerDied("it died"))
     assert not (tmp_path / "store" / "toy").exists()
 
 
@@ -329,7 +329,7 @@ def test_errors_of_object_stores_and_libraries_are_told_from_those_of_files() ->
     import torch
 
     lost = pytest.importorskip("botocore.exceptions").EndpointConnectionError(endpoint_url="https://s3")
-    assert unavailable(lost) == "EndpointConnectionError"
+    assert unavailable(lost) == "the object store cannot be reached (EndpointConnectionError)"
     assert unavailable(TimeoutError()) and unavailable(ConnectionResetError(errno.ECONNRESET, "reset"))
     assert not any(map(unavailable, (FileNotFoundError(2, "no"), PermissionError(13, "no"), ValueError("no"))))
     assert exhausted(torch.OutOfMemoryError("CUDA out of memory"))

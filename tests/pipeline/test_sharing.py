@@ -15,7 +15,7 @@ from mmpipe.core.errors import UsageError
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
-from mmpipe.pipeline.cli.extract import parse_slice
+from mmpipe.pipeline.cli.options import parse_slice
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
@@ -71,6 +71,12 @@ def test_a_slice_that_was_planned_before_another_one_added_a_stage_does_not_remo
 def test_a_slice_that_cannot_be_is_refused_with_the_form(text: str) -> None:
     with pytest.raises(UsageError, match="expected I/N"):
         parse_slice(text)
+
+
+def test_a_slice_out_of_range_is_refused_with_the_range_of_a_job_array() -> None:
+    for text in ("0/8", "9/8"):
+        with pytest.raises(UsageError, match=r"slices are counted from 1, so 8 jobs of Slurm are --array=1-8"):
+            parse_slice(text)
 
 
 def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,7 @@ from .conftest import tone, write_wav
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "mmpipe.pipeline.extraction.corpus.LocalEngine", lambda workers, extractors: nullcontext(SerialEngine())
-    )
+    monkeypatch.setattr("mmpipe.pipeline.extraction.corpus._engine", lambda request, specs: nullcontext(SerialEngine()))
 
 
 @pytest.fixture

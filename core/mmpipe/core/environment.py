@@ -7,8 +7,9 @@ import mmap
 from collections.abc import Iterator
 
 from mmpipe.core.errors import Rejected
+from mmpipe.core.refusals import Refusal, refusal
 
-__all__ = ["MAX_EQUAL_FAILURES", "causes", "exhausted", "unavailable"]
+__all__ = ["MAX_EQUAL_FAILURES", "causes", "exhausted", "refused", "storage_remedy", "unavailable"]
 
 MAX_EQUAL_FAILURES = 3
 """So many equal failures of storage end a task: one may be a damaged sector, three are a lost disk or network."""
@@ -36,9 +37,6 @@ _UNAVAILABLE = frozenset(
         errno.ENETUNREACH,
     }
 )
-
-_CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "urllib3"})
-"""Packages that talk to object stores; their errors are not all `OSError`."""
 
 _OPENCV_NO_MEMORY = -4
 
@@ -80,7 +78,9 @@ def exhausted(error: BaseException) -> str | None:
 
 
 def unavailable(error: BaseException) -> str | None:
-    """How storage failed (an I/O error, a lost mount or connection), if that is the error; None for any other error.
+    """How storage failed, if that is the error; None for any other error.
+
+    It is an I/O error, a lost mount or connection, or an object store that refuses or does not answer.
 
     Example:
         >>> unavailable(OSError(errno.EIO, "Input/output error")), unavailable(ValueError("no number"))
@@ -88,12 +88,24 @@ def unavailable(error: BaseException) -> str | None:
     """
     if _is_ffmpegs(error):
         return None
+    if (answer := refusal(error)) is not None:
+        return answer.reason
     if isinstance(error, OSError):
         known = error.errno in _UNAVAILABLE or (
             error.errno is None and isinstance(error, ConnectionError | TimeoutError)
         )
         return (error.strerror or type(error).__name__) if known else None
-    return type(error).__name__ if _package(error) in _CLIENTS or isinstance(error, TimeoutError) else None
+    return type(error).__name__ if isinstance(error, TimeoutError) else None
+
+
+def refused(error: BaseException) -> Refusal | None:
+    """What an object store refused, by the error and those that led to it; None if it refused nothing."""
+    return next(filter(None, map(refusal, causes(error))), None)
+
+
+def storage_remedy(error: BaseException) -> str:
+    """What to do about storage that fails, by the error and those that led to it."""
+    return found.remedy if (found := refused(error)) else "check the disk, the mount or the network"
 
 
 def _package(error: BaseException) -> str:

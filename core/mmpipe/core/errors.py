@@ -7,6 +7,7 @@
     ├── StoreError              a feature store that cannot be read, planned or joined
     ├── StorageError            a file that cannot be written: full disk, quota, no permission
     ├── ResourceError           memory, file handles or storage that a run needs and does not have
+    ├── ClusterError            a cluster that cannot be reached, or whose workers cannot do what a run needs
     ├── BusyError               an output that another process is writing
     ├── WeightsError            weights that are missing, altered or of another shape
     ├── TrainingError           data that cannot be trained on
@@ -21,6 +22,7 @@ from mmpipe.core.statuses import STATUSES, Status
 
 __all__ = [
     "BusyError",
+    "ClusterError",
     "CorpusError",
     "ManifestError",
     "MmpipeError",
@@ -60,6 +62,10 @@ class StorageError(MmpipeError):
 
 class ResourceError(MmpipeError):
     """Memory, file handles or disk are used up, or a disk or network does not answer: no fault of one utterance."""
+
+
+class ClusterError(MmpipeError):
+    """A cluster cannot be reached, or its workers cannot do what a run needs: they differ from this machine."""
 
 
 class BusyError(MmpipeError):

@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
-from mmpipe.core.environment import unavailable
-from mmpipe.core.errors import StorageError
+from mmpipe.core.environment import causes, storage_remedy, unavailable
+from mmpipe.core.errors import MmpipeError, StorageError
+from mmpipe.core.objects import open_object, read_object_bytes, write_object_bytes
 from mmpipe.core.scratch import scratch_beside
 
 __all__ = [
@@ -22,11 +23,15 @@ __all__ = [
     "forget_listings",
     "is_local",
     "location",
+    "open_binary",
     "sync",
     "write_atomic",
     "write_bytes",
     "write_json",
 ]
+
+_MOST_LOG_BYTES = 1 << 30
+"""Of a log on an object store."""
 
 
 def canonical_json(value: Any) -> str:
@@ -49,6 +54,8 @@ def location(text: str | Path) -> Path:
     if isinstance(text, str) and "://" in text:
         from upath import UPath
 
+        if region := os.environ.get("AWS_REGION"):  # the name that AWS's newer tools use; botocore reads the other one
+            os.environ.setdefault("AWS_DEFAULT_REGION", region)
         return cast(Path, UPath(text))
     return Path(text) if isinstance(text, str) else text
 
@@ -56,6 +63,11 @@ def location(text: str | Path) -> Path:
 def is_local(path: Path) -> bool:
     """Whether a path is on a file system of this machine."""
     return isinstance(path, PurePath)
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """A file that is open for reading; an object is read by ranges, see `mmpipe.core.objects.open_object`."""
+    return path.open("rb") if is_local(path) else open_object(path)
 
 
 def forget_listings(path: Path) -> None:
@@ -99,8 +111,11 @@ def explained(path: Path) -> Iterator[None]:
     """Turn an `OSError` of writing `path`, or an error of an object store, into a `StorageError` with the remedy."""
     try:
         yield
+    except MmpipeError:
+        raise
     except Exception as error:
-        if not (isinstance(error, OSError) or unavailable(error)):
+        away = next(filter(None, map(unavailable, causes(error))), None)
+        if not (isinstance(error, OSError) or away):
             raise
         number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
         remedy = "let this user write there (`mmpipe doctor` checks it)"
@@ -108,8 +123,8 @@ def explained(path: Path) -> Iterator[None]:
             remedy = "free space (or lift the quota)"
         elif number in (errno.EMFILE, errno.ENFILE):
             remedy = "allow more open files (`ulimit -n`)"
-        elif unavailable(error):
-            remedy = "check the disk, the mount or the network"
+        elif away:
+            reason, remedy = away, storage_remedy(error)
         raise StorageError(
             f"{path} cannot be written: {reason}; what was finished before is safe and no half file "
             f"is left: {remedy}, then run the same command again"
@@ -120,7 +135,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically; on an object store, by one PUT."""
     if not is_local(path):
         with explained(path):
-            path.write_bytes(data)
+            write_object_bytes(path, data)
         return
 
     def write(part: Path) -> None:
@@ -141,8 +156,11 @@ def append_line(path: Path, text: str) -> None:
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(text + "\n")
         else:
-            before = path.read_bytes() if path.exists() else b""
-            path.write_bytes(before + text.encode() + b"\n")
+            try:
+                before = read_object_bytes(path, _MOST_LOG_BYTES)
+            except FileNotFoundError:
+                before = b""
+            write_object_bytes(path, before + text.encode() + b"\n")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,13 +11,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmpipe.core.files import canonical_json, is_local, write_bytes
-from mmpipe.core.parquet_bounds import check_bounds
+from mmpipe.core.objects import ObjectReader, read_object_bytes
+from mmpipe.core.parquet_bounds import MOST_BYTES, check_bounds
 from mmpipe.core.parquet_footer import read_columns
 from mmpipe.core.reading import check_regular, parse_object
 from mmpipe.core.seals import Bytes, chunks, crc32, file_state, sha256
@@ -27,6 +28,7 @@ __all__ = [
     "check_seal",
     "fingerprint",
     "glance",
+    "peek",
     "read_footer",
     "read_metadata",
     "read_parquet",
@@ -155,7 +157,7 @@ def check_seal(path: Path) -> str | None:
     """
     try:
         check_regular(path)
-        data = path.read_bytes()
+        data = path.read_bytes() if is_local(path) else read_object_bytes(path, MOST_BYTES)
         _verified(io.BytesIO(data), foreign=False, thorough=True)
         with _one_kind_of_damage():
             pq.read_metadata(pa.BufferReader(data))
@@ -254,10 +256,33 @@ def glance(path: Path) -> Footer:
         pyarrow.ArrowInvalid: it is not a Parquet file, or its footer does not hold what mmpipe writes.
     """
     check_regular(path)
-    with _one_kind_of_damage(), path.open("rb") as stream:
+    with _one_kind_of_damage(), _by_ranges(path) as stream:
         read_columns(stream)  # Arrow ends the process over some damaged footers
         with pq.ParquetFile(stream) as file:
             return _footer(file)
+
+
+def peek(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a file; on an object store, the bytes of the others are neither fetched nor checked.
+
+    There the pages of these columns are checked by their own checksums.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: see `read_sealed`.
+    """
+    if is_local(path):
+        return read_parquet(path, columns)
+    with _one_kind_of_damage(), _by_ranges(path) as stream:
+        check_bounds(stream)
+        with pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True) as file:
+            _footer(file)
+            return file.read(list(columns))
+
+
+def _by_ranges(path: Path) -> BinaryIO:
+    """An open file, of which an object store gives only what is read."""
+    return path.open("rb") if is_local(path) else cast(BinaryIO, ObjectReader(path))
 
 
 _ATTEMPTS = 5
@@ -272,7 +297,7 @@ def _opened(path: Path, *, foreign: bool = False) -> Iterator[tuple[pq.ParquetFi
             if is_local(path):
                 source, seal = path, _verified_file(path, file_state(path), foreign)
             else:
-                data = path.read_bytes()
+                data = read_object_bytes(path, MOST_BYTES)
                 source, seal = pa.BufferReader(data), _verified(io.BytesIO(data), foreign=foreign)
                 check_bounds(source)
             with pq.ParquetFile(source, page_checksum_verification=True) as file:

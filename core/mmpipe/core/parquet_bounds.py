@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,9 +12,9 @@ import pyarrow.parquet as pq
 
 from mmpipe.core.parquet_footer import read_columns
 
-__all__ = ["check_bounds"]
+__all__ = ["MOST_BYTES", "check_bounds"]
 
-_MOST_BYTES = 4 << 30
+MOST_BYTES = 4 << 30
 """Of a decoded file."""
 
 _FREE_BYTES = 512 << 20
@@ -26,7 +27,7 @@ _TEXTS = 256 << 20
 """Bytes that texts of a column may have at most, from which they are counted one by one."""
 
 
-def check_bounds(source: Path | pa.BufferReader) -> None:
+def check_bounds(source: Path | pa.BufferReader | BinaryIO) -> None:
     """Make sure that a file can be decoded in a memory that fits its size.
 
     A file may take 512 MiB and 100 bytes for each byte that it has, 4 GiB at most. Values that a dictionary repeats
@@ -36,15 +37,15 @@ def check_bounds(source: Path | pa.BufferReader) -> None:
         pyarrow.ArrowInvalid: it would take more, or is not a Parquet file.
     """
     try:
-        if isinstance(source, pa.BufferReader):
-            size, columns = source.size(), read_columns(source)
-            source.seek(0)
-        else:
+        if isinstance(source, Path):
             with source.open("rb") as stream:
                 size, columns = os.fstat(stream.fileno()).st_size, read_columns(stream)
+        else:
+            size, columns = source.seek(0, os.SEEK_END), read_columns(source)
+            source.seek(0)
     except ValueError as error:
         raise pa.ArrowInvalid(str(error)) from error
-    most = min(_MOST_BYTES, _FREE_BYTES + _RATIO * size)
+    most = min(MOST_BYTES, _FREE_BYTES + _RATIO * size)
     needed, texts = 0, dict[str, int]()
     for column in columns:
         if column.width is None and column.has_dictionary:
@@ -61,16 +62,14 @@ def check_bounds(source: Path | pa.BufferReader) -> None:
         )
 
 
-def _counted(source: Path | pa.BufferReader, paths: list[str]) -> int:
+def _counted(source: Path | pa.BufferReader | BinaryIO, paths: list[str]) -> int:
     """Bytes of the texts in some columns, which are read as the dictionaries that they are in the file."""
     total = 0
-    if isinstance(source, pa.BufferReader):
-        source.seek(0)
     with pq.ParquetFile(source, read_dictionary=paths) as file:
         for group in range(file.num_row_groups):
             for column in file.read_row_group(group, columns=paths).columns:
                 total += sum(_bytes(chunk) for chunk in column.chunks)
-    if isinstance(source, pa.BufferReader):
+    if not isinstance(source, Path):
         source.seek(0)
     return total
 

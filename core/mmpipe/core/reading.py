@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mmpipe.core.files import is_local
+from mmpipe.core.objects import read_object_bytes
 
 __all__ = ["check_regular", "parse_json", "parse_object", "read_json", "read_limited", "read_object"]
 
@@ -55,8 +56,7 @@ def read_limited(path: Path, most: int = _MOST_BYTES) -> bytes:
                 raise _irregular(path)
             data = stream.read(most + 1)
     else:
-        with path.open("rb") as stream:
-            data = stream.read(most + 1)
+        return read_object_bytes(path, most)
     if len(data) > most:
         raise ValueError(f"it has more than {most:,} bytes")
     return data

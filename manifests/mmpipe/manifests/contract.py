@@ -86,6 +86,17 @@ class Corpus(ABC):
             CorpusError: the folder does not look like the corpus.
         """
 
+    def reads(self, uri: str) -> bool:
+        """Whether `prepare` reads what is in a file, and not only its name and size.
+
+        Asked of every file of a corpus on an object store. Of WAV and AVI files that are read, only the headers are
+        fetched, of other files the whole.
+
+        Args:
+            uri: the file's path relative to the root.
+        """
+        return True
+
     def expected(self) -> Mapping[str, Mapping[str, int]]:
         """Counts of the complete release under these options.
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpipe.core.errors import ManifestError, Rejected
+from mmpipe.core.files import is_local
 from mmpipe.core.parquet import read_parquet, write_parquet
 from mmpipe.manifests.schema import MANIFEST_SCHEMA
 
@@ -205,7 +206,7 @@ def refuse_links(manifest: pa.Table, root: Path) -> None:
     Raises:
         ManifestError: one does, and the user does not allow it.
     """
-    if follows_links():
+    if follows_links() or not is_local(root):  # an object store has none
         return
     spans = (pc.struct_field(manifest.column(column).drop_null(), "uri").unique() for column in ("audio", "video"))
     uris = sorted({uri for column in spans for uri in column.to_pylist()})

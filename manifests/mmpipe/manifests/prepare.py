@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from mmpipe.core.errors import UsageError
+from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.core.files import is_local
 from mmpipe.core.options import explain
 from mmpipe.manifests.contract import Corpus, Prepared
+from mmpipe.manifests.mirror import mirrored
 from mmpipe.manifests.registry import CORPORA
 
 __all__ = ["corpus_reader", "prepare_corpus"]
@@ -38,14 +40,21 @@ def corpus_reader(dataset: str, options: Mapping[str, Any]) -> Corpus:
 def prepare_corpus(dataset: str, root: Path, options: Mapping[str, Any]) -> Prepared:
     """The utterances of a corpus, and what it lacks or holds that is odd.
 
+    A corpus on an object store is read as its picture, see `mmpipe.manifests.mirror`, and gives the same utterances.
+
     Raises:
-        UsageError: see `corpus_reader`; or the corpus is on an object store.
+        UsageError: see `corpus_reader`.
         CorpusError: the folder does not look like the corpus.
+        ResourceError: the object store refuses, or does not answer.
     """
     reader = corpus_reader(dataset, options)
-    if not is_local(root):
-        raise UsageError(
-            f"{root}: a manifest is made where the annotations are on a disk: make it there with `mmpipe manifest "
-            f"{dataset} --root FOLDER`, then extract with --manifest FILE --root {root}"
-        )
-    return reader.prepare(root)
+    if is_local(root):
+        return reader.prepare(root)
+    with mirrored(root, reader.reads) as mirror:
+        try:
+            prepared = reader.prepare(mirror.path)
+        except (CorpusError, UsageError) as error:
+            raise type(error)(mirror.named(str(error))) from error
+    named = [replace(p, message=mirror.named(p.message)) for p in prepared.problems]
+    prepared.problems = [*mirror.problems, *named]
+    return prepared

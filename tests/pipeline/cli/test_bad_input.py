@@ -31,6 +31,10 @@ BASES: dict[str, list[list[str]]] = {
     "extract": [["-d", "folder", "--root", "folder", "--out", "out", "--workers", "1", "--dry-run"]],
     "manifest": [["folder", "--root", "folder", "--out", "m.parquet"], ["meld", "--sample", "--out", "m.parquet"]],
     "inspect": [["m.parquet"], ["store"], ["real"], ["real", "--utterance", "made/001"], ["real/manifest.parquet"]],
+    "slurm-script": [
+        ["--slices", "2", "-d", "folder", "--root", "folder", "--out", "out"],
+        ["--slices", "3", "train", "--labeled", "real", "--supervised", "--out", "run"],
+    ],
     "repair": [["store"], ["real"], ["folder"]],
     "export": [["store", "--out", "exported"], ["real", "--out", "exported", "--overwrite"]],
     "balance-unlabeled": [

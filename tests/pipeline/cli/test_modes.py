@@ -37,12 +37,30 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     ),
     ("manifest folder --root clips --utterances cue", "without --utterances crop", ["--num-crops 5"]),
     ("manifest folder --root clips", "without --table", ["--column label=Emotion"]),
-    ("extract -d meld --sample --dry-run", "with --dry-run", ["--max-failures 3", "--strict"]),
+    ("extract -d meld --sample --dry-run", "with --dry-run", ["--max-failures 3", "--strict", "--engine ray"]),
+    ("extract -d meld --sample", "with --engine local", ["--address 127.0.0.1:6379", "--gpu-share 0.5"]),
+    (
+        "extract -d meld --sample --plan-only",
+        "with --plan-only",
+        [
+            "--workers 2",
+            "--retry-failed",
+            "--accept-missing",
+            "--max-failures 3",
+            "--strict",
+            "--slice 1/2",
+            "--engine ray",
+        ],
+    ),
     ("extract -d folder --root clips", "without --utterances crop", WINDOWS),
     ("extract -d folder --root clips", "without --table", ["--column label=Emotion"]),
     ("extract -d meld --sample --stages audio", "", ["--set faces.every=5"]),
+    ("extract -d meld --sample", "with a corpus on a disk of this machine", ["--media-cache 1GB"]),
+    ("extract -d meld --root s3://b/meld", "without --media-cache", ["--media-cache-folder c"]),
     ("inspect store --utterance x", "with --utterance or --faces", ["--json"]),
     ("inspect store --faces a.png", "with --utterance or --faces", ["--json"]),
+    ("inspect store", "without --missing", ["--slices 4", "--csv"]),
+    ("inspect store --verify", "without --missing", ["--slices 4", "--csv"]),
     ("inspect store", "without --utterance", ["--strip a.png", "--clip a.mp4"]),
     ("inspect store --verify", "without --utterance", ["--strip a.png", "--clip a.mp4"]),
     ("inspect store --faces a.png", "without --utterance", ["--strip b.png", "--clip b.mp4"]),
@@ -88,7 +106,15 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     (
         "train --baselines",
         "with --baselines",
-        ["--supervised", "--unlabeled x", "--balanced x", "--tensorboard", "--size small", "--preset paper"],
+        [
+            "--supervised",
+            "--unlabeled x",
+            "--balanced x",
+            "--tensorboard",
+            "--size small",
+            "--preset paper",
+            "--slice 1/2",
+        ],
     ),
     (
         "train --baselines",
@@ -133,8 +159,11 @@ IGNORED: list[tuple[str, str, list[str]]] = [
 """A command in a mode, the mode in the words of the message, and what it ignores; a message of its own has no words."""
 
 EXCLUSIVE = [
+    ("extract -d meld --sample", "--dry-run --plan-only"),
     ("extract -d meld --sample", "--max-failures 3 --strict"),
     *(("inspect store", f"{a} {b}") for a, b in (("--utterance x", "--faces a.png"), ("--faces a.png", "--verify"))),
+    *(("inspect store", f"{a} --missing") for a in ("--utterance x", "--faces a.png", "--verify")),
+    ("inspect store --missing", "--json --csv"),
     ("inspect store", "--utterance x --verify"),
     ("inspect store --faces a.png", "--root r --sample"),
     ("inspect store --utterance x --clip a.mp4", "--root r --config c.toml"),
@@ -167,10 +196,11 @@ USED = {
     "overwrite config",
     "manifest": "root out check label label_map pattern speaker tier utterances table labels annotations exclude "
     "follow_links overwrite sample config",
-    "extract": "dataset root out sample manifest stages preset workers device precision retry_failed slice_ "
-    "transcode_fallback label label_map pattern speaker tier utterances table labels annotations exclude "
-    "follow_links drop_missing accept_missing dry_run config",
-    "inspect": "utterance faces verify",
+    "extract": "dataset root out sample manifest stages preset device precision transcode_fallback label label_map "
+    "pattern speaker tier utterances table labels annotations exclude follow_links drop_missing dry_run plan_only "
+    "config",
+    "slurm-script": "slices script time cpus mem partition gres setup logs",
+    "inspect": "utterance faces verify missing",
     "repair": "",
     "export": "out format_ stages dtype no_text no_faces overwrite",
     "balance-unlabeled": "labeled unlabeled out classifier once pool per_class min_probability choose max_per_speaker "

@@ -54,9 +54,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two recordings, extracted in this process."""
-    monkeypatch.setattr(
-        "mmpipe.pipeline.extraction.corpus.LocalEngine", lambda workers, extractors: nullcontext(SerialEngine())
-    )
+    monkeypatch.setattr("mmpipe.pipeline.extraction.corpus._engine", lambda request, specs: nullcontext(SerialEngine()))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips").mkdir()
     for name in "ab":

@@ -12,6 +12,7 @@ a file is missing or its header cannot be read, the meeting's `duration` of meet
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -26,6 +27,11 @@ from mmpipe.manifests.schema import MediaSpan, Utterance
 from mmpipe.manifests.windows import Recording, Window, WindowOptions, draw
 
 __all__ = ["Ami", "AmiOptions"]
+
+
+_READ = re.compile(
+    r"corpusResources/meetings\.xml|words/[^/]*\.words\.xml|[^/]+/audio/[^/]*\.Headset-[^/]*\.wav|[^/]+/video/[^/]*\.avi"
+)
 
 
 class AmiOptions(WindowOptions):
@@ -75,6 +81,10 @@ class Ami(Corpus):
         prepared.counts["speakers"] = len(recordings)
         prepared.counts["words"] = sum(len(recording.word_ids) for _, recording in recordings.values())
         return prepared
+
+    def reads(self, uri: str) -> bool:
+        """The words, meetings.xml, and the headers of headsets and cameras."""
+        return bool(_READ.fullmatch(uri))
 
     def expected(self) -> Mapping[str, Mapping[str, int]]:
         """171 meetings and 687 words files."""

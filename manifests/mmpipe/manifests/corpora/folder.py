@@ -9,6 +9,7 @@ alone; rows without `text` take that of the transcript beside their file. Media 
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -28,7 +29,7 @@ from mmpipe.manifests.corpora.folder_table import Listed, listed_clips, table_cl
 from mmpipe.manifests.corpora.folder_transcripts import Transcripts
 from mmpipe.manifests.formats.riff import riff_seconds
 from mmpipe.manifests.formats.spoken import Cue, TimedWord, Transcript, on_clock, words_by_cue
-from mmpipe.manifests.formats.transcripts import read_transcript
+from mmpipe.manifests.formats.transcripts import TRANSCRIPT_ENDINGS, read_transcript
 from mmpipe.manifests.io import follows_links
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word
 from mmpipe.manifests.windows import Recording, WindowOptions, draw, recordings_of
@@ -107,6 +108,14 @@ class Folder(Corpus):
         if not prepared.utterances:
             raise CorpusError(_nothing(root, self.options.table, prepared))
         return prepared
+
+    def reads(self, uri: str) -> bool:
+        """Transcripts, the table, and the headers of media where windows are drawn."""
+        ending = PurePosixPath(uri).suffix.lower()
+        if ending in AUDIO_ENDINGS + VIDEO_ENDINGS:
+            return self.options.utterances == "crop"
+        is_table = self.options.table is not None and uri == posixpath.normpath(self.options.table)
+        return is_table or ending in {transcript.lower() for transcript in TRANSCRIPT_ENDINGS}
 
     def prepare_files(self, root: Path, files: Mapping[str, str | None]) -> Prepared:
         """One utterance for each of some media files of a folder, in their order, whatever else the folder holds.

@@ -8,6 +8,7 @@ files of EmoEvaluation are read.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,6 +69,11 @@ _ALL = {
 _LEFT, _RIGHT = Region(0.0, 0.0, 0.5, 1.0), Region(0.5, 0.0, 0.5, 1.0)
 
 
+_READ = re.compile(
+    r"Session[1-5]/(dialog/(EmoEvaluation|transcriptions)/[^/]*\.txt|sentences/ForcedAlignment/[^/]+/[^/]*\.wdseg)"
+)
+
+
 class IemocapOptions(CorpusOptions):
     """Options of IEMOCAP."""
 
@@ -103,6 +109,10 @@ class Iemocap(Corpus):
             for path in dialogs:
                 prepared.utterances += self._dialog(root, path, seen, prepared)
         return prepared
+
+    def reads(self, uri: str) -> bool:
+        """Evaluations, transcriptions and forced alignments."""
+        return bool(_READ.fullmatch(uri))
 
     def expected(self) -> Mapping[str, Mapping[str, int]]:
         """Counts of the full release: 5,531 utterances with `merge`, 4,490 with `drop-exc`, 10,039 with `all`."""

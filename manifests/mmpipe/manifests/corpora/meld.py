@@ -73,6 +73,10 @@ class Meld(Corpus):
                 prepared.problem("file_missing", path.name, f"the {split} split is left out")
         return prepared
 
+    def reads(self, uri: str) -> bool:
+        """The three tables."""
+        return uri in {f"{split}_sent_emo.csv" for split in _SPLITS}
+
     def expected(self) -> Mapping[str, Mapping[str, int]]:
         """Counts of the release by split and emotion: 9,989, 1,109 and 2,610 utterances."""
         pairs = ((split, label, n) for split in _SPLITS for label, n in zip(_LABELS, _COUNTS[split], strict=True))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["riff_seconds"]
+__all__ = ["riff_length", "riff_seconds"]
 
 _MAX_CHUNKS = 64
 """Chunks that are read before the search ends; the headers of both formats come first."""
@@ -29,12 +29,23 @@ def riff_seconds(path: Path) -> float | None:
     """
     try:
         with path.open("rb") as stream:
-            head = stream.read(12)
-            if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64"):
-                return None
-            size = path.stat().st_size
-            seconds = {b"WAVE": _wav, b"AVI ": _avi}.get(head[8:], _unknown)(stream, size)
-    except (OSError, struct.error, ValueError):
+            return riff_length(stream, path.stat().st_size)
+    except OSError:
+        return None
+
+
+def riff_length(stream: BinaryIO, size: int) -> float | None:
+    """`riff_seconds` of an open file of `size` bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        head = stream.read(12)
+        if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64"):
+            return None
+        seconds = {b"WAVE": _wav, b"AVI ": _avi}.get(head[8:], _unknown)(stream, size)
+    except (struct.error, ValueError):
         return None
     return seconds if seconds and 0 < seconds < 1e6 else None
 

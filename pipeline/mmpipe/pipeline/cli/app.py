@@ -26,6 +26,7 @@ from mmpipe.pipeline.cli.predict import predict
 from mmpipe.pipeline.cli.repair import repair
 from mmpipe.pipeline.cli.report import report
 from mmpipe.pipeline.cli.run import run
+from mmpipe.pipeline.cli.slurm import slurm_script
 from mmpipe.pipeline.cli.train import train
 from mmpipe.pipeline.cli.train_face import train_face
 
@@ -46,6 +47,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "run": (run, "clips/ --pattern '{speaker}_{label}_{take}'"),
     "manifest": (manifest, "ami --root /data/ami --out m.parquet --crop 7.2 --num-crops 25000 --seed 0"),
     "extract": (extract, "--dataset ami --root /data/ami --stages audio,text"),
+    "slurm-script": (slurm_script, "--slices 32 --time 04:00:00 --dataset ami --root /data/ami"),
     "inspect": (inspect, "features/ami --utterance ami/ES2002a.A.words123@7.2"),
     "repair": (repair, "features/ami"),
     "export": (export, "features/meld --format datasets --out meld-features"),
@@ -59,11 +61,12 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 """Every command, in the order of the help, with the arguments of its example."""
 
-_ANSWERS = ("inspect", "evaluate", "predict", "doctor")
+_ANSWERS = ("inspect", "evaluate", "predict", "doctor", "slurm-script")
 """Commands whose output is their result: the others take `--quiet`."""
 
 for _name, (_command, _example) in _COMMANDS.items():
-    app.command(_name, cls=Command, epilog=f"Example: mmpipe {_name} {_example}")(
+    _passes = {"ignore_unknown_options": True} if _name == "slurm-script" else None
+    app.command(_name, cls=Command, epilog=f"Example: mmpipe {_name} {_example}", context_settings=_passes)(
         _command if _name in _ANSWERS else takes_quiet(_command)
     )
 

@@ -11,7 +11,7 @@ import typer
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, refuse_ignored, refuse_twice
-from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Size, names
+from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Size, located, names
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.balancing.draw import DrawOptions
@@ -29,8 +29,12 @@ class _Choose(StrEnum):
 
 
 def balance_unlabeled(
-    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
-    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    labeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Labelled store. Default: features/iemocap.")
+    ] = None,
+    unlabeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Unlabelled store. Default: features/ami.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The balanced list. Default: balanced/STORE.parquet.")] = None,
     classifier: Annotated[
         Path | None, typer.Option(help="A run of mmpipe train whose models label. Default: classifiers are trained.")

@@ -14,7 +14,7 @@ from mmpipe.core.errors import UsageError
 from mmpipe.core.text import nearest
 from mmpipe.pipeline.cli.modes import refuse_ignored
 
-__all__ = ["refuse_foreign", "refuse_ignored_options", "takes_corpus_options"]
+__all__ = ["CORPUS_OPTIONS", "refuse_foreign", "refuse_ignored_options", "takes_corpus_options"]
 
 _WINDOWS, _FOLDER, _IEMOCAP = "Word-centred windows (ami, folder)", "Options of folder", "Options of iemocap"
 """Headings in the help."""
@@ -28,7 +28,7 @@ def _many(help_: str, panel: str, *names: str) -> Any:
     return Annotated[list[str], typer.Option(*names, help=f"{help_} Repeatable.", rich_help_panel=panel)]
 
 
-_OPTIONS: dict[str, Any] = {
+CORPUS_OPTIONS: dict[str, Any] = {
     "labels": _one(str, "merge, drop-exc or all.", _IEMOCAP),
     "crop_seconds": _one(float, "Seconds of a window: 7.2 or 3.5.", _WINDOWS, "--crop"),
     "num_crops": _one(int, "Windows to draw.", _WINDOWS),
@@ -62,12 +62,12 @@ def takes_corpus_options(command: Callable[..., None]) -> Callable[..., None]:
             continue
         parameters += (
             inspect.Parameter(name, parameter.kind, default=[] if _is_many(kind) else None, annotation=kind)
-            for name, kind in _OPTIONS.items()
+            for name, kind in CORPUS_OPTIONS.items()
         )
 
     @functools.wraps(command)
     def with_options(**values: Any) -> None:
-        given = {name: values.pop(name) for name in _OPTIONS}
+        given = {name: values.pop(name) for name in CORPUS_OPTIONS}
         command(**values, corpus={name: _plain(value) for name, value in given.items() if value not in (None, [])})
 
     with_options.__dict__["__signature__"] = signature.replace(parameters=parameters)
@@ -124,6 +124,6 @@ def _flag(name: str) -> str:
         ('--crop', '--utterances crop')
     """
     name, equals, value = name.partition("=")
-    own = str(_OPTIONS[name].__metadata__[0].default) if name in _OPTIONS else ""
+    own = str(CORPUS_OPTIONS[name].__metadata__[0].default) if name in CORPUS_OPTIONS else ""
     flag = own if own.startswith("--") else f"--{name.replace('_', '-')}"
     return f"{flag} {value}" if equals else flag

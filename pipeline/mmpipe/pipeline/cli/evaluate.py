@@ -9,7 +9,7 @@ import typer
 
 from mmpipe.pipeline.cli.console import console, styled, table
 from mmpipe.pipeline.cli.modes import refuse_ignored
-from mmpipe.pipeline.cli.options import Device, Normalise, Overwrite
+from mmpipe.pipeline.cli.options import Device, Normalise, Overwrite, located
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.training.evaluation import Evaluation
@@ -22,7 +22,7 @@ _FEW = 30
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run folder of `mmpipe train` (mean of its models), or one fold's.")],
-    store: Annotated[Path, typer.Option(help="The labelled store to score.")],
+    store: Annotated[Path, typer.Option(parser=located, metavar="PATH", help="The labelled store to score.")],
     split: Annotated[str | None, typer.Option(help="Only utterances of this split, such as test.")] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out labels that the model does not know.")

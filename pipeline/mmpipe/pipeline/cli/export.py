@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.pipeline.cli.console import console, result, styled
-from mmpipe.pipeline.cli.options import Overwrite, names
+from mmpipe.pipeline.cli.options import Overwrite, located, names
 
 __all__ = ["Dtype", "Format", "export"]
 
@@ -29,7 +29,7 @@ class Dtype(StrEnum):
 
 
 def export(
-    path: Annotated[Path, typer.Argument(help="A feature store.")],
+    path: Annotated[Path, typer.Argument(parser=located, metavar="STORE", help="A feature store.")],
     out: Annotated[Path | None, typer.Option(help="The folder to make. Default: exports/STORE-FORMAT.")] = None,
     format_: Annotated[
         Format, typer.Option("--format", help="parquet, or datasets: a Hugging Face folder with crops as images.")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.command import end_incomplete
+from mmpipe.pipeline.cli.command import end_incomplete, only_checked
 from mmpipe.pipeline.cli.console import console, next_command, styled
+from mmpipe.pipeline.cli.console import result as show
 from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
 from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
@@ -29,6 +30,7 @@ from mmpipe.pipeline.cli.options import (
     allow_links,
     located,
     names,
+    parse_slice,
 )
 from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTIONS, store_path
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.extraction.run import ExtractResult
 
-__all__ = ["extract", "parse_slice", "sample_request", "show_extraction"]
+__all__ = ["extract", "sample_request", "show_extraction"]
 
 
 @takes_corpus_options
@@ -66,6 +68,16 @@ def extract(
     ] = None,
     set_: Set = [],  # noqa: B006
     workers: Workers = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local: processes of this machine; ray: a Ray cluster. Default: local.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The head of the Ray cluster, or auto. Default: one on this machine."),
+    ] = None,
+    gpu_share: Annotated[
+        float | None, typer.Option(help="Part of a GPU that a worker on a Ray cluster takes. Default: 1.")
+    ] = None,
     device: Annotated[
         Device | None, typer.Option(help="Where the models of expression and text run. Default: auto.")
     ] = None,
@@ -85,18 +97,29 @@ def extract(
         bool,
         typer.Option("--accept-missing", help="Replace finished rows whose media are gone; else they are kept."),
     ] = False,
+    media_cache: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Keep media of an object store on a disk, such as 50GB of them.")
+    ] = None,
+    media_cache_folder: Annotated[
+        Path | None, typer.Option(help="Where. Default: mmpipe/media in XDG_CACHE_HOME or ~/.cache.")
+    ] = None,
     corpus: Mapping[str, Any] = {},
     follow_links: FollowLinks = False,
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Drop the rows of the store whose clips the corpus no longer has.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and disk; write nothing.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Write the manifest and the plan of the store; make no shard.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Extract features into a store of Parquet shards. Run it again to go on where it stopped.
 
     A store knows what it was extracted from: `mmpipe extract --out STORE` goes on with the same corpus and options.
     """
+    from mmpipe.core.files import is_local
+    from mmpipe.core.object_cache import media_cache_of
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_estimate
     from mmpipe.pipeline.cli.settings import corpus_options, load_settings, merged, parse_assignments, stage_options
     from mmpipe.pipeline.cli.store_source import find_root, known_manifest, known_source, note_other_options
@@ -104,8 +127,16 @@ def extract(
     from mmpipe.pipeline.hardware import available_cores
 
     one_mode({"--max-failures": max_failures, "--strict": strict})
+    one_mode({"--dry-run": dry_run, "--plan-only": plan_only})
     if dry_run:
-        refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict})
+        refuse_ignored("with --dry-run", {"--max-failures": max_failures, "--strict": strict, "--engine": engine})
+    if plan_only:
+        of_runs: dict[str, Any] = {"--workers": workers, "--slice": None if slice_ == "1/1" else slice_}
+        of_runs |= {"--retry-failed": retry_failed, "--accept-missing": accept_missing, "--engine": engine}
+        of_runs |= {"--media-cache": media_cache, "--media-cache-folder": media_cache_folder}
+        of_runs |= {"--max-failures": max_failures, "--strict": strict}
+        refuse_ignored("with --plan-only", of_runs)
+    engine_options = _engine_options(engine or "local", {"address": address, "gpu_share": gpu_share})
     assigned = parse_assignments(set_)
     if dry_run and drop_missing:
         raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
@@ -117,6 +148,10 @@ def extract(
     refuse_ignored_options(known.dataset, corpus, options)
     allow_links(follow_links or known.follow_links)
     folder = find_root(known, root, settings, sample=sample)
+    if media_cache is None:
+        refuse_ignored("without --media-cache", {"--media-cache-folder": media_cache_folder})
+    elif is_local(folder):
+        refuse_ignored("with a corpus on a disk of this machine", {"--media-cache": media_cache})
     request = ExtractRequest(
         known.dataset,
         folder,
@@ -127,17 +162,25 @@ def extract(
         stage_options=merged(known.stage_options, stage_options(settings, assigned, sample=sample, preset=preset)),
         device=device.value if device else known.device,
         precision=precision.value if precision else known.precision,
+        engine=engine or "local",
+        engine_options=engine_options,
         workers=workers,
         part=parse_slice(slice_),
         retry_failed=retry_failed,
         transcode_fallback=transcode_fallback or known.transcode_fallback,
         accept_missing=accept_missing,
         drop_missing=drop_missing,
+        media_cache=None if media_cache is None else media_cache_of(media_cache, media_cache_folder),
     )
-    specs = request.specs()
+    specs = request.specs(elsewhere=plan_only)
     refuse_idle(specs, assigned)
     name_idle(specs, settings.stages, device=device, precision=precision, repair=transcode_fallback)
     note_other_options(request)
+    if only_checked(request):
+        return
+    if plan_only:
+        _plan(request)
+        return
     if dry_run:
         show_estimate(estimate_corpus(request, ExtractView()), workers or available_cores())
         return
@@ -149,6 +192,29 @@ def extract(
         end_incomplete(f"No usable row in {', '.join(empty)}: --strict")
     if strict and result.failed:
         end_incomplete(f"{result.failed} utterances failed: --strict")
+
+
+def _engine_options(engine: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the engine that are given; those of another one are refused."""
+    from mmpipe.pipeline.extraction.engines.registry import ENGINES
+
+    taken = getattr(ENGINES.load(engine), "options", ())
+    refuse_ignored(
+        f"with --engine {engine}",
+        {f"--{name.replace('_', '-')}": value for name, value in options.items() if name not in taken},
+    )
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _plan(request: ExtractRequest) -> None:
+    """Plan a store and say what the slices of a job array are then started with."""
+    from mmpipe.pipeline.cli.extract_view import ExtractView
+    from mmpipe.pipeline.extraction.corpus import plan_corpus
+
+    planned = plan_corpus(request, ExtractView())
+    shards = 1 + max(planned.manifest.column("shard").to_pylist())
+    stages = ", ".join(spec.name for spec in planned.stages)
+    show(f"{planned.store}: {planned.manifest.num_rows} utterances in {shards} shards planned for the stages {stages}")
 
 
 def _empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:
@@ -192,19 +258,3 @@ def show_extraction(
     result = extract_corpus(request, engine, ExtractView())
     show_result(result, is_last=is_last)
     return result
-
-
-def parse_slice(text: str) -> tuple[int, int]:
-    """`3/8` as (3, 8).
-
-    Raises:
-        UsageError: it is not of that form, or out of range.
-
-    Example:
-        >>> parse_slice("3/8")
-        (3, 8)
-    """
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 3/8")
-    return int(number), int(count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from mmpipe.core.environment import causes, refused
 from mmpipe.core.errors import MmpipeError
 from mmpipe.core.text import printable
 
@@ -39,6 +40,9 @@ def in_one_line(error: BaseException) -> str:
     """
     if isinstance(error, MmpipeError):
         return str(error)
+    if answer := refused(error):
+        said = _first_line(error)
+        return f"{answer.reason}: {said}: {answer.remedy}, then run the same command again"
     module = type(error).__module__.partition(".")[0]
     if module in _OBJECT_STORES or (isinstance(error, OSError) and _from_object_store(error)):
         return (
@@ -61,12 +65,7 @@ def in_one_line(error: BaseException) -> str:
 
 def _from_object_store(error: OSError) -> bool:
     """Whether a library that talks to an object store raised it, or raised what it comes from."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if type(cause).__module__.partition(".")[0] in _OBJECT_STORES:
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return any(type(cause).__module__.partition(".")[0] in _OBJECT_STORES for cause in causes(error))
 
 
 def _first_line(error: BaseException) -> str:

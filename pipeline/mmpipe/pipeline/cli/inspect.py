@@ -12,6 +12,7 @@ import typer
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import console, styled, table
+from mmpipe.pipeline.cli.missing import show_missing
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
 from mmpipe.pipeline.cli.options import Config, Overwrite, Root, Sample, located
 
@@ -38,16 +39,26 @@ def inspect(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash every file again; exit with 1 if one changed.")
     ] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="List the shards that are due, and why; exit with 3 if there are any.")
+    ] = False,
+    slices: Annotated[
+        int | None, typer.Option(min=1, help="With --missing: of a job array. Default: those of the last run.")
+    ] = None,
     overwrite: Overwrite = False,
     json_: Annotated[
-        bool, typer.Option("--json", help="Print the counts, or the result of --verify, as one JSON document.")
+        bool, typer.Option("--json", help="Print the counts, or what --verify or --missing finds, as JSON.")
     ] = False,
+    csv_: Annotated[bool, typer.Option("--csv", help="With --missing: print CSV, one line a shard.")] = False,
     root: Root = None,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
     """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
-    one_mode({"--utterance": utterance, "--faces": faces, "--verify": verify})
+    one_mode({"--utterance": utterance, "--faces": faces, "--verify": verify, "--missing": missing})
+    one_mode({"--json": json_, "--csv": csv_})
+    if not missing:
+        refuse_ignored("without --missing", {"--slices": slices, "--csv": csv_})
     if utterance is not None or faces is not None:
         refuse_ignored("with --utterance or --faces", {"--json": json_})
     if utterance is None:
@@ -57,7 +68,9 @@ def inspect(
     if clip is None and faces is None:
         refuse_ignored("without --clip or --faces", {"--root": root, "--sample": sample, "--config": config})
     one_mode({"--root": root, "--sample": sample, "--config": config})
-    if verify:
+    if missing:
+        show_missing(path, slices, as_json=json_, as_csv=csv_)
+    elif verify:
         _verify(path, as_json=json_)
     elif faces is not None:
         _write_sheet(path, faces, root, sample=sample, config=config, overwrite=overwrite)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mmpipe.core.errors import UsageError
 
 __all__ = [
     "Config",
@@ -28,6 +31,7 @@ __all__ = [
     "allow_links",
     "located",
     "names",
+    "parse_slice",
 ]
 
 
@@ -121,3 +125,24 @@ def names(text: str) -> list[str]:
         ['audio', 'text']
     """
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def parse_slice(text: str) -> tuple[int, int]:
+    """`3/8` as (3, 8).
+
+    Raises:
+        UsageError: it is not of that form, or out of range.
+
+    Example:
+        >>> parse_slice("3/8")
+        (3, 8)
+    """
+    number, _, count = text.partition("/")
+    if not (re.fullmatch("[0-9]{1,9}", number) and re.fullmatch("[0-9]{1,9}", count)):
+        raise UsageError(f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 3/8")
+    if not 1 <= int(number) <= int(count):
+        raise UsageError(
+            f"--slice {text!r}: expected I/N with I from 1 to N; slices are counted from 1, so {int(count)} jobs of "
+            f"Slurm are --array=1-{int(count)}"
+        )
+    return int(number), int(count)

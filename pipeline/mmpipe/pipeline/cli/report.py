@@ -12,13 +12,15 @@ import typer
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.console import result
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
-from mmpipe.pipeline.cli.options import Config, Overwrite, Sample
+from mmpipe.pipeline.cli.options import Config, Overwrite, Sample, located
 
 __all__ = ["report"]
 
 
 def report(
-    stores: Annotated[list[Path], typer.Argument(help="Feature stores, or manifests.")],
+    stores: Annotated[
+        list[Path], typer.Argument(parser=located, metavar="STORES...", help="Feature stores, or manifests.")
+    ],
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
     balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.pipeline.cli.baselines import show_baselines, show_beside
+from mmpipe.pipeline.cli.command import only_checked
 from mmpipe.pipeline.cli.config_for import config_for
 from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
-from mmpipe.pipeline.cli.options import Device, Objective, Preset, SampleStores, Size, names
+from mmpipe.pipeline.cli.options import Device, Objective, Preset, SampleStores, Size, located, names, parse_slice
 from mmpipe.pipeline.cli.presets import PRESET_TRAINING
+from mmpipe.pipeline.cli.train_slice import show_slice, show_slice_of_run
 
 if TYPE_CHECKING:
+    from mmpipe.pipeline.training.experiments.paper import Experiment
     from mmpipe.pipeline.training.requests import TrainRequest
+    from mmpipe.pipeline.training.results import RunResult
     from mmpipe.pipeline.training.run import TrainRun
 
 __all__ = ["show_scores", "show_training", "train"]
@@ -41,8 +45,12 @@ class _Figure(StrEnum):
 
 
 def train(
-    labeled: Annotated[Path | None, typer.Option(help="Labelled store. Default: features/iemocap.")] = None,
-    unlabeled: Annotated[Path | None, typer.Option(help="Unlabelled store. Default: features/ami.")] = None,
+    labeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Labelled store. Default: features/iemocap.")
+    ] = None,
+    unlabeled: Annotated[
+        Path | None, typer.Option(parser=located, metavar="PATH", help="Unlabelled store. Default: features/ami.")
+    ] = None,
     balanced: Annotated[Path | None, typer.Option(help="Balanced list. Default: balanced/STORE.parquet.")] = None,
     supervised: Annotated[bool, typer.Option("--supervised", help="Use the labelled store alone.")] = False,
     table_: Annotated[_Table | None, typer.Option("--table", help="Run the grid of this table of the paper.")] = None,
@@ -70,6 +78,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Decides every random choice. Default: 0.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of every fold: SEED, SEED + 1, ...")] = 1,
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.AUTO,
+    slice_: Annotated[
+        str | None, typer.Option("--slice", help="I/N: the I-th of N jobs that share the folds of a run or grid.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files beside the CSV.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a finished run that differs from this one.")
@@ -98,6 +109,7 @@ def train(
     if not baselines:
         refuse_ignored("without --baselines", {"--compare": compare})
     shared: dict[str, Any] = {"sample": sample, "seeds": seeds, "device": pick_device(device.value)}
+    part = None if slice_ is None else parse_slice(slice_)
     if table_ or figure:
         name = f"table-{table_.value}" if table_ else f"figure-{figure.value}" if figure else ""
         experiment = EXPERIMENTS[name]
@@ -112,7 +124,16 @@ def train(
             },
         )
         _experiment(
-            name, labeled, unlabeled, balanced, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared
+            name,
+            labeled,
+            unlabeled,
+            balanced,
+            out,
+            chosen=chosen,
+            assigned=assigned,
+            overwrite=overwrite,
+            part=part,
+            **shared,
         )
     elif baselines:
         refuse_ignored(
@@ -123,6 +144,7 @@ def train(
                 "--size": size,
                 "--objective": objective,
                 "--preset": preset,
+                "--slice": slice_,
                 **ignored_assignments(assigned, UNUSED_BY_BASELINES),
             },
         )
@@ -146,6 +168,7 @@ def train(
             overwrite=overwrite,
             chosen=chosen,
             assigned=assigned,
+            part=part,
             **shared,
         )
 
@@ -161,6 +184,7 @@ def _run(
     overwrite: bool,
     chosen: Mapping[str, Any],
     assigned: Mapping[str, Any],
+    part: tuple[int, int] | None,
     sample: bool,
     seeds: int,
     device: str,
@@ -179,7 +203,14 @@ def _run(
     read = [sources.labeled, *([sources.unlabeled] if sources.unlabeled else [])]
     config = config_for(assigned, chosen, read, sample=sample)
     target = out or default_run(config, sources, seeds)
-    show_training(TrainRequest(config, sources, target, seeds, device, tensorboard, overwrite=overwrite))
+    request = TrainRequest(config, sources, target, seeds, device, tensorboard, overwrite=overwrite)
+    if only_checked(request):
+        return
+    if part is not None:
+        if show_slice_of_run(request, part):
+            show_scores([target])
+        return
+    show_training(request)
     result(f"Run: {target}")
     stores = [sources.labeled, *([unlabeled] if unlabeled else [])]
     next_command(" ".join(["mmpipe report", *map(str, stores), "--run", str(target)]))
@@ -241,6 +272,7 @@ def _experiment(
     chosen: Mapping[str, Any],
     assigned: Mapping[str, Any],
     overwrite: bool,
+    part: tuple[int, int] | None,
     sample: bool,
     seeds: int,
     device: str,
@@ -249,7 +281,7 @@ def _experiment(
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
     from mmpipe.pipeline.store.feature_store import FeatureStore
-    from mmpipe.pipeline.training.experiments.grid import Grid, plan_grid, table_rows
+    from mmpipe.pipeline.training.experiments.grid import Grid, plan_grid
     from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
     from mmpipe.pipeline.training.requests import find_sources
 
@@ -265,11 +297,19 @@ def _experiment(
         fixed=True,
     )
     target = out or Path("runs") / f"{sources.labeled.name}-experiments"
+    grid = Grid(name, base, sources, target)
+    if only_checked(grid):
+        return
     use_threads(base.threads)
     console.print(f"{name}: {len(experiment.cells)} runs on {sources.labeled} -> {target}")
     with console.status("reading and estimating"):
-        planned = plan_grid(Grid(name, base, sources, target), seeds=seeds, device=device, overwrite=overwrite)
-        _show_estimate(planned.runs)
+        planned = plan_grid(grid, seeds=seeds, device=device, overwrite=overwrite)
+        if part is None:
+            _show_estimate(planned.runs)
+    if part is not None:
+        if (results := show_slice(planned.runs, part, planned.run_slice)) is not None:
+            _show_table(experiment, results, target / name)
+        return
     epochs = sum(run.epochs for run in planned.runs)
     with progress("epoch") as bars:
         bar = bars.add_task(name, total=epochs)
@@ -279,9 +319,15 @@ def _experiment(
 
         results = planned.run(report, bars.console.print)
         bars.update(bar, completed=epochs)
+    _show_table(experiment, results, target / name)
+
+
+def _show_table(experiment: Experiment, results: Sequence[RunResult], written: Path) -> None:
+    from mmpipe.pipeline.training.experiments.grid import table_rows
+
     header, rows = table_rows(experiment, results)
     table(f"{experiment.title} (per cent)", header, rows)
-    result(f"Beside the paper's figures: {target / f'{name}.md'}, .csv and .png")
+    result(f"Beside the paper's figures: {written}.md, .csv and .png")
 
 
 def _baselines(

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmpipe.core.errors import Rejected, ResourceError
+from mmpipe.core.object_cache import ObjectCache
 from mmpipe.extractors.contract import Extractor, Row
 from mmpipe.manifests.schema import Utterance
 from mmpipe.pipeline.extraction.inputs import Inputs, Item, crop_makers, item_makers
@@ -43,6 +44,7 @@ def run_stage(
     root: Path,
     upstream: pa.Table | None,
     watch: Watch,
+    cache: ObjectCache | None = None,
 ) -> list[Answer]:
     """The rows of one shard, in order: an error of one utterance costs its own row only.
 
@@ -53,6 +55,7 @@ def run_stage(
         root: the corpus root.
         upstream: the same shard of the stage that this one needs, if it needs one.
         watch: looks at every error.
+        cache: keeps the media of an object store on a local disk; None reads them by ranges.
 
     Raises:
         ResourceError: see `Watch`.
@@ -61,7 +64,7 @@ def run_stage(
         assert upstream.column("utterance_id").to_pylist() == [u.utterance_id for u in utterances]
         return _answer(extractor, crop_makers(upstream), watch)
     fallback = spec.transcode_fallback
-    with Inputs(root, spec.every, transcode_fallback=fallback, source=spec.source) as inputs:
+    with Inputs(root, spec.every, transcode_fallback=fallback, source=spec.source, cache=cache) as inputs:
         return _answer(extractor, item_makers(spec, utterances, inputs), watch)
 
 

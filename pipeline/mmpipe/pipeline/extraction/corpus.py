@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow as pa
 from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.core.files import is_local, location
 from mmpipe.core.locks import Hold, Holder
+from mmpipe.core.object_cache import ObjectCache
 from mmpipe.extractors.contract import Precision
 from mmpipe.manifests.contract import Problem
 from mmpipe.manifests.io import follows_links, read_manifest, refuse_links
@@ -27,12 +28,20 @@ from mmpipe.pipeline.extraction.crop_statistics import (
     with_statistics,
 )
 from mmpipe.pipeline.extraction.drop import drop_missing, finish_drop
-from mmpipe.pipeline.extraction.engines.local import LocalEngine
+from mmpipe.pipeline.extraction.engines.registry import ENGINES
 from mmpipe.pipeline.extraction.estimate import Estimate, estimate
 from mmpipe.pipeline.extraction.material import split_by_material
 from mmpipe.pipeline.extraction.recovery import known_store
-from mmpipe.pipeline.extraction.run import Engine, ExtractPlan, ExtractResult, plan_extraction, run_plan
-from mmpipe.pipeline.extraction.source import Source, absolute, record_source, refuse_linked
+from mmpipe.pipeline.extraction.run import (
+    NO_SHARD,
+    Engine,
+    ExtractPlan,
+    ExtractResult,
+    commit_plan,
+    plan_extraction,
+    run_plan,
+)
+from mmpipe.pipeline.extraction.source import Source, absolute, read_source, record_source, refuse_linked
 from mmpipe.pipeline.extraction.stages import (
     DEFAULT_STAGES,
     MEDIA_COLUMNS,
@@ -47,7 +56,10 @@ from mmpipe.pipeline.extraction.watch import refusing_failures
 from mmpipe.pipeline.extraction.writer import options_print, writing
 from mmpipe.pipeline.hardware import available_cores, pick_device
 
-__all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus"]
+__all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus", "plan_corpus"]
+
+_MOST_THREADS = 32
+"""So many files this process reads at once while it plans, however many workers a cluster has."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +76,15 @@ class ExtractRequest:
         stage_options: options of the stages, by stage.
         device: `auto`, `cpu` or `cuda`, for the stages whose model runs on a device.
         precision: of those stages: `float32` or `bf16`.
-        workers: processes; None takes the cores that this process may use.
+        engine: a name of the registry of engines: `local` or `ray`.
+        engine_options: options of the engine, by name.
+        workers: processes; None takes the cores that this process may use, or the CPUs of the cluster.
         part: the slice to work on: number from 1, and number of slices.
         retry_failed: make the rows that failed again.
         transcode_fallback: repair media that cannot be decoded, with FFmpeg's own tool.
         drop_missing: drop the rows of the store whose utterances the corpus no longer has.
         accept_missing: media that are gone are meant to be: finished rows are replaced because of them.
+        media_cache: keeps the media of an object store on a local disk; None reads them by ranges.
         select: picks rows of the manifest.
     """
 
@@ -82,12 +97,15 @@ class ExtractRequest:
     stage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: str = "auto"
     precision: Precision = "float32"
+    engine: str = "local"
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int | None = None
     part: tuple[int, int] = (1, 1)
     retry_failed: bool = False
     transcode_fallback: bool = False
     drop_missing: bool = False
     accept_missing: bool = False
+    media_cache: ObjectCache | None = None
     select: Callable[[pa.Table], pa.Table] | None = None
 
     def __post_init__(self) -> None:
@@ -97,15 +115,20 @@ class ExtractRequest:
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, location(given))
 
-    def specs(self) -> list[StageSpec]:
+    def specs(self, *, elsewhere: bool = False) -> list[StageSpec]:
         """The stages that this request names, on its device.
+
+        Args:
+            elsewhere: no model runs on this machine, so its device is not looked for here.
 
         Raises:
             UsageError: the dataset, a stage, an option or the device does not exist.
         """
         names = list(self.stages or CORPORA.load(self.dataset).stages)
         names += [name for name in self.stage_options if name not in DEFAULT_STAGES and name not in names]
-        specs = placed(resolve_stages(names, self.stage_options), pick_device(self.device), self.precision)
+        elsewhere = elsewhere or getattr(ENGINES.load(self.engine), "is_remote", False)
+        device = self.device if elsewhere and self.device == "cuda" else pick_device(self.device)
+        specs = placed(resolve_stages(names, self.stage_options), device, self.precision)
         specs = [replace(s, transcode_fallback=self.transcode_fallback and s.input in MEDIA_COLUMNS) for s in specs]
         idle = [name for name in self.stage_options if name not in names]
         for spec in [*specs, *resolve_stages(idle, self.stage_options)]:
@@ -179,6 +202,7 @@ def extract_corpus(
     Raises:
         UsageError: an option is wrong, or the device does not exist.
         BusyError: a run with other options is writing the store.
+        ClusterError: the cluster cannot be used, or a worker of it differs from this machine.
         CorpusError: the root does not look like the corpus, or media that were there are gone, see `plan_extraction`.
         ManifestError: a media file is a link that leaves the root.
         ResourceError: memory, file handles or disk are used up, or storage does not answer.
@@ -188,8 +212,41 @@ def extract_corpus(
         WeightsError: weights are missing.
     """
     hears = listener or ExtractListener()
+    with (
+        _writing(request, hears, stages) as (rows, specs, held),
+        nullcontext(engine) if engine else _engine(request, specs) as pool,
+    ):
+        return _extract(request, rows, specs, pool, hears, held)
+
+
+def plan_corpus(request: ExtractRequest, listener: ExtractListener | None = None) -> ExtractPlan:
+    """Write the plan of a store, its manifest and its record, so that the slices of a job array need not make it.
+
+    No media are read, no shard is made and no device is needed. The slices take `manifest.parquet` of the store as
+    their manifest.
+
+    Raises:
+        MmpipeError: as `extract_corpus`.
+    """
+    with _writing(request, listener or ExtractListener(), elsewhere=True) as (rows, specs, _):
+        specs = [s for s in _with_known_statistics(request.out, specs) if not needs_statistics(s)]
+        planned = _plan(replace(request, part=NO_SHARD), rows, specs, threads=1)
+        record_source(request.out, request.source())
+        commit_plan(planned)
+        return planned
+
+
+@contextmanager
+def _writing(
+    request: ExtractRequest,
+    hears: ExtractListener,
+    stages: Sequence[StageSpec] | None = None,
+    *,
+    elsewhere: bool = False,
+) -> Iterator[tuple[pa.Table, Sequence[StageSpec], Hold]]:
+    """Be the writer of the store while the block runs; the rows of the manifest and the stages."""
     refuse_linked(request.out)
-    rows, specs = _rows_and_specs(request, hears, stages)
+    rows, specs = _rows_and_specs(request, hears, stages, elsewhere=elsewhere)
     decides = {
         "corpus": request.dataset,
         "root": str(request.root.resolve() if is_local(request.root) else request.root),
@@ -205,8 +262,16 @@ def extract_corpus(
         finish_drop(request.out)
         if request.drop_missing and (dropped := drop_missing(request.out, rows)):
             hears.on_dropped(dropped)
-        with nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs)) as pool:
-            return _extract(request, rows, specs, pool, hears, held)
+        yield rows, specs, held
+
+
+def _engine(request: ExtractRequest, specs: Sequence[StageSpec]) -> AbstractContextManager[Engine]:
+    """The engine that a request names."""
+    kind: Any = ENGINES.load(request.engine)
+    made: AbstractContextManager[Engine] = kind(
+        request.workers, _asked_for(request.out, specs), **request.engine_options
+    )
+    return made
 
 
 def _extract(
@@ -218,12 +283,12 @@ def _extract(
     held: Hold,
 ) -> ExtractResult:
     """Plan and run the stages, those that ask for statistics of the corpus after the others."""
-    plan_for = partial(_plan, request, rows, threads=pool.workers)
+    plan_for = partial(_plan, request, rows, threads=min(pool.workers, _MOST_THREADS))
     specs = _with_known_statistics(request.out, specs)
     planned = plan_for([s for s in specs if not needs_statistics(s)])
     hears.on_plan(planned, request.root, pool.workers)
     if request.select is None:
-        record_source(request.out, request.source())
+        record_source(request.out, _source(request))
     result = _run(planned, pool, hears, held)
     if any(map(needs_statistics, specs)):
         numbers = measure_crops(request.out)
@@ -236,6 +301,14 @@ def _extract(
         for name, made in before.shards.items():
             result.shards[name] += made
     return result
+
+
+def _source(request: ExtractRequest) -> Source:
+    """What to write down of an extraction: slices that read the plan of the store say no more than who planned it."""
+    source, before = request.source(), read_source(request.out)
+    if before is None or request.part == (1, 1) or request.manifest != request.out / "manifest.parquet":
+        return source
+    return replace(source, manifest=before.manifest, corpus_options=before.corpus_options)
 
 
 def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = None) -> list[Estimate]:
@@ -256,14 +329,25 @@ def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = 
 
 
 def _rows_and_specs(
-    request: ExtractRequest, hears: ExtractListener, stages: Sequence[StageSpec] | None = None
+    request: ExtractRequest,
+    hears: ExtractListener,
+    stages: Sequence[StageSpec] | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> tuple[pa.Table, list[StageSpec]]:
     """The rows of the manifest, and the stages that find something to read in them; given stages all stay.
+
+    Args:
+        request: what is asked for.
+        hears: hears of idle stages and odd texts.
+        stages: see above; None takes those of the request.
+        elsewhere: see `ExtractRequest.specs`.
 
     Raises:
         CorpusError: no stage does.
     """
-    asked = request.specs() if stages is None else list(stages)  # a wrong option is refused before the corpus is read
+    # A wrong option is refused before the corpus is read.
+    asked = request.specs(elsewhere=elsewhere) if stages is None else list(stages)
     rows = _rows(request, hears)
     specs, idle = split_by_material(rows, asked) if stages is None else (asked, {})
     if idle:
@@ -306,6 +390,7 @@ def _plan(
         retry_failed=request.retry_failed,
         only_known=only_known,
         accept_missing=request.accept_missing,
+        cache=request.media_cache,
     )
 
 

@@ -10,7 +10,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from mmpipe.core.errors import Rejected
+from mmpipe.core.errors import Rejected, ResourceError
+from mmpipe.core.files import is_local
+from mmpipe.core.object_cache import Held, ObjectCache
 from mmpipe.extractors.contract import Audio, Frame
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, Utterance
@@ -40,9 +42,16 @@ class Inputs:
     """Makes the items of an extractor from manifest rows; keeps decoders open between the rows of a shard."""
 
     def __init__(
-        self, root: Path, every: int, *, transcode_fallback: bool = False, source: Source = "transcript"
+        self,
+        root: Path,
+        every: int,
+        *,
+        transcode_fallback: bool = False,
+        source: Source = "transcript",
+        cache: ObjectCache | None = None,
     ) -> None:
-        self._root, self._source = root, source
+        self._root, self._source, self._cache = root, source, cache
+        self._held: dict[str, tuple[Path, Held]] = {}
         self._audio, self._video = AudioReader(), VideoReader(every)
         self._repair = Repair() if transcode_fallback else None
         self._repaired_audio, self._repaired_video = AudioReader(), VideoReader(every)
@@ -59,6 +68,28 @@ class Inputs:
             reader.close()
         if self._repair is not None:
             self._repair.close()
+        for _, held in self._held.values():
+            held.release()
+        self._held.clear()
+
+    def _file(self, kind: str, uri: str) -> Path:
+        """The media file of a uri; that of an object store as a local file, until another of its kind is asked for.
+
+        Raises:
+            Rejected: it is not to be opened, or the object store refuses (`media_error`).
+        """
+        path = resolve_media(self._root, uri)
+        if self._cache is None or is_local(path):
+            return path
+        before = self._held.get(kind)
+        if before is None or before[0] != path:
+            try:
+                self._held[kind] = path, self._cache.hold(path)
+            except ResourceError as error:
+                raise Rejected("media_error", f"{path.name}: {error}") from error
+            if before is not None:
+                before[1].release()
+        return self._held[kind][1].path
 
     def item(self, kind: str, utterance: Utterance) -> Item:
         """The item of a kind (`audio`, `frames` or `words`) of an utterance.
@@ -79,7 +110,7 @@ class Inputs:
         """The waveform of the utterance's audio span."""
         if utterance.audio is None:
             raise Rejected("no_audio", "the manifest names no audio for this utterance")
-        path = resolve_media(self._root, utterance.audio.uri)
+        path = self._file("audio", utterance.audio.uri)
         try:
             return self._audio.read(path, utterance.audio, notes)
         except Rejected as error:
@@ -91,11 +122,11 @@ class Inputs:
         """The sampled frames of the utterance's video span, decoded while they are read; they can be read again."""
         if utterance.video is None:
             raise Rejected("no_video", "the manifest names no video for this utterance")
-        path = resolve_media(self._root, utterance.video.uri)
-        return _Frames(partial(self._frames, path, utterance.video, notes))
+        resolve_media(self._root, utterance.video.uri)  # a wrong one is refused at once
+        return _Frames(partial(self._frames, utterance.video, notes))
 
-    def _frames(self, path: Path, span: MediaSpan, notes: list[Note] | None) -> Iterator[Frame]:
-        last = -1
+    def _frames(self, span: MediaSpan, notes: list[Note] | None) -> Iterator[Frame]:
+        last, path = -1, self._file("frames", span.uri)
         try:
             for frame in self._video.frames(path, span, notes):
                 last = frame.index

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from mmpipe.core.environment import unavailable
+from mmpipe.core.environment import causes, unavailable
 from mmpipe.core.errors import Rejected
 from mmpipe.pipeline.media.content_hash import MISSING, UNREADABLE, hash_file, media_state
 
@@ -50,7 +50,7 @@ class MediaGuard:
         try:
             return how(self._root, uri), None
         except Exception as error:
-            if not (isinstance(error, Rejected | OSError) or unavailable(error)):
+            if not (isinstance(error, Rejected | OSError) or any(map(unavailable, causes(error)))):
                 raise
             return UNREADABLE, error
 

@@ -26,10 +26,10 @@ from mmpipe.pipeline.extraction.vanished import NONE_KEPT, Census, find_kept, ur
 from mmpipe.pipeline.media.content_hash import MediaHashes, is_hash
 from mmpipe.pipeline.media.versions import repair_versions
 from mmpipe.pipeline.store.provenance import StageProvenance
-from mmpipe.pipeline.store.shards import misplaced, read_table, shard_path
+from mmpipe.pipeline.store.shards import misplaced, read_statuses, shard_path
 from mmpipe.pipeline.store.vectors import is_stored_form
 
-__all__ = ["ROW_COLUMNS", "Due", "feed", "find_due", "rows_print"]
+__all__ = ["ROW_COLUMNS", "Due", "OldShard", "feed", "find_due", "read_old", "rows_print", "why_due"]
 
 ROW_COLUMNS = {
     "audio": ("utterance_id", "audio"),
@@ -95,17 +95,16 @@ def find_due(
     kept_ids: dict[str, list[str]] = {}
     census = Census()
     unchanged: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
+    printed: dict[tuple[str, int], str] = {}
     for spec in stages:
+        made, kind, needs = described[spec.name].to_json(), spec.input, spec.needs
         for number, rows in shards.items():
             path = shard_path(store, spec.name, number)
-            provenance = {
-                "stage": spec.name,
-                **described[spec.name].to_json(),
-                "rows": rows_print(rows, spec.input),
-                "media": {},
-            }
-            old, kept = _read_old(path), NONE_KEPT
-            if column := MEDIA_COLUMNS.get(spec.input):
+            if (kind, number) not in printed:
+                printed[kind, number] = rows_print(rows, kind)
+            provenance = {"stage": spec.name, **made, "rows": printed[kind, number], "media": {}}
+            old, kept = read_old(path), NONE_KEPT
+            if column := MEDIA_COLUMNS.get(kind):
                 provenance["media"] = {uri: media.by_uri[uri] for uri in sorted(uris_of(rows, column))}
                 before = old.provenance.get("media", {})
                 if not accept_missing:
@@ -113,17 +112,17 @@ def find_due(
                     kept = find_kept(path, rows, column, before, media.by_uri)
                     provenance["media"] |= kept.media
             provenance, broken = _with_repair(spec, path, old, provenance)
-            needed, upstream = (spec.needs or "", number), None
-            if spec.needs:
+            needed, upstream = (needs or "", number), None
+            if needs:
                 if needed not in prints:
                     found[needed] = _made(store, spec, number)
                     prints[needed] = found[needed].metadata["fingerprint"]
                 provenance["upstream"], upstream = prints[needed], found.get(needed)
             prints[spec.name, number] = fingerprint(provenance)
-            reason = _why(old, spec, provenance, prints[spec.name, number], upstream)
+            reason = why_due(old, spec.needs, provenance, upstream)
             retry = reason is None and retry_failed and _has_failed(path)
-            if reason is None and not retry and spec.needs and upstream is None:
-                reason = f"stage {spec.needs} is made again"
+            if reason is None and not retry and needs and upstream is None:
+                reason = f"stage {needs} is made again"
             places = kept.places
             if broken:
                 reason, places = "media to repair", _others(rows.num_rows, broken)
@@ -150,7 +149,7 @@ def find_due(
 
 
 def _with_repair(
-    spec: StageSpec, path: Path, old: _Old, provenance: dict[str, Any]
+    spec: StageSpec, path: Path, old: OldShard, provenance: dict[str, Any]
 ) -> tuple[dict[str, Any], tuple[int, ...]]:
     """The provenance of a shard whose media may be repaired, and the places of the rows that wait for that.
 
@@ -164,7 +163,7 @@ def _with_repair(
     repaired = {**provenance, "repair": repair_versions()}
     if plain != provenance:
         return repaired, ()
-    statuses = read_table(path, ["status"]).column("status").to_pylist()
+    statuses = read_statuses(path).column("status").to_pylist()
     broken = tuple(place for place, status in enumerate(statuses) if status == "media_error")
     return (repaired, broken) if broken else (provenance, ())
 
@@ -208,23 +207,29 @@ def feed(digest: Any, array: pa.Array) -> None:
 
 
 def _has_failed(path: Path) -> bool:
-    statuses = read_table(path, ["status"]).column("status")
+    statuses = read_statuses(path).column("status")
     return bool(pc.any(pc.is_in(statuses, pa.array(FAILURES))).as_py())
 
 
 @dataclass(frozen=True)
-class _Old:
-    """The footer of a shard, or what it lacks."""
+class OldShard:
+    """What is at the place of a shard.
+
+    Attributes:
+        footer: of the shard; None where there is none that can be used.
+        lacks: then, why.
+    """
 
     footer: Footer | None = None
     lacks: str | None = None
 
     @property
     def provenance(self) -> Mapping[str, Any]:
+        """What made it; empty where nothing says that."""
         return {} if self.footer is None else dict(self.footer.metadata.get("provenance", {}))
 
 
-def _read_old(path: Path) -> _Old:
+def read_old(path: Path) -> OldShard:
     """The footer of a shard.
 
     Raises:
@@ -233,20 +238,20 @@ def _read_old(path: Path) -> _Old:
     try:
         footer = read_footer(path)
     except FileNotFoundError:
-        return _Old(lacks="not made yet")
+        return OldShard(lacks="not made yet")
     except (OSError, pa.ArrowInvalid) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise StorageError(
                 f"{path} cannot be read ({error.strerror or error}): check the disk, the mount and the permissions, "
                 "then run the same command again"
             ) from error
-        return _Old(lacks="the file is damaged")
-    return _Old(lacks="the file is a copy of another shard") if misplaced(path, footer) else _Old(footer)
+        return OldShard(lacks="the file is damaged")
+    return OldShard(lacks="the file is a copy of another shard") if misplaced(path, footer) else OldShard(footer)
 
 
 def _made(store: Path, spec: StageSpec, shard: int) -> Footer:
     """The footer of an upstream shard that an earlier run made."""
-    old = _read_old(shard_path(store, str(spec.needs), shard))
+    old = read_old(shard_path(store, str(spec.needs), shard))
     if old.footer is None or "fingerprint" not in old.footer.metadata:
         raise StoreError(
             f"stage {spec.name!r} reads stage {spec.needs!r}, whose shard {shard} cannot be used "
@@ -256,17 +261,24 @@ def _made(store: Path, spec: StageSpec, shard: int) -> Footer:
     return old.footer
 
 
-def _why(old: _Old, spec: StageSpec, provenance: dict[str, Any], print_: str, upstream: Footer | None) -> str | None:
-    """Why a shard is due, in words; None if it is up to date."""
+def why_due(old: OldShard, needs: str | None, provenance: dict[str, Any], upstream: Footer | None) -> str | None:
+    """Why a shard is due, in words; None if it is up to date.
+
+    Args:
+        old: what is there.
+        needs: the stage that its stage reads, if it reads one.
+        provenance: what its values should follow from.
+        upstream: the footer of the shard that it should be made from, where that is up to date.
+    """
     if old.footer is None:
         return old.lacks
-    if old.footer.metadata.get("fingerprint") == print_:
+    if old.footer.metadata.get("fingerprint") == fingerprint(provenance):
         if not is_stored_form(old.footer.schema):
             return "written in the format of an earlier version"
         # Earlier versions name the fingerprint of the shard that it was made from only, which is in the provenance.
         made_from = old.footer.metadata.get("upstream")
         is_other = upstream is not None and made_from not in (None, upstream.seal)
-        return f"changed: stage {spec.needs}" if is_other else None
+        return f"changed: stage {needs}" if is_other else None
     before = old.provenance
     changed = []
     for key in sorted(provenance.keys() | before.keys()):
@@ -277,6 +289,6 @@ def _why(old: _Old, spec: StageSpec, provenance: dict[str, Any], print_: str, up
             changed += [f"{key}.{k}" for k in sorted(new.keys() | was.keys()) if new.get(k) != was.get(k)]
         else:
             changed.append(
-                {"rows": "manifest rows", "media": "media content", "upstream": f"stage {spec.needs}"}.get(key, key)
+                {"rows": "manifest rows", "media": "media content", "upstream": f"stage {needs}"}.get(key, key)
             )
     return f"changed: {', '.join(changed)}"

@@ -12,18 +12,20 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpipe.core.errors import CorpusError, StoreError
 from mmpipe.core.exclusive import exclusive
 from mmpipe.core.files import append_line, explained, is_local, write_json
+from mmpipe.core.object_cache import ObjectCache
 from mmpipe.core.parquet import glance
 from mmpipe.core.scratch import sweep_parts
 from mmpipe.core.statuses import FAILURES
@@ -33,20 +35,42 @@ from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describ
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.extraction.vanished import media_of, refuse_lost_root
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
-from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_store
+from mmpipe.pipeline.store.feature_store import shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import read_statuses
 from mmpipe.pipeline.store.soundness import extra_files
 
-__all__ = ["KEPT_ROWS", "Engine", "ExtractPlan", "ExtractResult", "commit_plan", "plan_extraction", "run_plan"]
+__all__ = [
+    "KEPT_ROWS",
+    "NO_SHARD",
+    "Engine",
+    "ExtractPlan",
+    "ExtractResult",
+    "commit_plan",
+    "plan_extraction",
+    "rows_by_shard",
+    "run_plan",
+]
 
 
 KEPT_ROWS = "kept_rows.json"
 """In the store's logs: the utterances, by stage, that kept their features though their media are gone."""
 
 
+NO_SHARD = (0, 1)
+"""The part of a store that has no shard: its plan is the manifest and the record alone."""
+
+
 class Engine(Protocol):
-    """What runs tasks: `mmpipe.pipeline.extraction.engines.local.LocalEngine`, for one."""
+    """What runs tasks: `mmpipe.pipeline.extraction.engines.local.LocalEngine`, for one.
+
+    Those that have a name (`engines.registry`) are context managers, with the names of the `options` that their class
+    takes, and `is_remote`: whether they run on machines whose devices this one does not see.
+
+    Attributes:
+        workers: how many tasks it can run at once.
+    """
 
     workers: int
 
@@ -123,6 +147,7 @@ def plan_extraction(
     retry_failed: bool = False,
     only_known: bool = False,
     accept_missing: bool = False,
+    cache: ObjectCache | None = None,
 ) -> ExtractPlan:
     """Plan the shards and find what is due. Nothing is written.
 
@@ -138,6 +163,7 @@ def plan_extraction(
         retry_failed: rows that failed are due, whatever their fingerprint says.
         only_known: hash no media: those that were not hashed before count as changed.
         accept_missing: media that are gone are meant to be: rows of finished shards are replaced because of them.
+        cache: keeps the media of an object store on a local disk; None reads them by ranges.
 
     Raises:
         CorpusError: the manifest is empty, or, unless `accept_missing`: the root or all media are not there, or most
@@ -155,16 +181,16 @@ def plan_extraction(
     written = known.manifest
     ordered = plan(manifest, written)
     all_stages = known.described | described
-    _refuse_extra_files(store, all_stages, 1 + max(ordered.column("shard").to_pylist()))
-    shards = {number: rows for number, rows in _shards(ordered).items() if number % part[1] == part[0] - 1}
+    _refuse_extra_files(store, all_stages, 1 + pc.max(ordered.column("shard")).as_py())
+    shards = {number: rows for number, rows in rows_by_shard(ordered).items() if number % part[1] == part[0] - 1}
     uris = media_of(pa.concat_tables(shards.values()), stages) if shards else set()
-    media = hash_media(root, uris, store / "logs", threads, only_known=only_known)
+    media = hash_media(root, uris, store / "logs", threads, only_known=only_known, cache=cache)
     if uris and not accept_missing:
         refuse_lost_root(root, ordered, media, stages)
     again = {"retry_failed": retry_failed, "accept_missing": accept_missing}
     due = find_due(shards, root, store, stages, described, media, **again, threads=threads)
     return ExtractPlan(
-        due.tasks,
+        tuple(replace(task, cache=cache) for task in due.tasks),
         due.done,
         due.reasons,
         due.kept,
@@ -224,11 +250,16 @@ def _existing(store: Path, corpus: str) -> KnownStore:
     return known
 
 
-def _statuses(planned: ExtractPlan, stage: str) -> dict[str, int]:
-    """Utterances by status in the shards of the run, the most frequent first; the other slices may differ yet."""
+def _statuses(planned: ExtractPlan, stage: str, made: Mapping[tuple[str, int], Mapping[str, int]]) -> dict[str, int]:
+    """Utterances by status in the shards of the run, the most frequent first; the other slices may differ yet.
+
+    Those of the shards that were `made` now are known; the others are read.
+    """
     counts = Counter[str]()
     for shard in planned.shards:
-        counts.update(read_table(shard_path(planned.store, stage, shard), ["status"]).column("status").to_pylist())
+        if (known := made.get((stage, shard))) is None:
+            known = Counter(read_statuses(shard_path(planned.store, stage, shard)).column("status").to_pylist())
+        counts.update(known)
     return dict(counts.most_common())
 
 
@@ -246,7 +277,7 @@ def _refuse_foreign(store: Path) -> None:
             raise StoreError(f"{path} was not written by mmpipe and would be replaced: give another --out")
 
 
-def _shards(manifest: pa.Table) -> dict[int, pa.Table]:
+def rows_by_shard(manifest: pa.Table) -> dict[int, pa.Table]:
     """The rows of each shard, which follow one another in the manifest; none where all of its rows were dropped."""
     numbers = manifest.column("shard").to_numpy()
     bounds = np.searchsorted(numbers, np.arange(numbers[-1] + 2)).tolist()
@@ -269,15 +300,16 @@ def run_plan(
     Raises:
         StorageError: the store cannot be written.
     """
-    began, result, made = time.perf_counter(), ExtractResult(planned.store), Counter[str]()
+    began, result, made = time.perf_counter(), ExtractResult(planned.store), dict[tuple[str, int], dict[str, int]]()
     commit_plan(planned)
     if planned.tasks:
         log = planned.store / "logs" / f"tasks.{socket.gethostname()}.{os.getpid()}.jsonl"
         for done in engine.run(planned.tasks):
-            append_line(log, json.dumps({"time": time.time(), **asdict(done)}))
-            made[done.stage] += 1
+            append_line(log, json.dumps({"time": time.time(), "slices": planned.part[1], **asdict(done)}))
+            made[done.stage, done.shard] = done.statuses
             on_result(done)
-    result.shards = {spec.name: made[spec.name] for spec in planned.stages}
-    result.statuses = {spec.name: _statuses(planned, spec.name) for spec in planned.stages}
+    shards = Counter(stage for stage, _ in made)
+    result.shards = {spec.name: shards[spec.name] for spec in planned.stages}
+    result.statuses = {spec.name: _statuses(planned, spec.name, made) for spec in planned.stages}
     result.seconds = time.perf_counter() - began
     return result

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmpipe.core.errors import Rejected, StoreError
+from mmpipe.core.object_cache import ObjectCache
 from mmpipe.core.parquet import Footer
 from mmpipe.core.statuses import FAILURES
 from mmpipe.extractors.contract import Extractor, Row
@@ -64,6 +65,7 @@ class Task:
             repaired.
         gone: media that could not be read when the run was planned.
         lenient: write a row without features for whatever cannot be read.
+        cache: keeps the media of an object store on a local disk; None reads them by ranges.
     """
 
     stage: StageSpec
@@ -78,10 +80,18 @@ class Task:
     keep: tuple[int, ...] = ()
     gone: frozenset[str] = frozenset()
     lenient: bool = False
+    cache: ObjectCache | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a worker gets: a slice of the manifest would carry the whole manifest along."""
-        return {**self.__dict__, "rows": self.rows.take(pa.array(range(self.rows.num_rows), pa.int64()))}
+        """What a worker gets: a pickled slice of the manifest would carry the whole manifest along."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.rows.schema) as stream:
+            stream.write_table(self.rows)
+        return {**self.__dict__, "rows": sink.getvalue().to_pybytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a worker makes of it."""
+        self.__dict__.update(state, rows=pa.ipc.open_stream(state["rows"]).read_all())
 
     @property
     def path(self) -> Path:
@@ -192,7 +202,7 @@ def make_rows(task: Task, places: Sequence[int]) -> pa.Table:
         known = [None if uri is None else uri not in task.gone for uri in uris]
         watch = Watch(str(task), [u.utterance_id for u in utterances], known, lenient=task.lenient)
         guard = MediaGuard(task.root, filter(None, uris), task.provenance.get("media", {}), task.media)
-        answers = run_stage(task.stage, extractor, utterances, task.root, upstream, watch)
+        answers = run_stage(task.stage, extractor, utterances, task.root, upstream, watch, task.cache)
         changed = guard.changed()
         for place, uri in enumerate(uris):
             if uri in changed:

@@ -15,7 +15,7 @@ from mmpipe.core.files import is_local
 from mmpipe.manifests.io import is_file
 from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS, StageSpec
 from mmpipe.pipeline.media.content_hash import MediaHashes, is_hash
-from mmpipe.pipeline.store.shards import read_table
+from mmpipe.pipeline.store.shards import read_statuses
 
 __all__ = ["NONE_KEPT", "Census", "Kept", "find_kept", "media_of", "refuse_lost_root", "uris_of"]
 
@@ -84,7 +84,7 @@ def find_kept(path: Path, rows: pa.Table, column: str, before: Mapping[str, Any]
     gone = {uri for uri, value in before.items() if is_hash(value) and _is_gone(now.get(uri))}
     if not gone:
         return NONE_KEPT
-    table = read_table(path, ["utterance_id", "status"])
+    table = read_statuses(path, ["utterance_id", "status"])
     status = dict(zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True))
     ids = rows.column("utterance_id").to_pylist()
     uris = pc.struct_field(rows.column(column), "uri").to_pylist()

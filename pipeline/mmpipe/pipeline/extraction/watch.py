@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, unavailable
+from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, storage_remedy, unavailable
 from mmpipe.core.errors import MmpipeError, Rejected, ResourceError
 
 __all__ = ["Watch", "refusing_failures"]
@@ -63,8 +63,8 @@ class Watch:
         if len(failed) >= min(MAX_EQUAL_FAILURES, len(self._ids)):
             raise ResourceError(
                 f"{self._what}: {cause} in {len(failed)} of its rows, the last {self._ids[place]} ({error}); {_AGAIN}: "
-                "check the disk, the mount or the network, then run the same command again (--accept-missing writes "
-                "rows without features instead)"
+                f"{storage_remedy(error)}, then run the same command again (--accept-missing writes rows without "
+                "features instead)"
             ) from error
 
 
@@ -94,4 +94,4 @@ def _remedy(error: BaseException) -> str:
         return "free memory, or take fewer --workers"
     if "open files" in text:
         return "allow more open files (`ulimit -n`), or take fewer --workers"
-    return "free space (or lift the quota)" if text else "check the disk, the mount or the network"
+    return "free space (or lift the quota)" if text else storage_remedy(error)

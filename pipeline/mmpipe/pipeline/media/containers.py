@@ -10,7 +10,8 @@ from typing import Any
 
 import av
 
-from mmpipe.core.errors import Rejected
+from mmpipe.core.errors import Rejected, ResourceError
+from mmpipe.core.files import open_binary
 
 __all__ = ["MAX_PIXELS", "cut_off", "decoding", "open_media"]
 
@@ -24,8 +25,8 @@ find an image in any text or noise: bare streams without a container among them.
 MAX_PIXELS = 1 << 26
 """A larger frame (eight times 4K) is a damaged header, and would take the memory of the machine."""
 
-_FAILURES = (av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
-"""What PyAV raises on hostile bytes, beside its own errors."""
+_FAILURES = (av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError, ResourceError)
+"""What PyAV raises on hostile bytes, beside its own errors; the last is an object store's, which a run counts."""
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def open_media(path: Path) -> Iterator[Any]:
         _check(path)
         # A bare path could be read as an FFmpeg protocol string; a file object cannot.
         options = {"format_whitelist": _FORMATS}
-        with path.open("rb") as stream, av.open(stream, metadata_errors="replace", options=options) as container:
+        with open_binary(path) as stream, av.open(stream, metadata_errors="replace", options=options) as container:
             if not any(stream.type in ("audio", "video") for stream in container.streams):
                 raise Rejected("media_error", f"{path.name}: holds neither audio nor video; is the file complete?")
             yield container

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, unavailable
+from mmpipe.core.environment import MAX_EQUAL_FAILURES, causes, exhausted, storage_remedy, unavailable
 from mmpipe.core.errors import Rejected, ResourceError
-from mmpipe.core.files import canonical_json, forget_listings, is_local, write_json
+from mmpipe.core.files import is_local, open_binary, write_json
+from mmpipe.core.object_cache import ObjectCache
+from mmpipe.core.objects import list_objects, object_info, object_state
 from mmpipe.core.reading import read_object
 from mmpipe.core.seals import file_state
 from mmpipe.manifests.io import resolve_media
@@ -45,9 +48,6 @@ _MOST_CACHE_BYTES = 256 << 20
 """Of the cache: a million files have 150 MB."""
 
 _CHUNK_BYTES = 1 << 22
-
-_REMOTE_STATE = ("size", "ETag", "etag", "generation", "VersionId", "md5Hash", "LastModified", "mtime", "created")
-"""What object stores say of a version of a file, by the names that their file systems give it."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,19 @@ def media_state(root: Path, uri: str) -> str:
             if not stat.S_ISREG(path.stat().st_mode):
                 return UNREADABLE  # opening a pipe would wait for ever
             return ":".join(map(str, file_state(path)))
-        forget_listings(path)
-        remote: Any = path
-        found = remote.fs.info(remote.path)
+        return object_state(object_info(path))
     except FileNotFoundError:
         return MISSING
-    return canonical_json({name: str(found[name]) for name in _REMOTE_STATE if name in found})
 
 
 def hash_media(
-    root: Path, uris: Iterable[str], logs: Path | None, threads: int, *, only_known: bool = False
+    root: Path,
+    uris: Iterable[str],
+    logs: Path | None,
+    threads: int,
+    *,
+    only_known: bool = False,
+    cache: ObjectCache | None = None,
 ) -> MediaHashes:
     """SHA-256 of each media file, by its uri. Nothing is written.
 
@@ -115,12 +118,14 @@ def hash_media(
         logs: the folder of the cache, which remembers hashes by uri and state; None for no cache.
         threads: files hashed at once.
         only_known: hash nothing: what the cache does not know stays `not hashed yet`.
+        cache: keeps the media of an object store on a local disk; None reads them by ranges.
 
     Raises:
         ResourceError: file handles or memory are used up, or several files fail alike, as on a lost disk.
     """
-    known, failures = {} if logs is None else _known(logs / _CACHE), _Failures()
-    states = {uri: _state(root, uri, failures) for uri in sorted(set(uris))}
+    known, wanted = {} if logs is None else _known(logs / _CACHE), sorted(set(uris))
+    failures = _Failures.of(root, len(wanted))
+    states = _states(root, wanted, failures)
     hashes, due = {}, []
     for uri, state in states.items():
         if state in (MISSING, UNREADABLE):
@@ -132,7 +137,7 @@ def hash_media(
             hashes[uri] = _NOT_HASHED
     new: dict[str, list[str]] = {}
     if due and not only_known:
-        made = _hash_all({uri: resolve_media(root, uri) for uri in due}, threads, failures)
+        made = _hash_all({uri: resolve_media(root, uri) for uri in due}, threads, failures, cache)
         hashes |= dict(zip(due, made, strict=True))
         new = {uri: [states[uri], hashes[uri]] for uri in due if hashes[uri] != UNREADABLE}
     return MediaHashes(hashes, states, new)
@@ -152,7 +157,8 @@ def media_identities(root: Path, uris: Iterable[str], threads: int) -> dict[str,
     Raises:
         ResourceError: file handles or memory are used up, or several files fail alike, as on a lost disk.
     """
-    failures = _Failures()
+    names = list(uris)
+    failures = _Failures.of(root, len(names))
 
     def look(uri: str) -> tuple[int, str] | None:
         try:
@@ -167,7 +173,6 @@ def media_identities(root: Path, uris: Iterable[str], threads: int) -> dict[str,
             return found.st_size, uri
         return (found.st_size, f"{found.st_dev}:{found.st_ino}") if stat.S_ISREG(found.st_mode) else None
 
-    names = list(uris)
     with ThreadPoolExecutor(threads) as pool:
         return {uri: found for uri, found in zip(names, pool.map(look, names), strict=True) if found is not None}
 
@@ -181,6 +186,21 @@ def hash_file(root: Path, uri: str) -> str:
     """
     state = media_state(root, uri)
     return state if state in (MISSING, UNREADABLE) else _digest(resolve_media(root, uri), threading.Event())
+
+
+_FEW = 32
+"""So many objects are asked for one by one; for more, all that lie beside them are listed, 1,000 a request."""
+
+
+def _states(root: Path, uris: Sequence[str], failures: _Failures) -> dict[str, str]:
+    """The state of each media file, see `media_state`."""
+    if is_local(root) or len(uris) <= _FEW:
+        return {uri: _state(root, uri, failures) for uri in uris}
+    folder = os.path.commonpath([f"/{uri}" for uri in uris]).strip("/")
+    start = f"{folder}/" if folder else ""
+    listed = {start + name: found.state for name, found in list_objects(root / folder if folder else root).items()}
+    plain = {uri for uri in uris if uri == os.path.normpath(uri)}  # others may mean a name that is listed
+    return {uri: listed.get(uri, MISSING) if uri in plain else _state(root, uri, failures) for uri in uris}
 
 
 def _state(root: Path, uri: str, failures: _Failures) -> str:
@@ -200,10 +220,16 @@ def _known(cache: Path) -> dict[str, list[str]]:
 
 
 class _Failures:
-    """Tells files that cannot be read from a disk or network that fails."""
+    """Tells files that cannot be read from a disk or network that fails: `most` equal failures are one of those."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self._failed: Counter[str] = Counter()
+        self._most = most
+
+    @classmethod
+    def of(cls, root: Path, files: int) -> Self:
+        """Those of so many files: an object store that refuses all of them fails, however few they are."""
+        return cls(MAX_EQUAL_FAILURES if is_local(root) else min(MAX_EQUAL_FAILURES, files))
 
     def see(self, uri: str, error: Exception) -> None:
         """Look at the error of a file that cannot be hashed.
@@ -216,10 +242,10 @@ class _Failures:
                 raise ResourceError(f"{uri} cannot be read: {cause}: then run the same command again") from error
             if cause := unavailable(one):
                 self._failed[cause] += 1
-                if self._failed[cause] >= MAX_EQUAL_FAILURES:
+                if self._failed[cause] >= self._most:
                     raise ResourceError(
-                        f"{self._failed[cause]} media files cannot be read, the last {uri}: {cause}: check the disk, "
-                        "the mount or the network, then run the same command again"
+                        f"{self._failed[cause]} media files cannot be read, the last {uri}: {cause}: "
+                        f"{storage_remedy(error)}, then run the same command again"
                     ) from error
                 return
         if not isinstance(error, Rejected | OSError):
@@ -236,19 +262,22 @@ def is_hash(value: object) -> bool:
     return isinstance(value, str) and len(value) == hashlib.sha256().digest_size * 2
 
 
-def _hash_all(paths: Mapping[str, Path], threads: int, failures: _Failures) -> list[str]:
+def _hash_all(paths: Mapping[str, Path], threads: int, failures: _Failures, cache: ObjectCache | None) -> list[str]:
     stopped = threading.Event()
     pool = ThreadPoolExecutor(threads)
     try:
-        return list(pool.map(partial(_hash, stopped, failures), paths, paths.values()))
+        return list(pool.map(partial(_hash, stopped, failures, cache), paths, paths.values()))
     finally:
         stopped.set()  # Ctrl-C must not wait for large files
         pool.shutdown(cancel_futures=True)
 
 
-def _hash(stopped: threading.Event, failures: _Failures, uri: str, path: Path) -> str:
+def _hash(stopped: threading.Event, failures: _Failures, cache: ObjectCache | None, uri: str, path: Path) -> str:
     try:
-        return _digest(path, stopped)
+        if cache is None or is_local(path):
+            return _digest(path, stopped)
+        with cache.hold(path) as held:
+            return _digest(held.path, stopped)
     except Exception as error:
         failures.see(uri, error)
         return UNREADABLE
@@ -256,7 +285,7 @@ def _hash(stopped: threading.Event, failures: _Failures, uri: str, path: Path) -
 
 def _digest(path: Path, stopped: threading.Event) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         while (chunk := stream.read(_CHUNK_BYTES)) and not stopped.is_set():
             digest.update(chunk)
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmpipe.core.files import open_binary
 from mmpipe.pipeline.media.clock import start_seconds
 
 __all__ = [
@@ -120,7 +121,7 @@ def _riff_share_lost(path: Path) -> float | None:
     counts say. FFmpeg tells the length of what is there for WAV, and the header's for AVI.
     """
     size = path.stat().st_size
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         head = stream.read(12)
         if head[:4] not in (b"RIFF", b"RF64"):
             return 1.0
@@ -167,7 +168,7 @@ def _counted_seconds(path: Path) -> float | None:
 
 def _first_frame(path: Path) -> tuple[int, bytes, int | None]:
     """Where an MP3's first frame begins, after its ID3 tag, the bytes from there on, and its Xing header in them."""
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         head = stream.read(10)
         start = 0
         if head[:3] == b"ID3" and len(head) == 10:  # a size of four times seven bits
@@ -183,7 +184,7 @@ def _first_frame(path: Path) -> tuple[int, bytes, int | None]:
 def bytes_missing(path: Path) -> int:
     """How many bytes a Matroska file, or an MP3 with a Xing header, lacks by its own count; 0 where none is given."""
     size = path.stat().st_size
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         head = stream.read(4096)
     if head.startswith(_EBML):
         place = head.find(_SEGMENT)

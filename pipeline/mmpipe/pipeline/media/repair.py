@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mmpipe.core.errors import Rejected
 from mmpipe.core.files import is_local
+from mmpipe.core.objects import fetch_object
 from mmpipe.pipeline.media.containers import open_media
 from mmpipe.pipeline.media.streams import choose_streams
 
@@ -72,8 +73,9 @@ class Repair:
         folder.mkdir()
         copy = folder / "repaired.nut"
         if not is_local(path):
-            fetched = folder / "fetched"
-            fetched.write_bytes(path.read_bytes())
+            fetched = folder / "source" / path.name
+            fetched.parent.mkdir()
+            fetch_object(path, fetched)
             path = fetched
         source = ffmpeg.input(f"file:{path}", err_detect="ignore_err", fflags="+genpts+discardcorrupt")
         command = ffmpeg.output(

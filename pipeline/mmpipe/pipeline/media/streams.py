@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,8 @@ from typing import Any, Literal
 import av
 
 from mmpipe.core.errors import Rejected
-from mmpipe.core.files import is_local
+from mmpipe.core.files import is_local, open_binary
+from mmpipe.core.objects import fetch_object
 
 __all__ = ["Kind", "Streams", "attached_pictures", "choose_streams", "usable_streams"]
 
@@ -120,12 +122,14 @@ def _score(stream: Any) -> tuple[bool, int]:
 
 def _codec_name(path: Path, kind: Kind) -> str:
     """What FFmpeg's tool calls the codec of the first stream of a kind; SPHERE files name it in their header."""
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         head = stream.read(1024)
     if head.startswith(b"NIST_1A") and (coding := re.search(rb"sample_coding -s\d+ (\S+)", head)):
         return coding[1].decode("ascii", "replace")
     if not is_local(path):
-        return "of an unknown codec"
+        with tempfile.TemporaryDirectory(prefix="mmpipe-media-") as folder:
+            fetch_object(path, copy := Path(folder) / path.name)
+            return _codec_name(copy, kind)
     import imageio_ffmpeg
 
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
 
@@ -28,10 +29,15 @@ def shard_size(rows: int) -> int:
     return min(256, max(16, rows // 32))
 
 
-def _media_order(row: dict[str, Any]) -> tuple[str, float, str]:
-    """Media file, then time, so that a shard opens few files."""
-    span = row["video"] or row["audio"] or {"uri": "", "start_seconds": 0.0}
-    return span["uri"], span["start_seconds"] or 0.0, row["utterance_id"]
+def _media_order(manifest: pa.Table) -> pa.Array:
+    """The places of the rows, ordered by media file, then time, so that a shard opens few files."""
+    audio, video = manifest.column("audio"), manifest.column("video")
+    columns = {
+        name: pc.fill_null(pc.coalesce(pc.struct_field(video, name), pc.struct_field(audio, name)), default)
+        for name, default in (("uri", ""), ("start_seconds", 0.0))
+    }
+    keys = pa.table({**columns, "utterance_id": manifest.column("utterance_id")})
+    return pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
 
 
 def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
@@ -43,25 +49,22 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     Raises:
         StoreError: `planned` holds utterances that `manifest` lacks.
     """
-    ids = manifest.column("utterance_id").to_pylist()
-    row_of = {utterance_id: row for row, utterance_id in enumerate(ids)}
-    order, shards = [], []
-    if planned is not None:
-        kept = planned.column("utterance_id").to_pylist()
-        if vanished := [utterance_id for utterance_id in kept if utterance_id not in row_of]:
-            lacks = describe_vanished(vanished)
-            refuse_renamed(vanished, ids, lacks)
-            raise StoreError(
-                f"{lacks}: restore them, drop their rows with --drop-missing, or extract into a new folder with --out"
-            )
-        order = [row_of[utterance_id] for utterance_id in kept]
-        shards = planned.column("shard").to_pylist()
-    known = set(order)
-    keys = manifest.select(["utterance_id", "audio", "video"]).to_pylist()
-    new = sorted((row for row in range(len(ids)) if row not in known), key=lambda row: _media_order(keys[row]))
-    first, size = 1 + max(shards, default=-1), shard_size(len(new))
-    shards = shards + [first + place // size for place in range(len(new))]
-    ordered = manifest.take(pa.array(order + new, pa.int64()))
+    ids = manifest.column("utterance_id").combine_chunks()
+    kept = ids.slice(0, 0) if planned is None else planned.column("utterance_id").combine_chunks()
+    order = pc.index_in(kept, ids)
+    if order.null_count:
+        vanished = kept.filter(pc.is_null(order)).to_pylist()
+        lacks = describe_vanished(vanished)
+        refuse_renamed(vanished, ids.to_pylist(), lacks)
+        raise StoreError(
+            f"{lacks}: restore them, drop their rows with --drop-missing, or extract into a new folder with --out"
+        )
+    fresh = manifest.filter(pc.invert(pc.is_in(ids, kept)))
+    new = fresh.take(_media_order(fresh))
+    shards = np.empty(0, np.int32) if planned is None else planned.column("shard").to_numpy()
+    first = 1 + max(shards.max(initial=-1), -1)
+    shards = np.concatenate([shards, first + np.arange(new.num_rows) // shard_size(new.num_rows)])
+    ordered = pa.concat_tables([manifest.take(order), new])
     return ordered.set_column(
         ordered.schema.get_field_index("shard"), "shard", pa.array(shards, pa.int32())
     ).replace_schema_metadata(None)

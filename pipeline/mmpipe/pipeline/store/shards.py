@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
-from mmpipe.core.files import write_bytes
-from mmpipe.core.parquet import Footer, fingerprint, glance, read_footer, read_sealed, sealed_parquet
+from mmpipe.core.files import is_local, write_bytes
+from mmpipe.core.parquet import Footer, fingerprint, glance, peek, read_footer, read_sealed, sealed_parquet
 from mmpipe.pipeline.store.vectors import is_stored_form, stored_field, vectors_as_lists
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "made_with",
     "misplaced",
     "read_shard_file",
+    "read_statuses",
     "read_table",
     "shard_file",
     "shard_path",
@@ -135,6 +136,20 @@ def read_shard_file(path: Path, columns: Sequence[str] | None = None) -> tuple[p
         if name in _OWN and table.schema.field(name).type not in _TEXTS:
             raise StoreError(f"{path} has no texts in the column {name!r}: {MAKE_AGAIN}")
     return vectors_as_lists(table), footer
+
+
+def read_statuses(path: Path, columns: Sequence[str] = ("status",)) -> pa.Table:
+    """Columns of texts of a shard; on an object store, its other bytes are neither fetched nor checked.
+
+    Raises:
+        StoreError: see `read_table`.
+    """
+    if is_local(path):
+        return read_table(path, columns)
+    try:
+        return peek(path, columns)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): {MAKE_AGAIN}") from error
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -58,10 +58,17 @@ class FoldJob:
         }
 
     @property
-    def finished(self) -> bool:
-        """Whether an equal run has trained it, and its files are whole: then `run` takes its result over."""
+    def result(self) -> FoldResult | None:
+        """What an equal run has made of it, if its files are whole, for `run` to take over; else None."""
         saved, damage = self._saved()
-        return saved is not None and (damage or _changed(saved["identity"], self.identity)) is None
+        if saved is None or (damage or _changed(saved["identity"], self.identity)) is not None:
+            return None
+        return FoldResult.from_json(saved)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a `result`."""
+        return self.result is not None
 
     @property
     def changed(self) -> str | None:

@@ -110,9 +110,23 @@ class TrainRun:
             TrainingError: see `fit`.
             UsageError: see `plan_run`.
         """
+        began = time.perf_counter()
         with writing_alone(self.request.out, "mmpipe train", inside=True):
-            self.refuse_other()
-            return self._run(report, note)
+            self.begin(note)
+            done = [job.run(report, note) for job in self.jobs]
+            return self.write(done, time.perf_counter() - began)
+
+    def begin(self, note: Callable[[str], None]) -> None:
+        """Look at the folder before folds are written into it; what describes a run that is replaced is removed.
+
+        Raises:
+            UsageError: see `refuse_other`.
+        """
+        self.refuse_other()
+        if self.replaced is not None:
+            for name in ("run.json", "baselines.csv", "baselines.parquet"):
+                (self.request.out / name).unlink(missing_ok=True)  # they describe a run whose folds are replaced now
+        _note_data(self.data, self.request.config, note)
 
     def refuse_other(self) -> None:
         """Make sure that the folder holds no finished run that differs and no other files, unless it is overwritten.
@@ -130,14 +144,14 @@ class TrainRun:
                 "--out, or replace it with --overwrite"
             )
 
-    def _run(self, report: FoldReport, note: Callable[[str], None]) -> RunResult:
-        began, out = time.perf_counter(), self.request.out
-        if self.replaced is not None:
-            for name in ("run.json", "baselines.csv", "baselines.parquet"):
-                (out / name).unlink(missing_ok=True)  # they describe a run whose folds are replaced from here on
-        _note_data(self.data, self.request.config, note)
-        done = [job.run(report, note) for job in self.jobs]
-        result = self._result(done, time.perf_counter() - began)
+    def write(self, done: list[FoldResult], seconds: float) -> RunResult:
+        """Write the files of the run besides those of its folds.
+
+        Args:
+            done: the folds, in the order of `jobs`.
+            seconds: what they took.
+        """
+        out, result = self.request.out, self._result(done, seconds)
         write_history(out / "history.csv", done)
         write_predictions(out / "predictions.parquet", done, self.data.labels)
         if self.request.tensorboard:

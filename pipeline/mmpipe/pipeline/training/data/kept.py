@@ -6,6 +6,7 @@ checksum of every array; where anything of them differs, the arrays are made aga
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmpipe.core.files import explained, is_local, sync
+from mmpipe.core.exclusive import exclusive
+from mmpipe.core.files import cache_folder, explained, is_local, sync
 from mmpipe.core.scratch import scratch_beside, sweep_parts
 from mmpipe.core.seals import crc32_of, file_state, read_sealed_json, write_sealed_json
 from mmpipe.manifests.io import lies_inside
@@ -30,7 +32,7 @@ _MARKER = "arrays.json"
 
 
 def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Callable[[_Arrays], bool]) -> _Arrays:
-    """The arrays of a folder in a store's logs, by the names of their files without `.npy`, read-only.
+    """The arrays of a folder in `kept_folder`, by the names of their files without `.npy`, read-only.
 
     Args:
         store: the store. Where it cannot be written, or its logs are a link out of it, the arrays are in a temporary
@@ -62,13 +64,16 @@ def kept_arrays(store: Path, name: str, make: Callable[[Path], None], fits: Call
             make(part)
             _seal(part)
             arrays = _mapped(part)
-            _put(part, folder, fits)
+            with exclusive(folder.with_name(f".{folder.name}.lock")):  # jobs that start at once make the same arrays
+                _put(part, folder, fits)
         return arrays
 
 
 def kept_folder(store: Path) -> Path:
-    """Where a store keeps arrays."""
-    return store / "logs" / "arrays"
+    """Where a store keeps arrays; those of one on an object store are in mmpipe's cache folder."""
+    if is_local(store):
+        return store / "logs" / "arrays"
+    return cache_folder() / "arrays" / hashlib.sha256(str(store).rstrip("/").encode()).hexdigest()[:16]
 
 
 def _seal(part: Path) -> None:

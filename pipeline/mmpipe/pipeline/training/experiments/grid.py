@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from mmpipe.pipeline.training.metrics import METRICS, spread_over
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
 from mmpipe.pipeline.training.results import RunResult
 from mmpipe.pipeline.training.run import TrainRun, plan_run
+from mmpipe.pipeline.training.slices import SliceResult, train_slice
 
 __all__ = ["Grid", "GridRun", "find_experiment", "plan_grid", "run_grid", "table_rows"]
 
@@ -105,11 +106,31 @@ class GridRun:
         for cell, run in zip(grid.experiment.cells, self.runs, strict=True):
             note(f"{grid.name}: {', '.join(cell.labels)} -> {run.request.out}")
             results.append(run.run(report, note))
+        self._write(results)
+        return results
+
+    def run_slice(self, part: tuple[int, int], report: FoldReport, note: Callable[[str], None]) -> SliceResult:
+        """Train the folds of a slice of all cells; the slice that finds every fold finished writes the table.
+
+        Args:
+            part: the slice: its number, counted from 1, and the number of slices.
+            report: see `TrainRun.run`.
+            note: see `TrainRun.run`.
+
+        Raises:
+            BusyError, TrainingError, UsageError: see `train_slice`.
+        """
+        done = train_slice(self.runs, part, report, note)
+        if done.results is not None:
+            self._write(done.results)
+        return done
+
+    def _write(self, results: Sequence[RunResult]) -> None:
+        grid = self.grid
         header, rows = table_rows(grid.experiment, results)
         write_bytes(grid.out / f"{grid.name}.md", _markdown(grid, header, rows, results).encode())
         write_bytes(grid.out / f"{grid.name}.csv", _csv(grid.experiment, results).encode())
         write_bytes(grid.out / f"{grid.name}.png", draw(grid.experiment, results, grid.out))
-        return results
 
 
 def plan_grid(
@@ -150,7 +171,7 @@ def run_grid(
     return plan_grid(grid, seeds=seeds, device=device, save_seconds=save_seconds).run(report, note)
 
 
-def table_rows(experiment: Experiment, results: list[RunResult]) -> tuple[list[str], list[list[str]]]:
+def table_rows(experiment: Experiment, results: Sequence[RunResult]) -> tuple[list[str], list[list[str]]]:
     """Header and rows in per cent: figure ± deviation [95 % interval], and the paper's."""
     header = [*experiment.columns]
     for metric in experiment.metrics:
@@ -166,7 +187,7 @@ def table_rows(experiment: Experiment, results: list[RunResult]) -> tuple[list[s
     return header, rows
 
 
-def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: list[RunResult]) -> str:
+def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: Sequence[RunResult]) -> str:
     number, config, seeds = results[0].pooled.n, grid.base, results[0].seeds
     spread = spread_over(seeds, len(results[0].folds) // seeds)
     lines = [
@@ -185,7 +206,7 @@ def _markdown(grid: Grid, header: list[str], rows: list[list[str]], results: lis
     return "\n".join(lines)
 
 
-def _csv(experiment: Experiment, results: list[RunResult]) -> str:
+def _csv(experiment: Experiment, results: Sequence[RunResult]) -> str:
     text = io.StringIO()
     fields = [*experiment.columns, "metric", "mean", "std", "low", "high", "paper"]
     writer = csv.writer(text, lineterminator="\n")
