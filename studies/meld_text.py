@@ -1,11 +1,10 @@
-"""Real text with real labels: a MELD CSV as a text-only corpus, against majority and logistic regression.
+"""Real text with real labels: MELD's CSVs as a text-only corpus, against the baselines.
 
-    python -m studies.meld_text --csv dev_sent_emo.csv
+    python -m studies.meld_text --train train_sent_emo.csv --test dev_sent_emo.csv
 
-Takes the words and emotions of the CSV, makes a folder corpus of them in which every dialogue is a group (no dialogue
-stands on two sides of a fold), runs `mmpipe extract --stages text` with the embedded checkpoint, and trains on words
-alone with several seeds. All methods see the same folds. Exits with 1 if the model does not beat the majority by 10
-points of weighted F1, or is below logistic regression.
+Takes the words and emotions of the CSVs; every tenth dialogue of the training CSV, by number, validates.
+Runs `mmpipe extract --stages text` with the embedded checkpoint, and trains size `small` on words alone with several
+seeds. All methods see the same parts. Exits with 1 if the model is below the best baseline in weighted F1.
 """
 
 from __future__ import annotations
@@ -28,36 +27,38 @@ from mmpipe.pipeline.training.metrics import METRICS
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
 from mmpipe.pipeline.training.results import read_run
 
-TRAINING = {
-    "modalities": ("l",),
-    "protocol": "groups-5",
-    "select": "weighted_f1",
-    "size": "small",
-    "batch_size": 16,
-    "epochs": 25,
-    "schedule": "linear",
-    "dropout": 0.3,
-    "classifier_dropout": 0.5,
-}
-"""Hyper-parameters for a thousand utterances."""
+TRAINING = {"modalities": ("l",), "protocol": "corpus", "select": "weighted_f1", "size": "small", "words": 12}
+"""Hyper-parameters beside the defaults of size `small`."""
+_VALIDATES = 10
+"""One dialogue of so many of the training CSV."""
 
 
-def make_corpus(source: Path, root: Path) -> None:
-    """The CSV's words and emotions as the table of a folder corpus; a dialogue is a session."""
-    with source.open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    with (root / "utterances.csv").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["utterance_id", "text", "label", "session"])
-        for row in rows:
-            name = f"dia{row['Dialogue_ID']}"
-            writer.writerow([f"{name}_utt{row['Utterance_ID']}", row["Utterance"], row["Emotion"], name])
+def make_corpus(train: Path, test: Path, root: Path) -> None:
+    """The words and emotions of both CSVs as the table of a folder corpus; a dialogue is a session."""
+    with (root / "utterances.csv").open("w", encoding="utf-8", newline="") as target:
+        writer = csv.writer(target)
+        writer.writerow(["utterance_id", "text", "label", "session", "split"])
+        for part, source in (("train", train), ("test", test)):
+            with source.open(encoding="utf-8-sig", newline="") as stream:
+                for row in csv.DictReader(stream):
+                    validates = part == "train" and int(row["Dialogue_ID"]) % _VALIDATES == 0
+                    name = f"{part}_dia{row['Dialogue_ID']}"
+                    writer.writerow(
+                        [
+                            f"{name}_utt{row['Utterance_ID']}",
+                            row["Utterance"],
+                            row["Emotion"],
+                            name,
+                            "dev" if validates else part,
+                        ]
+                    )
 
 
 def main() -> None:
     """Extract, train, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv", type=Path, required=True, help="a MELD CSV, such as dev_sent_emo.csv")
+    parser.add_argument("--train", type=Path, required=True, help="MELD's train_sent_emo.csv")
+    parser.add_argument("--test", type=Path, required=True, help="another CSV of MELD")
     parser.add_argument("--out", type=Path, help="folder of store and runs; by default a temporary one")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], help="a hyper-parameter: NAME=VALUE")
@@ -66,7 +67,7 @@ def main() -> None:
         out = options.out or Path(scratch)
         corpus, store = out / "meld-text", out / "features"
         corpus.mkdir(parents=True, exist_ok=True)
-        make_corpus(options.csv, corpus)
+        make_corpus(options.train, options.test, corpus)
         model, table_options = {"text": {"model": PACKAGED_MODEL}}, {"table": "utterances.csv"}
         extract_corpus(
             ExtractRequest("folder", corpus, store, corpus_options=table_options, stages=["text"], stage_options=model)
@@ -76,15 +77,15 @@ def main() -> None:
         scores = score_baselines(config, load_input(config, store), options.seeds)
         scores["mmpipe train"] = read_run(out / "run").summary
     table(
-        f"MELD text, {options.seeds} seeds, folds over dialogues (per cent, ± deviation over seeds)",
+        f"MELD text, {options.seeds} seeds (per cent, ± deviation over seeds)",
         ["method", *METRICS.values()],
         ((name, *(str(s[m]) for m in METRICS)) for name, s in scores.items()),
     )
     reached = {name: s["weighted_f1"].mean for name, s in scores.items()}
-    ours, majority, logistic = (reached[name] for name in ("mmpipe train", "majority", "logistic"))
-    good = ours >= majority + 0.10 and ours >= logistic
-    console.print(f"{ours - majority:+.3f} over majority, {ours - logistic:+.3f} over logistic regression: {good=}")
-    sys.exit(0 if good else 1)
+    ours = reached.pop("mmpipe train")
+    best = max(reached, key=reached.__getitem__)
+    console.print(f"{100 * (ours - reached[best]):+.1f} weighted F1 over {best}, the best baseline")
+    sys.exit(0 if ours >= reached[best] else 1)
 
 
 if __name__ == "__main__":
