@@ -60,7 +60,7 @@ def column(table: Any, number: int) -> list[str]:
 
 def test_tables_sort_and_filter(browser: Any, report: Path) -> None:
     page, errors, _ = opened(browser, report)
-    block = page.locator(".table", has=page.locator("caption", has_text="MADE (known) by speaker"))
+    block = page.locator(".table", has=page.locator(".caption", has_text="MADE (known) by speaker"))
     table = block.locator("table")
     names = column(table, 1)
     assert sorted(names) == sorted(f"p{n}" for n in range(12))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 __all__ = [
     "COLOURS",
     "OTHER",
+    "PLAIN",
     "Bars",
     "Chart",
     "Histogram",
@@ -29,6 +30,9 @@ COLOURS = ("#3b82c4", "#d9772b", "#3f9d6b", "#9467bd", "#c44e6b", "#2aa5a5", "#a
 
 OTHER = len(COLOURS)
 """The colour of what has no colour of its own: gray."""
+
+PLAIN = ("unlabelled", "unknown")
+"""Values that are gray however frequent they are."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +167,11 @@ class Points:
         for name, values in self.colourings.items():
             unique, counts = np.unique(np.array(values, object).astype(str), return_counts=True)
             order = sorted(zip(-counts, unique, strict=True))
-            kept = sorted(str(value) for _, value in order[: len(COLOURS)])
+            named = [str(value) for _, value in order if value not in PLAIN]
+            kept = sorted(named[: len(COLOURS)])
             legends[name] = {value: place for place, value in enumerate(kept)}
-            if len(order) > len(kept):
-                rest = len(order) - len(kept)
+            legends[name] |= {str(value): OTHER for _, value in order if value in PLAIN}
+            if rest := len(named) - len(kept):
                 legends[name][f"{rest} {'other' if rest == 1 else 'others'}"] = OTHER
         return legends
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mmpipe.pipeline.report.blocks import Block, Cell, Details, Figure, Grid, Section, Table, Text, number, percent
-from mmpipe.pipeline.report.charts import Points
+from mmpipe.pipeline.report.charts import PLAIN, Points
 from mmpipe.pipeline.report.stores import ShownStore, spread
 from mmpipe.pipeline.store.matrix import pooled_features
 from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
@@ -115,8 +115,8 @@ def _projection(stage: str, samples: Sequence[_Sample]) -> Figure:
         xy, shares = pca.fit_transform(z), pca.explained_variance_ratio_.tolist()
     tables = [sample.rows.take(pa.array(chosen)) for sample, chosen in zip(samples, places, strict=True)]
     colourings = {
-        "label": [label or "unlabelled" for table in tables for label in table.column("label").to_pylist()],
-        "speaker": [speaker or "unknown" for table in tables for speaker in table.column("speaker").to_pylist()],
+        "label": [label or PLAIN[0] for table in tables for label in table.column("label").to_pylist()],
+        "speaker": [speaker or PLAIN[1] for table in tables for speaker in table.column("speaker").to_pylist()],
         "corpus": [
             sample.store.title for sample, table in zip(samples, tables, strict=True) for _ in range(len(table))
         ],

@@ -50,20 +50,20 @@ def _provenance(stores: Sequence[ShownStore]) -> Iterator[Block]:
     for store in stores:
         for stage in store.summary.stages:
             alike.setdefault(f"{stage.name} {_plain(stage.provenance)}", []).append((store.title, stage))
-    rows, details = [], []
+    rows, details, libraries = [], [], set[str]()
     for found in alike.values():
         stage, titles = found[0][1], ", ".join(title for title, _ in found)
         made = stage.provenance
         if made:
             where = ", ".join(str(made[name]) for name in ("device", "precision") if made.get(name))
             config = ", ".join(f"{name} {_plain(value)}" for name, value in made.get("config", {}).items())
+            libraries |= {f"{name} {version}" for name, version in made.get("versions", {}).items()}
             rows.append(
                 [
                     Cell(titles),
                     Cell(stage.name),
                     Cell(stage.extractor),
                     Cell(config if len(config) <= _SHORT else f"{config[:_SHORT]}…", tip=config),
-                    Cell(", ".join(f"{name} {version}" for name, version in made.get("versions", {}).items())),
                     Cell(", ".join(made.get("weights", {}))),
                     Cell(where),
                 ]
@@ -73,10 +73,12 @@ def _provenance(stores: Sequence[ShownStore]) -> Iterator[Block]:
         return
     versions = sorted({store.summary.version for store in stores if store.summary.version})
     yield Table(
-        ("stores", "stage", "extractor", "configuration", "versions", "weights", "device"),
+        ("stores", "stage", "extractor", "configuration", "weights", "device"),
         rows,
         f"What made the features, by the footers of the shards (mmpipe {', '.join(versions)})",
     )
+    if libraries:
+        yield Text(f"Versions: {', '.join(sorted(libraries))}.", quiet=True)
     yield Details(f"Everything that decides the values, of {plural(len(rows), 'stage')}", details)
 
 
