@@ -18,25 +18,29 @@ from typer.testing import CliRunner
 
 from mmpipe.core.errors import UsageError
 from mmpipe.manifests.io import write_manifest
-from mmpipe.manifests.schema import Utterance, to_table
+from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.balancing.draw import DrawOptions
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.cli.app import app
+from mmpipe.pipeline.report.balance import balance_section, show_list
 from mmpipe.pipeline.report.blocks import Block, Details, Figure, Grid, Section, Table, Text
-from mmpipe.pipeline.report.charts import Lines, Points
+from mmpipe.pipeline.report.charts import Lines, Points, Speech
 from mmpipe.pipeline.report.comparison import comparison_section
 from mmpipe.pipeline.report.features import features_section
 from mmpipe.pipeline.report.markdown import write_markdown
 from mmpipe.pipeline.report.page import build_report
 from mmpipe.pipeline.report.paper_tables import paper_tables
 from mmpipe.pipeline.report.sources import ReportSources, sort_sources
+from mmpipe.pipeline.report.speech import speech_blocks
 from mmpipe.pipeline.report.stores import show_store
+from mmpipe.pipeline.report.svg import draw_svg
 from mmpipe.pipeline.report.training import show_run, training_section
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.run import train
 
 from ..conftest import Once
+from .conftest import write_wav
 from .training.conftest import make_store
 
 SCRIPT = "<script>alert(1)</script> | $x$ & *so*"
@@ -231,3 +235,46 @@ def test_markdown_escapes_what_data_say(tmp_path: Path) -> None:
     write_markdown(SCRIPT, [Section("x", SCRIPT, blocks)], tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text()
     assert "<script" not in text and text.count("&lt;script&gt;alert(1)&lt;/script&gt; \\| $x$ &amp; \\*so\\*") == 7
+
+
+def test_a_list_shows_its_most_and_least_confident_utterances_and_its_repeats(place: Path, tmp_path: Path) -> None:
+    listed = pd.read_parquet(place / "list.parquet")
+    blocks = balance_section([show_list(place / "list.parquet")], [show_store(place / "pool")]).blocks
+    shown = table(blocks, "most and least confident").rows
+    for label, rows in listed.groupby("pseudo_label"):
+        best = rows.groupby("utterance_id")["probability"].max()
+        named = {row[4].text: row[2].value or 0.0 for row in shown if (row[0].text, row[1].text) == (label, "most")}
+        assert len(named) == min(3, len(best))
+        assert sorted(named.values()) == pytest.approx(sorted(best.nlargest(3)))
+        assert named == pytest.approx({name: best[name] for name in named})
+        least = [row[2].value or 0.0 for row in shown if (row[0].text, row[1].text) == (label, "least")]
+        assert sorted(least) == pytest.approx(sorted(best.nsmallest(min(3, max(0, len(best) - 3)))))
+    repeats = {row[0].text: row for row in table(blocks, "Classes").rows}
+    for label, rows in listed.groupby("pseudo_label"):
+        assert repeats[str(label)][5].value == rows["utterance_id"].value_counts().max()
+        assert repeats[str(label)][3].value == rows["utterance_id"].nunique()
+    other = show_store(make_store(tmp_path / "other", config="other"))  # of the same ids
+    without = balance_section([show_list(place / "list.parquet")], [other]).blocks
+    assert any("the store that was balanced is not here" in block.text for block in without if isinstance(block, Text))
+
+
+def test_the_spectrogram_has_a_tone_at_its_frequency_and_time(tmp_path: Path) -> None:
+    times = np.arange(16_000) / 16_000
+    write_wav(tmp_path / "a.wav", (np.sin(2 * np.pi * 2000 * times) * 20_000 * (times > 0.5)).astype(np.int16))
+    words = (Word("<b>late</b>", 0.5, 1.0),)
+    rows = [
+        Utterance("x/1", "x", audio=MediaSpan("a.wav"), words=words),
+        Utterance("x/2", "x", audio=MediaSpan("b.wav")),
+    ]
+    write_manifest(to_table(rows), tmp_path / "m.parquet", {"corpus": "x"})
+    figure, gone = speech_blocks(show_store(tmp_path / "m.parquet", tmp_path))
+    assert isinstance(gone, Text) and gone.text.startswith("No waveform of x/2: ")
+    assert isinstance(figure, Figure) and isinstance(figure.chart, Speech)
+    chart = figure.chart
+    late = chart.spectrogram[:, round(0.75 * chart.spectrogram.shape[1])]
+    hertz = chart.top_hz * (1 - (late.argmax() + 0.5) / len(late))
+    assert chart.seconds == 1 and abs(hertz - 2000) < 100
+    assert chart.spectrogram[:, : chart.spectrogram.shape[1] // 3].max() == 0
+    assert max(chart.high[: len(chart.high) // 3]) == 0 and max(chart.high) == 1
+    drawn = str(draw_svg(chart))
+    assert "<b>" not in drawn and "&lt;b&gt;late&lt;/b&gt;: 0.50 to 1.00 s" in drawn

@@ -198,6 +198,18 @@ def _folds(shown: ShownList) -> Table:
     return Table(("fold", "validation UA", "temperature", *(f"{label} before" for label in labels)), rows, "Folds")
 
 
+def _is_of(shown: ShownList, store: ShownStore) -> bool:
+    """Whether a list was made from a store as it is now; what an earlier version did not record, ids have to say."""
+    made = shown.footer.get("stores", {}).get("unlabeled")
+    if made is None:
+        ids = shown.rows.column("utterance_id").unique().to_pylist()
+        return set(ids) <= set(store.manifest.column("utterance_id").to_pylist())
+    stages: list[str] = made["stages"]
+    if store.store is None or not all(store.has(stage) for stage in stages):
+        return False
+    return bool(store.store.fingerprint(stages) == made["fingerprint"])
+
+
 def _examples(shown: ShownList, stores: Sequence[ShownStore]) -> list[Block]:
     """The most and the least confident utterances of each class, with their faces or texts."""
     if not {"utterance_id", "pseudo_label", "probability"} <= {*shown.rows.column_names} or not shown.rows.num_rows:
@@ -206,10 +218,11 @@ def _examples(shown: ShownList, stores: Sequence[ShownStore]) -> list[Block]:
     for row in shown.rows.select(["utterance_id", "pseudo_label", "probability"]).to_pylist():
         held = best.setdefault(row["pseudo_label"], {})
         held[row["utterance_id"]] = max(held.get(row["utterance_id"], 0.0), row["probability"])
-    wanted = {name for held in best.values() for name in held}
-    store = next((one for one in stores if wanted <= set(one.manifest.column("utterance_id").to_pylist())), None)
+    store = next((one for one in stores if _is_of(shown, one)), None)
     if store is None:
-        return [Text("With the unlabelled store, faces and texts of each class would be here.", quiet=True)]
+        return [
+            Text("Texts and faces of each class are left out: the store that was balanced is not here.", quiet=True)
+        ]
     rows, chosen = [], dict[int, str]()
     texts = dict(zip(*(store.manifest.column(name).to_pylist() for name in ("utterance_id", "text")), strict=True))
     for label, held in best.items():

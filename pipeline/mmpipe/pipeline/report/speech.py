@@ -24,8 +24,8 @@ _SHOWN = 3
 _COLUMNS = 600
 """Columns of a waveform, and of a spectrogram at most."""
 
-_WINDOW, _BANDS = 512, 96
-"""Samples of a spectrum, and its bands from 0 to half the sampling rate."""
+_WINDOW, _BANDS = 512, 128
+"""Samples of a spectrum, and its bands of equal width from 0 to half the sampling rate."""
 
 _FLOOR_DECIBELS = -70.0
 """Below the loudest band: black."""
@@ -78,11 +78,11 @@ def _speech(root: Path, utterance: Utterance) -> Speech:
 
 
 def _spectrogram(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Loudness uint8 [F, T] of 96 bands, high ones first: 255 is the loudest, 0 lies 70 dB or more below it."""
+    """Loudness uint8 [F, T] of 128 bands, high ones first: 255 is the loudest, 0 lies 70 dB or more below it."""
     padded = np.pad(waveform, _WINDOW // 2)
     starts = np.linspace(0, len(padded) - _WINDOW, min(_COLUMNS, 1 + len(waveform) // 160)).astype(int)
     frames = np.stack([padded[start : start + _WINDOW] for start in starts]) * np.hanning(_WINDOW)
     power = np.abs(np.fft.rfft(frames, axis=1)[:, 1:]) ** 2
-    bands = np.stack([band.mean(axis=1) for band in np.array_split(power, _BANDS, axis=1)])
+    bands = power.reshape(len(power), _BANDS, -1).mean(axis=2).T
     decibels = 10 * np.log10(np.maximum(bands / max(float(bands.max()), 1e-12), 1e-12))
     return np.asarray((255 * (1 - np.maximum(decibels, _FLOOR_DECIBELS) / _FLOOR_DECIBELS))[::-1], np.uint8)
