@@ -14,7 +14,10 @@ from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+from mmpipe.pipeline.report.blocks import Sheet, Text
 from mmpipe.pipeline.report.contact_sheet import FOUND, MISSING, contact_sheet, count_faces
+from mmpipe.pipeline.report.faces import face_blocks
+from mmpipe.pipeline.report.stores import show_store
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
 
 from .conftest import write_video
@@ -95,3 +98,11 @@ def test_a_store_without_faces_says_where_the_reasons_are(store: FeatureStore) -
     write_shard(shard_path(store.path, "faces", 0), altered, footer["provenance"])
     with pytest.raises(StoreError, match="holds no face: see `mmpipe inspect"):
         contact_sheet(store, None)
+
+
+def test_the_report_marks_the_crops_without_a_face(store: FeatureStore) -> None:
+    text, remark, sheet = face_blocks(show_store(store.path))
+    assert isinstance(text, Text) and "1 of 3 filmed utterances (33.3 %) without a face" in text.text
+    assert isinstance(remark, Text) and "orange bar" in remark.text
+    assert isinstance(sheet, Sheet)
+    assert [list(strip.missing) for strip in sheet.strips] == [[False] * 5, [False, False, True, False, False]]

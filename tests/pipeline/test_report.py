@@ -22,6 +22,7 @@ from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.report.page import build_report
+from mmpipe.pipeline.report.sources import ReportSources
 from mmpipe.pipeline.training.metrics import METRICS, score
 
 from .conftest import tone, write_video, write_wav
@@ -30,7 +31,7 @@ from .conftest import tone, write_video, write_wav
 class Page(HTMLParser):
     """The references, ids and text of a page; raises where tags do not close in order."""
 
-    VOID = ("meta", "img", "col", "br", "link")
+    VOID = ("meta", "img", "col", "br", "link", "input")
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -38,12 +39,14 @@ class Page(HTMLParser):
         self.references: list[str] = []
         self.ids: set[str] = set()
         self.texts: list[str] = []
+        self.tips: list[str] = []
         self.feed(html)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         self.references += [str(values[name]) for name in ("src", "href") if values.get(name)]
+        self.tips += [str(values["data-tip"])] if values.get("data-tip") else []
         self.ids |= {str(values["id"])} if values.get("id") else set()
         if tag not in self.VOID:
             self.open.append(tag)
@@ -52,7 +55,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.texts.append(data)
 
     @property
@@ -135,12 +138,17 @@ def balanced(tmp_path: Path) -> Path:
     return tmp_path / "list.parquet"
 
 
+def strips(html: str) -> list[str]:
+    """The data of the face strips of a page, without their frames."""
+    return re.findall(r'<div class="crops"[^>]*>\s*<img src="data:image/png;base64,([^"]+)"', html)
+
+
 def page_of(out: Path) -> Page:
     return Page(out.read_text(encoding="utf-8"))
 
 
 def test_the_page_asks_for_nothing_from_outside(store: Path, run: Path, balanced: Path, tmp_path: Path) -> None:
-    out = build_report([store], [run], balanced, None, tmp_path / "r.html")
+    out = build_report(ReportSources([store], [run], [balanced]), tmp_path / "r.html")
     page = page_of(out)
     assert page.references
     assert all(reference.startswith(("data:", "#")) for reference in page.references)
@@ -150,56 +158,61 @@ def test_the_page_asks_for_nothing_from_outside(store: Path, run: Path, balanced
 
 
 def test_equal_inputs_give_equal_bytes(store: Path, run: Path, balanced: Path, tmp_path: Path) -> None:
-    pages = [build_report([store], [run], balanced, None, tmp_path / f"{n}.html").read_bytes() for n in (0, 1)]
+    pages = [
+        build_report(ReportSources([store], [run], [balanced]), tmp_path / f"{n}.html").read_bytes() for n in (0, 1)
+    ]
     assert pages[0] == pages[1]
 
 
 def test_a_store_shows_counts_statuses_and_reasons(store: Path, tmp_path: Path) -> None:
-    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
+    page = page_of(build_report(ReportSources([store]), tmp_path / "r.html"))
     assert "6 utterances in 1 shard; audio for 6, video for 6" in page.text
-    assert "anger 4" in page.text and "sadness 2" in page.text
-    assert page.text.count("ok 5 media_missing 1") == 2
+    assert {"anger: 4 (66.7 %)", "sadness: 2 (33.3 %)"} <= {*page.tips}
+    assert page.text.count("ok 5, media_missing 1") == 2
     assert "folder/5" in page.text
 
 
 def test_texts_of_the_corpus_are_shown_as_text(store: Path, run: Path, tmp_path: Path) -> None:
-    out = build_report([store], [run], None, None, tmp_path / "r.html")
-    assert "<script" not in out.read_text()
+    out = build_report(ReportSources([store], [run]), tmp_path / "r.html")
+    assert out.read_text().count("<script") == 1  # the page's own
     assert "<script>alert(1)</script> & more" in page_of(out).text
 
 
 def test_face_strips_hold_the_crops(store: Path, tmp_path: Path) -> None:
-    out = build_report([store], [], None, None, tmp_path / "r.html").read_text()
-    assert out.count('class="strip"') == 2  # one of each label
+    out = build_report(ReportSources([store]), tmp_path / "r.html").read_text()
+    assert out.count('class="strip"') == 5  # all that have faces
     assert 'alt="3 face crops of folder/0"' in out
-    assert 'width="192" height="64"' in out
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(strips(out)[0]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert image is not None and image.shape == (64, 192)
 
 
 def test_the_share_of_utterances_without_a_face_is_shown(store: Path, tmp_path: Path) -> None:
-    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
+    page = page_of(build_report(ReportSources([store]), tmp_path / "r.html"))
     assert "0 of 5 filmed utterances (0.0 %) without a face in any frame" in page.text
     assert "found in 15 of 15 sampled frames (100.0 %)" in page.text
 
 
 def test_with_the_corpus_a_frame_with_its_box_stands_beside_the_crops(store: Path, media: Path, tmp_path: Path) -> None:
-    out = build_report([store], [], None, None, tmp_path / "r.html", {store: media}).read_text()
+    out = build_report(ReportSources([store], roots={store: media}), tmp_path / "r.html").read_text()
     frames = re.findall(r'class="frame" src="data:image/png;base64,([^"]+)"', out)
-    assert len(frames) == 2
+    assert len(frames) == 5
     for data in frames:
         image: Any = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
-        assert image.shape[0] <= 128 and image.shape[1] <= 228
+        assert image.shape[0] <= 96 and image.shape[1] <= 170
         green = (image[..., 1].astype(int) - image[..., 2] > 60) & (image[..., 1].astype(int) - image[..., 0] > 60)
         assert green.any(axis=1).mean() > 0.9  # the box of the detector full-frame is the frame
 
 
 def test_media_that_are_gone_leave_the_strips(store: Path, tmp_path: Path) -> None:
-    out = build_report([store], [], None, None, tmp_path / "r.html", {store: tmp_path}).read_text()
-    assert out.count('class="strip"') == 2 and 'class="frame"' not in out
+    out = build_report(ReportSources([store], roots={store: tmp_path}), tmp_path / "r.html").read_text()
+    assert out.count('class="strip"') == 5 and 'class="frame"' not in out
+    assert "No waveform of folder/0: " in Page(out).text
 
 
 def test_balancing_shows_counts_before_and_after(store: Path, balanced: Path, tmp_path: Path) -> None:
-    page = page_of(build_report([store], [], balanced, None, tmp_path / "r.html"))
+    page = page_of(build_report(ReportSources([store], [], [balanced]), tmp_path / "r.html"))
     assert "anger 37 21 sadness 5 21" in page.text
+    assert {"anger, before: 37", "sadness, after: 21"} <= {*page.tips}
     assert "brought to 21 draws" in page.text and "62.5 % UA" in page.text
 
 
@@ -229,16 +242,16 @@ def test_a_list_by_fold_is_shown_as_the_mean_of_its_folds_with_its_calibration(s
         "folds": folds,
     }
     write_parquet(tmp_path / "list.parquet", pa.table({"utterance_id": ["a"]}), footer)
-    page = page_of(build_report([store], [], tmp_path / "list.parquet", None, tmp_path / "r.html"))
-    assert "fear 2 3 joy 31 9" in page.text and "brought to fear 3, joy 9 draws" in page.text
+    page = page_of(build_report(ReportSources([store], [], [tmp_path / "list.parquet"]), tmp_path / "r.html"))
+    assert "fear 2 3 1 3.00 joy 31 9 9 1.00" in page.text and "brought to fear 3, joy 9 draws" in page.text
     assert "The models of the run <b>run</b> gave" in page.text and "for each of 2 folds" in page.text
-    assert "Different utterances among the draws: fear 1, joy 9." in page.text
     assert "on 20 held-out test utterances: 12.5 % before, 5.0 % after" in page.text
-    assert 'alt="Reliability diagram' in (tmp_path / "r.html").read_text()
+    assert 'aria-label="Reliability diagram' in (tmp_path / "r.html").read_text()
+    assert "after scaling: 50 % right of 2 at 40 %" in page.tips
 
 
 def test_a_run_shows_its_pooled_figures_with_the_deviation_over_folds(store: Path, run: Path, tmp_path: Path) -> None:
-    page = page_of(build_report([store], [run], None, None, tmp_path / "r.html"))
+    page = page_of(build_report(ReportSources([store], [run]), tmp_path / "r.html"))
     assert "70.0 ± 10.0 [60.0, 80.0]" in page.text  # the mean, ± and interval of run.json's summary
     assert "anger 2 0 100.0 sadness 1 1 50.0" in page.text
 
@@ -246,28 +259,28 @@ def test_a_run_shows_its_pooled_figures_with_the_deviation_over_folds(store: Pat
 def test_probes_are_shown_beside_chance(store: Path, tmp_path: Path) -> None:
     probes = tmp_path / "probes.json"
     probes.write_text(json.dumps({"audio": {"ua": 0.525, "chance": 0.25, "n": 80}}))
-    page = page_of(build_report([store], [], None, probes, tmp_path / "r.html"))
+    page = page_of(build_report(ReportSources([store], probes=probes), tmp_path / "r.html"))
     assert "audio 52.5 25.0 80" in page.text
 
 
 def test_sections_without_inputs_are_left_out(store: Path, tmp_path: Path) -> None:
-    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
-    assert {"summary", "corpus-1", "provenance"} == page.ids
+    page = page_of(build_report(ReportSources([store]), tmp_path / "r.html"))
+    assert {"summary", "manifest", "extraction", "features", "tip"} == page.ids
 
 
 def test_provenance_names_weights_and_config(store: Path, tmp_path: Path) -> None:
-    page = page_of(build_report([store], [], None, None, tmp_path / "r.html"))
-    assert 'detector: "full-frame"' in page.text
-    assert "opensmile:" in page.text
+    page = page_of(build_report(ReportSources([store]), tmp_path / "r.html"))
+    assert "config detector full-frame" in page.text
+    assert "versions opensmile" in page.text
 
 
 def test_what_is_not_there_is_named_with_the_command_that_makes_it(store: Path, run: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="mmpipe extract"):
-        build_report([tmp_path / "gone"], [], None, None, tmp_path / "r.html")
+        build_report(ReportSources([tmp_path / "gone"]), tmp_path / "r.html")
     with pytest.raises(UsageError, match="mmpipe train"):
-        build_report([store], [tmp_path / "gone"], None, None, tmp_path / "r.html")
+        build_report(ReportSources([store], [tmp_path / "gone"]), tmp_path / "r.html")
     with pytest.raises(StoreError, match="mmpipe balance-unlabeled"):
-        build_report([store], [run], tmp_path / "gone.parquet", None, tmp_path / "r.html")
+        build_report(ReportSources([store], [run], [tmp_path / "gone.parquet"]), tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
 
 
@@ -279,10 +292,19 @@ def test_a_manifest_alone_has_its_counts_durations_and_words(tmp_path: Path) -> 
     corpus = CORPORA.load("meld")
     rows = corpus(corpus.Options()).prepare(sample_root("meld")).utterances
     write_manifest(to_table(rows), tmp_path / "m.parquet", {"corpus": "meld"})
-    html = build_report([tmp_path / "m.parquet"], [], None, None, tmp_path / "r.html").read_text()
+    html = build_report(ReportSources([tmp_path / "m.parquet"]), tmp_path / "r.html").read_text()
     text = " ".join(Page(html).texts)
-    for shown in ("MELD", "By label", "By split", "By speaker", "80 % are no longer than", "neutral", "train"):
+    for shown in (
+        "MELD",
+        "By label",
+        "By split",
+        "By speaker",
+        "Every speaker",
+        "80 % are no longer than",
+        "neutral",
+        "train",
+    ):
         assert shown in text
-    assert 'alt="Histogram of the durations of MELD, with the 80 % mark"' in html
-    assert 'alt="Histogram of words in an utterance of MELD"' in html
-    assert "<h3>Stages</h3>" not in html and "utterances in 0" not in text
+    assert 'aria-label="Histogram of the durations of MELD, with the 80 % mark"' in html
+    assert 'aria-label="Histogram of words in an utterance of MELD"' in html
+    assert 'id="extraction"' not in html and "utterances in 0" not in text

@@ -27,7 +27,7 @@ from mmpipe.pipeline.extraction.run import ExtractPlan, plan_extraction, run_pla
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, resolve_stages
 from mmpipe.pipeline.extraction.tasks import run_task
 from mmpipe.pipeline.media.content_hash import media_state
-from mmpipe.pipeline.report.corpora import corpus_section
+from mmpipe.pipeline.report.stores import show_store
 from mmpipe.pipeline.store.export import export
 from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
 from mmpipe.pipeline.store.matrix import pooled_features
@@ -64,7 +64,7 @@ def everything(store: Path, out: Path) -> dict[str, Callable[[], object]]:
     """The readers of a store that look at all its stages."""
     return {
         "export": lambda: export(FeatureStore(store), out),
-        "report": lambda: corpus_section(store),
+        "report": lambda: show_store(store),
         "read": lambda: [FeatureStore(store).read(stage) for stage in ("faces", "expression", "text")],
         "utterances": lambda: [inspect_utterance(store, f"test/clip{number:02d}") for number in (0, 19)],
     }
@@ -113,7 +113,7 @@ def flip_bits(original: Path, copy: Path, out: Path, flips: int, seed: int) -> N
             again = plan_extraction(rows, "iemocap", where, copy, stages)
             assert again.damage or which in {task.stage.name for task in again.tasks}, (path.name, place)
             with pytest.raises(StoreError):
-                corpus_section(copy)
+                show_store(copy)
         path.write_bytes(data)
 
 
@@ -192,7 +192,7 @@ def test_a_store_half_changed_by_one_slice_is_refused_until_the_other_is_done(
         lambda: pooled_features(FeatureStore(store), "text"),
         lambda: FeatureStore(store).fingerprint(["text"]),
         lambda: export(FeatureStore(store), tmp_path / "out"),
-        lambda: corpus_section(store),
+        lambda: show_store(store),
     ):
         with pytest.raises(StoreError) as caught:
             read()

@@ -208,7 +208,7 @@ USED = {
     "train": "labeled table_ figure baselines sample device overwrite",
     "evaluate": "store split skip_unknown normalise out device",
     "predict": "text vtt like trust json_ device",
-    "report": "run balanced out overwrite",
+    "report": "run balanced out format_ overwrite",
     "train-face": "data device threads evaluate",
     "doctor": "json_ config",
 }

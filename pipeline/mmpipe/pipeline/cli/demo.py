@@ -54,6 +54,7 @@ def demo(
     from mmpipe.pipeline.cli.train import show_scores, show_training
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.report.page import build_report
+    from mmpipe.pipeline.report.sources import ReportSources
     from mmpipe.pipeline.store.feature_store import FeatureStore
     from mmpipe.pipeline.training.config import make_config
     from mmpipe.pipeline.training.probes import linear_probes
@@ -83,7 +84,8 @@ def demo(
     probes = linear_probes(FeatureStore(stores["iemocap"]))
     write_json(out / "probes.json", {name: probe.to_json() for name, probe in probes.items()})
     roots = {store: sample_root(name) for name, store in stores.items()}
-    report = build_report(list(stores.values()), runs, balanced, out / "probes.json", out / "report.html", roots)
+    sources = ReportSources(list(stores.values()), runs, [balanced], probes=out / "probes.json", roots=roots)
+    report = build_report(sources, out / "report.html")
     show_scores(runs)
     table(
         "Linear probes of one modality (per cent)",

@@ -1,9 +1,11 @@
-"""`mmpipe report`: stores, a balanced list and runs on one page."""
+"""`mmpipe report`: stores, balanced lists and runs on one page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,25 +19,49 @@ from mmpipe.pipeline.cli.options import Config, Overwrite, Sample, located
 __all__ = ["report"]
 
 
+class _Format(StrEnum):
+    """How a report is written."""
+
+    HTML = "html"
+    MD = "md"
+
+
 def report(
-    stores: Annotated[
-        list[Path], typer.Argument(parser=located, metavar="STORES...", help="Feature stores, or manifests.")
-    ],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            parser=located,
+            metavar="SOURCES...",
+            help="Feature stores, manifests, balanced lists, run folders and folders of tables, in any order.",
+        ),
+    ] = None,
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
     balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    out: Annotated[Path | None, typer.Option(help="The page. Default: report.html, or report.md.")] = None,
+    format_: Annotated[
+        _Format, typer.Option("--format", help="One HTML page, or Markdown with PNG files beside it.")
+    ] = _Format.HTML,
     overwrite: Overwrite = False,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
-    """Write one self-contained HTML page about stores and runs; with frames where the corpus's root is known."""
+    """Write one self-contained page about stores, lists and runs; with media where the corpus's root is known."""
     from mmpipe.pipeline.report.page import build_report
+    from mmpipe.pipeline.report.sources import sort_sources
 
     one_mode({"--sample": sample, "--config": config})
-    if not any((store / "store.json").exists() for store in stores):
+    stores = [path for path in sources or [] if (path / "store.json").exists()]
+    if not stores:
         refuse_ignored("without a feature store", {"--sample": sample, "--config": config})
-    roots = _corpus_roots(stores, sample=sample, config=config)
-    result(f"Report: {build_report(stores, run, balanced, None, out, roots, overwrite=overwrite)}")
+    sorted_ = sort_sources(sources or [])
+    chosen = replace(
+        sorted_,
+        runs=list(dict.fromkeys([*sorted_.runs, *run])),
+        balanced=list(dict.fromkeys([*sorted_.balanced, *([] if balanced is None else [balanced])])),
+        roots=_corpus_roots(stores, sample=sample, config=config),
+    )
+    page = build_report(chosen, out or Path(f"report.{format_}"), format_=format_.value, overwrite=overwrite)
+    result(f"Report: {page}")
 
 
 def _corpus_roots(stores: Sequence[Path], *, sample: bool, config: Path | None) -> dict[Path, Path]:
@@ -45,7 +71,6 @@ def _corpus_roots(stores: Sequence[Path], *, sample: bool, config: Path | None) 
 
     settings, roots = load_settings(config), {}
     for store in stores:
-        if (store / "store.json").exists():
-            with suppress(UsageError):
-                roots[store] = dataset_root(FeatureStore(store).corpus, None, settings, sample=sample)
+        with suppress(UsageError):
+            roots[store] = dataset_root(FeatureStore(store).corpus, None, settings, sample=sample)
     return roots

@@ -157,6 +157,7 @@ def _show_baselines(store: Path, *, overwrite: bool) -> None:
 
 def _write_report(store: Path, folder: Path, *, overwrite: bool) -> None:
     from mmpipe.pipeline.report.page import build_report
+    from mmpipe.pipeline.report.sources import ReportSources
 
-    page = build_report([store], [], None, None, Path(f"{store.name}.html"), {store: folder}, overwrite=overwrite)
+    page = build_report(ReportSources([store], roots={store: folder}), Path(f"{store.name}.html"), overwrite=overwrite)
     result(f"Report: {page}")

@@ -30,6 +30,7 @@ __all__ = [
     "boxed_frame",
     "contact_sheet",
     "count_faces",
+    "face_rows",
     "frame_interval",
     "write_contact_sheet",
 ]
@@ -117,7 +118,7 @@ def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> _Im
     chosen = good[np.unique(np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int))].tolist()
     manifest, every = store.manifest(), frame_interval(store)
     lines = []
-    for place, row in _rows(store, chosen):
+    for place, row in face_rows(store, chosen):
         utterance = to_utterances(manifest.slice(place, 1))[0]
         frame = None
         if root is not None and utterance.video is not None:
@@ -131,14 +132,14 @@ def frame_interval(store: FeatureStore) -> int:
     return int(store.info["stages"][FACES]["config"]["every"])
 
 
-def _rows(store: FeatureStore, places: list[int]) -> list[tuple[int, dict[str, Any]]]:
-    """Rows of the stage by their place in the manifest; shards without a wanted one are read for their length only."""
+def face_rows(store: FeatureStore, places: Sequence[int]) -> list[tuple[int, dict[str, Any]]]:
+    """Rows of the stage by their place in the manifest; shards without a wanted one are not read."""
     found, first = [], 0
     for shard in range(store.num_shards):
-        length = store.read_shard(FACES, shard, ["utterance_id"]).num_rows
+        length = len(store.ids_of(shard))
         inside = [place for place in places if first <= place < first + length]
         if inside:
-            table = store.read_shard(FACES, shard, ["crops", "detected", "box", "frame_index"])
+            table = store.read_shard(FACES, shard, ["status", "crops", "detected", "box", "frame_index"])
             found += [(place, table.slice(place - first, 1).to_pylist()[0]) for place in inside]
         first += length
     return found

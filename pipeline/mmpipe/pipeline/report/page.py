@@ -1,89 +1,108 @@
-"""The report: stores, a balanced list and runs on one self-contained HTML page.
+"""The report: stores, balanced lists and runs as one page that people look at.
 
-The page asks for nothing from outside, and equal inputs give equal bytes.
+Every section is a module that gives blocks of data; `html` and `markdown` write them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from typing import Literal
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
-from mmpipe.core.reading import read_object
-from mmpipe.pipeline.outputs import PAGE_MARK, claim
-from mmpipe.pipeline.report.corpora import corpus_section
-from mmpipe.pipeline.report.runs import balance_section, run_section
+from mmpipe.pipeline.outputs import claim
+from mmpipe.pipeline.report.balance import balance_section, show_list
+from mmpipe.pipeline.report.blocks import Section
+from mmpipe.pipeline.report.comparison import comparison_section
+from mmpipe.pipeline.report.extraction import extraction_section
+from mmpipe.pipeline.report.features import features_section
+from mmpipe.pipeline.report.html import to_html
+from mmpipe.pipeline.report.manifest import manifest_section
+from mmpipe.pipeline.report.markdown import write_markdown
+from mmpipe.pipeline.report.paper_tables import grid_runs, paper_tables
+from mmpipe.pipeline.report.probes import probes_section
+from mmpipe.pipeline.report.sources import ReportSources
+from mmpipe.pipeline.report.stores import ShownStore, show_store
+from mmpipe.pipeline.report.summary import summary_section
+from mmpipe.pipeline.report.training import show_run, training_section
 
-__all__ = ["build_report"]
+__all__ = ["Format", "build_report"]
+
+Format = Literal["html", "md"]
+"""`html` is one page; `md` is Markdown with PNG files beside it."""
 
 
-def build_report(
-    stores: Sequence[Path],
-    runs: Sequence[Path],
-    balanced: Path | None,
-    probes: Path | None,
-    out: Path,
-    roots: Mapping[Path, Path] | None = None,
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Write the page.
+def build_report(sources: ReportSources, out: Path, *, format_: Format = "html", overwrite: bool = False) -> Path:
+    """Write the report.
 
     Args:
-        stores: feature stores, or manifests.
-        runs: run folders of `mmpipe train`; none leaves the section out.
-        balanced: the list of `mmpipe balance-unlabeled`, or None.
-        probes: JSON of linear probes of single modalities, or None.
-        out: the page; an earlier one is replaced.
-        roots: the corpus root of each store that has one: frames with their boxes are shown for these.
+        sources: what it is about; `sort_sources` tells paths apart.
+        out: the file; an earlier report is replaced.
+        format_: how it is written.
         overwrite: replace whatever is there.
 
     Returns:
         `out`.
 
     Raises:
-        StoreError: a store or the balanced list cannot be read.
+        StoreError: a store or a balanced list cannot be read.
         ManifestError: a file among the stores is not a manifest.
-        UsageError: a run folder holds no finished run, the probes cannot be read, or `out` is not a report.
+        UsageError: there is nothing to report on, a run folder holds no finished run, the probes or a table of runs
+            cannot be read, or `out` is not a report.
     """
+    if not (sources.stores or sources.runs or sources.balanced or sources.grids):
+        raise UsageError("there is nothing to report on: name a store, a balanced list or a run folder")
     claim(out, "report", overwrite=overwrite)
-    trained = [run_section(run) for run in runs]
-    page = _environment().get_template("report.html.j2")
-    corpora = [corpus_section(store, (roots or {}).get(store)) for store in stores]
-    html = page.render(
-        mark=PAGE_MARK,
-        corpora=corpora,
-        balance=None if balanced is None else balance_section(balanced),
-        runs=trained,
-        probes=None if probes is None else _json(probes),
-        utterances=sum(corpus.summary.manifest.rows for corpus in corpora),
-        hours=sum(corpus.summary.manifest.hours for corpus in corpora),
-        best=max((run.result for run in trained), key=lambda run: run.pooled.ua, default=None),
-    )
-    write_bytes(out, html.encode())
+    sections = [section for section in _sections(sources) if section.blocks]
+    title = _title(sources)
+    if format_ == "md":
+        write_markdown(title, sections, out, overwrite=overwrite)
+    else:
+        write_bytes(out, to_html(title, sections).encode("utf-8", "backslashreplace"))
     return out
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return read_object(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the probes {path} cannot be read: {error}") from error
+def _title(sources: ReportSources) -> str:
+    if not sources.stores:
+        return "Trained models" if sources.runs or sources.grids else "Balanced data"
+    is_trained = bool(sources.runs or sources.grids)
+    return f"From filmed speech to features{' to a trained model' if is_trained else ''}"
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("mmpipe.pipeline.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
-    environment.filters["json"] = lambda value: json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return environment
+def _sections(sources: ReportSources) -> Iterator[Section]:
+    paths = dict.fromkeys([*sources.runs, *(run for grid in sources.grids for run in grid_runs(grid))])
+    runs = [show_run(path) for path in paths]
+    lists = [show_list(path) for path in sources.balanced]
+    stores = _named_apart([show_store(path, sources.roots.get(path)) for path in sources.stores])
+    labelled = sum(sum(shown.counts["before"].values()) for shown in lists) if lists else None
+    yield summary_section(stores, [run.result for run in runs], labelled)
+    yield manifest_section(stores)
+    yield extraction_section(stores)
+    yield features_section(stores)
+    if lists:
+        yield balance_section(lists, stores)
+    if runs:
+        yield training_section(runs, _speakers(stores), paper_tables(sources.grids, paths))
+    if len(runs) > 1:
+        yield comparison_section(runs)
+    if sources.probes is not None:
+        yield probes_section(sources.probes)
+
+
+def _named_apart(stores: list[ShownStore]) -> list[ShownStore]:
+    """Stores of one corpus are called after their folders, too."""
+    titles = [store.title for store in stores]
+    return [
+        replace(store, title=f"{store.title} ({store.path.name})") if titles.count(store.title) > 1 else store
+        for store in stores
+    ]
+
+
+def _speakers(stores: list[ShownStore]) -> dict[str, str]:
+    found = {}
+    for store in stores:
+        columns = (store.manifest.column(name).to_pylist() for name in ("utterance_id", "speaker"))
+        found.update({name: speaker for name, speaker in zip(*columns, strict=True) if speaker})
+    return found

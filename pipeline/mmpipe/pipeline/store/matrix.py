@@ -71,7 +71,7 @@ class Pooled:
     """One vector an utterance, of one stage.
 
     Attributes:
-        X: float32 [N, D] in manifest order; zeros where there are no features.
+        X: float32 [N, D] in manifest order, of the shards that were read; zeros where there are no features.
         statuses: of the N rows; those that are `ok` have features.
         names: names of the D columns.
     """
@@ -116,13 +116,14 @@ def feature_matrix(store: _Store, stages: Sequence[str] = (), pool: Pool = "mean
     )
 
 
-def pooled_features(store: _Store, stage: str, pool: Pool = "mean") -> Pooled:
+def pooled_features(store: _Store, stage: str, pool: Pool = "mean", shards: Sequence[int] | None = None) -> Pooled:
     """One vector an utterance.
 
     Args:
         store: the feature store.
         stage: a stage with a column `features`: vectors, which stay as they are, or lists of vectors.
         pool: what becomes of a list of vectors.
+        shards: those that are read; None reads all.
 
     Raises:
         UsageError: the way of pooling does not exist.
@@ -137,7 +138,7 @@ def pooled_features(store: _Store, stage: str, pool: Pool = "mean") -> Pooled:
     field: pa.Field | None = None
     if "features" not in (columns := store.columns(stage)) and columns:
         raise StoreError(f"stage {stage!r} of {store.path} has no column `features`: name a stage that has")
-    for shard in range(store.num_shards):
+    for shard in range(store.num_shards) if shards is None else shards:
         table = store.read_shard(stage, shard, ["utterance_id", "status", "features"])
         field = field or table.schema.field("features")
         ids += table.column("utterance_id").to_pylist()
@@ -148,7 +149,7 @@ def pooled_features(store: _Store, stage: str, pool: Pool = "mean") -> Pooled:
                 parts.append(_pooled(good, pool))
             except ValueError as error:
                 raise StoreError(_uneven(store, stage, f"{error} in shard {shard}")) from error
-    if ids != store.manifest().column("utterance_id").to_pylist():
+    if shards is None and ids != store.manifest().column("utterance_id").to_pylist():
         raise StoreError(_uneven(store, stage, "other rows than the manifest"))
     widths = sorted({part.shape[1] for part in parts})
     if len(widths) > 1:

@@ -14,7 +14,7 @@ import numpy as np
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows, fit_norms
 from mmpipe.pipeline.training.modalities import MODALITIES
 
-__all__ = ["Reach", "Shift", "measure_reach", "measure_shift", "pool_caution"]
+__all__ = ["PoolShift", "Reach", "Shift", "measure_pool", "measure_reach", "measure_shift", "pool_caution"]
 
 _SHARE = 99
 """Per cent of the labelled rows that lie within `Reach.distance`."""
@@ -103,6 +103,42 @@ def measure_shift(
     ]
 
 
+@dataclass(frozen=True)
+class PoolShift:
+    """How far an unlabelled store lies outside the labelled one, in one modality.
+
+    Attributes:
+        usual: mean |z| that 99 per cent of the labelled utterances do not exceed.
+        distance: mean |z| of the unlabelled utterances by the statistics of the labelled store.
+        own_distance: the same by the statistics of the unlabelled store, which normalise it in training.
+        strays: share of the unlabelled utterances that, by these, lie out of the usual range.
+    """
+
+    usual: float
+    distance: float
+    own_distance: float
+    strays: float
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the unlabelled store is of another domain."""
+        return self.distance > _MARGIN * self.usual or self.strays > _STRAYS
+
+
+def measure_pool(labeled: Dataset, pool: Dataset, own: Mapping[str, Norm]) -> dict[str, PoolShift]:
+    """How far an unlabelled store lies outside the labelled one, by modality; arguments as in `pool_caution`."""
+    known = _spread(np.flatnonzero([label is not None for label in labeled.labels]))
+    norms = fit_norms(labeled, known)
+    reach, some = measure_reach(labeled, known, norms), _spread(np.arange(len(pool.ids)))
+    raw, normalised = _distances(pool, some, norms), _distances(pool, some, own)
+    shifts = {}
+    for name, usual in reach.items():
+        rest = np.array(normalised[name][0])
+        strays = float(np.mean(rest > _MARGIN * usual.distance))
+        shifts[name] = PoolShift(usual.distance, float(np.mean(raw[name][0])), float(rest.mean()), strays)
+    return shifts
+
+
 def pool_caution(labeled: Dataset, pool: Dataset, own: Mapping[str, Norm]) -> str | None:
     """How far an unlabelled store lies outside the labelled one, in a sentence; None if it does not.
 
@@ -111,20 +147,13 @@ def pool_caution(labeled: Dataset, pool: Dataset, own: Mapping[str, Norm]) -> st
         pool: the unlabelled one.
         own: its statistics, which normalise it in training.
     """
-    known = _spread(np.flatnonzero([label is not None for label in labeled.labels]))
-    norms = fit_norms(labeled, known)
-    reach, some = measure_reach(labeled, known, norms), _spread(np.arange(len(pool.ids)))
-    raw, normalised = _distances(pool, some, norms), _distances(pool, some, own)
-    found = []
-    for name, usual in reach.items():
-        distance, rest = float(np.mean(raw[name][0])), np.array(normalised[name][0])
-        strays = float(np.mean(rest > _MARGIN * usual.distance))
-        if distance > _MARGIN * usual.distance or strays > _STRAYS:
-            found.append(
-                f"{MODALITIES[name].source}: mean |z| {distance:.1f} by the statistics of the labelled store, of whose "
-                f"utterances 99 % have {usual.distance:.1f} or less, and {rest.mean():.1f} by its own, by which "
-                f"{100 * strays:.0f} % of its utterances lie out of that range"
-            )
+    found = [
+        f"{MODALITIES[name].source}: mean |z| {shift.distance:.1f} by the statistics of the labelled store, of whose "
+        f"utterances 99 % have {shift.usual:.1f} or less, and {shift.own_distance:.1f} by its own, by which "
+        f"{100 * shift.strays:.0f} % of its utterances lie out of that range"
+        for name, shift in measure_pool(labeled, pool, own).items()
+        if shift.is_outside
+    ]
     if not found:
         return None
     return (

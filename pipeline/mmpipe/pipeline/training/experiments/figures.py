@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,64 @@ from mmpipe.pipeline.training.experiments.paper import Experiment
 from mmpipe.pipeline.training.metrics import METRICS
 from mmpipe.pipeline.training.results import RunResult
 
-__all__ = ["draw", "png"]
+__all__ = ["Panel", "curve_panels", "draw", "png"]
 
 _BLUE, _GRAY = "#3b82c4", "#b5bcc6"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that share an axis.
+
+    Attributes:
+        title: what they are of.
+        epochs: from 1.
+        lines: one value an epoch, by name.
+    """
+
+    title: str
+    epochs: list[int]
+    lines: dict[str, list[float]]
+
+
+_PANELS = {
+    "loss": {
+        "train_loss": "total, training",
+        "cls": "cross-entropy, training",
+        "valid_loss": "cross-entropy, validation",
+    },
+    "pseudo-labels": {"unlabeled_cls": "cross-entropy, unlabelled"},
+    "share of unlabelled rows with a pseudo-label": {"unlabeled_labelled": "share"},
+    "reconstruction": {"rec": "labelled", "unlabeled_rec": "unlabelled"},
+    "distance of modalities": {
+        "pair": "paired, labelled",
+        "unpaired": "unpaired, labelled",
+        "unlabeled_pair": "paired, unlabelled",
+        "unlabeled_unpaired": "unpaired, unlabelled",
+    },
+    "validation": {f"valid_{name}": title for name, title in METRICS.items()},
+    "deviation of the latents": {"latent_std": "mean over a batch"},
+}
+"""Panels of the curves: by title, the columns of history.csv and what the legend calls them."""
+
+
+def curve_panels(history: pd.DataFrame) -> list[Panel]:
+    """The curves of a history.csv, means over folds and seeds; terms that are always 0 are left out, and empty panels.
+
+    Raises:
+        LookupError: it has no column `epoch`.
+    """
+    means = history.drop(columns=["seed", "fold"], errors="ignore").groupby("epoch").mean()
+    panels = []
+    for title, names in _PANELS.items():
+        lines = {name: means[column].tolist() for column, name in names.items() if _is_used(means, column)}
+        if lines:
+            panels.append(Panel(title, [int(epoch) for epoch in means.index], lines))
+    return panels
+
+
+def _is_used(means: pd.DataFrame, column: str) -> bool:
+    return column in means.columns and bool((means[column].fillna(0) != 0).any())
 
 
 def png(figure: Figure) -> bytes:
@@ -89,17 +145,11 @@ def _quantity(experiment: Experiment, results: Sequence[RunResult], runs: Path) 
 
 
 def _curves(experiment: Experiment, results: Sequence[RunResult], runs: Path) -> Figure:
-    history = pd.read_csv(runs / experiment.cells[0].run / "history.csv").drop(columns=["seed", "fold"])
-    means = history.groupby("epoch").mean()
-    panels = {
-        "cross-entropy": ("cls", "valid_loss"),
-        "reconstruction": ("rec", "unlabeled_rec"),
-        "matching": ("pair", "unpaired", "unlabeled_pair", "unlabeled_unpaired"),
-    }
+    panels = curve_panels(pd.read_csv(runs / experiment.cells[0].run / "history.csv"))
     figure = Figure(figsize=(4 * len(panels), 3.2), layout="constrained")
-    for axis, (title, names) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for name in names:
-            axis.plot(means.index, means[name], label=name.replace("_", " "))
-        axis.set(title=title, xlabel="epoch")
+    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name, values in panel.lines.items():
+            axis.plot(panel.epochs, values, label=name)
+        axis.set(title=panel.title, xlabel="epoch")
         axis.legend(fontsize=8)
     return figure

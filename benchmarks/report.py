@@ -1,0 +1,118 @@
+"""The report of a large store: `python -m benchmarks.report --rows 25000 --out FOLDER`.
+
+Writes a store of made-up features of the widths and lengths of the real ones (1,582 of audio, 18 faces of 342 and their
+crops, 20 word pieces of 1,024), and prints how long `mmpipe report` takes of it and how large the page is. 25,000
+utterances take 1.6 GB. A store that is there already is used as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
+from mmpipe.pipeline.store.feature_store import shard_path, shard_schema, write_shard, write_store
+from mmpipe.pipeline.store.plan import plan
+from mmpipe.pipeline.store.provenance import StageProvenance
+
+_FACES, _PIECES = 18, 20
+_LABELS = ("anger", "happiness", "neutral", "sadness")
+_STAGES = {"audio": "is10", "faces": "face-crops", "expression": "densenet-ferplus", "text": "bert"}
+_BOX = pa.list_(pa.float32(), 4)
+_COLUMNS = {
+    "audio": [pa.field("features", pa.list_(pa.float32(), 1582))],
+    "faces": [
+        pa.field("crops", pa.list_(pa.binary())),
+        pa.field("frame_index", pa.list_(pa.int32())),
+        pa.field("detected", pa.list_(pa.bool_())),
+        pa.field("box", pa.list_(_BOX)),
+    ],
+    "expression": [pa.field("features", pa.list_(pa.list_(pa.float32(), 342)))],
+    "text": [pa.field("features", pa.list_(pa.list_(pa.float16(), 1024)))],
+}
+
+
+def write_large_store(path: Path, rows: int) -> None:
+    """Write the store; equal arguments give equal bytes."""
+    words = tuple(Word(f"word{number}", number * 0.35, number * 0.35 + 0.3) for number in range(_PIECES))
+    manifest = to_table(
+        Utterance(
+            f"made/{row:06d}",
+            "made",
+            session=f"s{row % 60}",
+            speaker=f"p{row % 180}",
+            audio=MediaSpan(f"m{row % 200}.wav", row / 10, row / 10 + 2 + row % 7),
+            video=MediaSpan(f"m{row % 200}.mp4", row / 10, row / 10 + 2 + row % 7),
+            text=" ".join(word.text for word in words[: 1 + row % _PIECES]),
+            words=words[: 1 + row % _PIECES],
+            label=_LABELS[row % 4] if row % 3 else None,
+        )
+        for row in range(rows)
+    )
+    ordered = plan(manifest)
+    stages = {
+        name: StageProvenance(extractor, "", {"every": 10}, {}, {"numpy": np.__version__})
+        for name, extractor in _STAGES.items()
+    }
+    write_store(path, "made", ordered, stages, "0")
+    ids, numbers = ordered.column("utterance_id").to_pylist(), ordered.column("shard").to_numpy()
+    for name in _STAGES:
+        for shard in range(int(numbers.max()) + 1):
+            places = np.flatnonzero(numbers == shard)
+            held = [ids[place] for place in places]
+            table = _shard(name, held, np.random.default_rng([shard, len(name)]))
+            provenance = {"stage": name, **stages[name].to_json(), "rows": held}
+            write_shard(shard_path(path, name, shard), table, provenance)
+
+
+def _shard(name: str, ids: list[str], generator: np.random.Generator) -> pa.Table:
+    number = len(ids)
+    columns: dict[str, Any] = {
+        "utterance_id": ids,
+        "status": ["ok" if int(i[-6:]) % 50 else "media_error" for i in ids],
+        "error": [None if int(i[-6:]) % 50 else f"m{int(i[-6:]) % 200}.mp4: cannot be decoded" for i in ids],
+    }
+    schema = shard_schema(_COLUMNS[name])
+    if name == "faces":
+        noise = generator.integers(0, 255, (8, 16, 16), np.uint8)
+        pictures = [cv2.imencode(".png", cv2.resize(image, (64, 64)))[1].tobytes() for image in noise]
+        columns["crops"] = [[pictures[(n + k) % 8] for k in range(_FACES)] for n in range(number)]
+        columns["frame_index"] = [list(range(0, 10 * _FACES, 10))] * number
+        columns["detected"] = [[k % 9 != 4 for k in range(_FACES)]] * number
+        columns["box"] = [[[10.0, 10.0, 64.0, 64.0]] * _FACES] * number
+        return pa.table(columns, schema)
+    width = {"audio": 1582, "expression": 342, "text": 1024}[name]
+    steps = {"audio": 1, "expression": _FACES, "text": _PIECES}[name]
+    values = generator.standard_normal((number * steps, width)).astype(np.float16 if name == "text" else np.float32)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+    if name == "audio":
+        columns["features"] = vectors
+    else:
+        columns["features"] = pa.ListArray.from_arrays(pa.array(np.arange(number + 1) * steps, pa.int32()), vectors)
+    return pa.table(columns, schema)
+
+
+def main() -> None:
+    """Write the store where there is none, and time the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=25_000)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the store and the page")
+    arguments = parser.parse_args()
+    store, page = arguments.out / "large", arguments.out / "large.html"
+    if not (store / "text").exists():
+        write_large_store(store, arguments.rows)
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "mmpipe", "report", str(store), "--out", str(page)], check=True)
+    print(f"{arguments.rows:,} utterances: {time.perf_counter() - began:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

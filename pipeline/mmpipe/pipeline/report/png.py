@@ -1,0 +1,132 @@
+"""Charts as PNG files, for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmpipe.pipeline.report.charts import COLOURS, OTHER, Bars, Chart, Histogram, Intervals, Lines, Points, Speech
+from mmpipe.pipeline.training.experiments.figures import png
+
+__all__ = ["draw_png"]
+
+_GRAY = "#7a8290"
+_PALETTE = [*COLOURS, _GRAY]
+_STYLE: dict[Any, Any] = {"text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False} | {
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+def draw_png(chart: Chart) -> bytes:
+    """A chart as a PNG file; equal charts give equal bytes."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=_size(chart), layout="constrained")
+        match chart:
+            case Lines():
+                _lines(figure.subplots(), chart)
+            case Bars():
+                _bars(figure.subplots(), chart)
+            case Intervals():
+                _intervals(figure.subplots(), chart)
+            case Histogram():
+                _histogram(figure.subplots(), chart)
+            case Points():
+                _points(figure, chart)
+            case Speech():
+                _speech(figure, chart)
+            case _:
+                assert_never(chart)
+        return png(figure)
+
+
+def _size(chart: Chart) -> tuple[float, float]:
+    match chart:
+        case Bars():
+            return 5.0, 1.0 + 0.22 * len(chart.names) * len(chart.series)
+        case Intervals():
+            return 5.0, 1.0 + 0.3 * len(chart.names)
+        case Points():
+            return 4.4 * len(chart.colourings), 3.6
+        case Speech():
+            return 8.0, 3.4
+        case _:
+            return 4.6, 2.8
+
+
+def _lines(axes: Any, chart: Lines) -> None:
+    if chart.unit_square:
+        axes.plot([0, 1], [0, 1], color=_GRAY, linestyle="--", linewidth=1)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    for series, colour in zip(chart.series, COLOURS, strict=False):
+        axes.plot(series.x, series.y, color=colour, label=series.name, marker="o" if chart.markers else None)
+        if series.low:
+            axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
+    axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
+    if chart.y_from_zero:
+        axes.set_ylim(bottom=0)
+    axes.legend()
+
+
+def _names(axes: Any, names: Sequence[str], label: str) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(xlabel=label)
+
+
+def _bars(axes: Any, chart: Bars) -> None:
+    height = 0.8 / len(chart.series)
+    for place, (series, colour) in enumerate(zip(chart.series, COLOURS, strict=False)):
+        places = np.arange(len(chart.names)) + (place - (len(chart.series) - 1) / 2) * height
+        values = np.array(series.y, float)
+        ends = [values - series.low, series.high - values] if series.low else None
+        axes.barh(places, values, height, xerr=ends, color=colour, label=series.name)
+    _names(axes, chart.names, chart.value_label)
+    if chart.top is not None:
+        axes.set_xlim(0, chart.top)
+    if len(chart.series) > 1:
+        axes.legend()
+
+
+def _intervals(axes: Any, chart: Intervals) -> None:
+    values = np.array(chart.values)
+    axes.errorbar(values, range(len(values)), xerr=[values - chart.low, chart.high - values], fmt="o", color=COLOURS[0])
+    axes.axvline(0, color=_GRAY, linestyle="--", linewidth=1)
+    _names(axes, chart.names, chart.value_label)
+
+
+def _histogram(axes: Any, chart: Histogram) -> None:
+    axes.stairs(chart.counts, chart.edges, fill=True, color=COLOURS[0])
+    axes.set(xlabel=chart.value_label, ylabel="utterances")
+    if chart.mark is not None:
+        axes.axvline(chart.mark[0], color=COLOURS[1], linestyle="--", label=chart.mark[1])
+        axes.legend()
+
+
+def _points(figure: Figure, chart: Points) -> None:
+    x, y = np.array(chart.x), np.array(chart.y)
+    for axes, name in zip(figure.subplots(1, len(chart.colourings), squeeze=False)[0], chart.colourings, strict=True):
+        colours = np.array(chart.colours(name))
+        for value, colour in chart.legends[name].items():
+            axes.scatter(
+                x[colours == colour], y[colours == colour], s=5, color=_PALETTE[min(colour, OTHER)], label=value
+            )
+        axes.set(xlabel=chart.x_label, ylabel=chart.y_label, title=name)
+        axes.legend(markerscale=2)
+
+
+def _speech(figure: Figure, chart: Speech) -> None:
+    above, below = figure.subplots(2, 1, sharex=True)
+    times = np.linspace(0, chart.seconds, len(chart.low))
+    above.fill_between(times, chart.low, chart.high, color=COLOURS[0])
+    above.set_yticks([])
+    extent = (0, chart.seconds, 0, chart.top_hz / 1000)
+    below.imshow(chart.spectrogram, cmap="magma", aspect="auto", extent=extent)
+    below.set(xlabel="seconds", ylabel="kHz")
+    for word in chart.words:
+        if word.start is not None:
+            above.text(word.start, -1.05, word.text, rotation=60, ha="left", va="top", fontsize=7)
