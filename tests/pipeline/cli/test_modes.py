@@ -143,6 +143,9 @@ EXCLUSIVE = [
     ("train", "--figure 6 --baselines"),
     ("predict run clip.wav", "--text x --vtt x.vtt"),
     ("report store", "--sample --config c.toml"),
+    ("browse store", "--root r --sample"),
+    ("browse store", "--root r --config c.toml"),
+    ("browse store", "--sample --config c.toml"),
 ]
 """Options of which the second would be ignored."""
 
@@ -179,6 +182,7 @@ USED = {
     "evaluate": "store split skip_unknown normalise out device",
     "predict": "text vtt like trust json_ device",
     "report": "run balanced out overwrite",
+    "browse": "balanced out root sample config follow_links host port",
     "train-face": "data device threads evaluate",
     "doctor": "json_ config",
 }
