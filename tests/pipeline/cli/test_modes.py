@@ -103,7 +103,7 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     (
         "train --baselines --compare run",
         "with --compare",
-        ["--out x", "--seed 1", "--seeds 2", "--modalities a", "--set epochs=1"],
+        ["--out x", "--seed 1", "--seeds 2", "--modalities a", "--set epochs=1", "--exclude x"],
     ),
     *((f"train{mode}", "without --baselines", ["--compare run"]) for mode in ("", " --supervised", " --table 4")),
     ("train --table 4", "with --table 4", ["--objective paper", "--set objective=paper"]),

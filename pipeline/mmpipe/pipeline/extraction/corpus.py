@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.core.files import is_local, location
@@ -46,8 +47,12 @@ from mmpipe.pipeline.extraction.text_check import case_problems
 from mmpipe.pipeline.extraction.watch import refusing_failures
 from mmpipe.pipeline.extraction.writer import options_print, writing
 from mmpipe.pipeline.hardware import available_cores, pick_device
+from mmpipe.pipeline.store.exclusions import Exclusions, read_exclusions
 
 __all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus"]
+
+_Rows = tuple[pa.Table, Exclusions | None]
+"""Rows of a manifest, and what a list left out of them."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class ExtractRequest:
         drop_missing: drop the rows of the store whose utterances the corpus no longer has.
         accept_missing: media that are gone are meant to be: finished rows are replaced because of them.
         select: picks rows of the manifest.
+        exclude: a list of marks: the utterances that it marks as bad are left out.
     """
 
     dataset: str
@@ -89,6 +95,7 @@ class ExtractRequest:
     drop_missing: bool = False
     accept_missing: bool = False
     select: Callable[[pa.Table], pa.Table] | None = None
+    exclude: Path | None = None
 
     def __post_init__(self) -> None:
         if self.drop_missing and self.part != (1, 1):
@@ -125,6 +132,7 @@ class ExtractRequest:
             self.precision,
             self.transcode_fallback,
             follows_links(),
+            None if self.exclude is None else absolute(self.exclude),
         )
 
 
@@ -136,6 +144,9 @@ class ExtractListener:
 
     def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
         """Stages that are left out because no row has what they read: why, by stage."""
+
+    def on_excluded(self, excluded: Exclusions, unknown: str | None) -> None:
+        """Utterances are left out because of a list; a sentence names those of the list that the corpus lacks."""
 
     def on_dropped(self, ids: Sequence[str]) -> None:
         """The rows of these utterances, which the corpus no longer has, were dropped from the store."""
@@ -189,7 +200,7 @@ def extract_corpus(
     """
     hears = listener or ExtractListener()
     refuse_linked(request.out)
-    rows, specs = _rows_and_specs(request, hears, stages)
+    rows, specs, excluded = _rows_and_specs(request, hears, stages)
     decides = {
         "corpus": request.dataset,
         "root": str(request.root.resolve() if is_local(request.root) else request.root),
@@ -206,12 +217,12 @@ def extract_corpus(
         if request.drop_missing and (dropped := drop_missing(request.out, rows)):
             hears.on_dropped(dropped)
         with nullcontext(engine) if engine else LocalEngine(request.workers, _asked_for(request.out, specs)) as pool:
-            return _extract(request, rows, specs, pool, hears, held)
+            return _extract(request, (rows, excluded), specs, pool, hears, held)
 
 
 def _extract(
     request: ExtractRequest,
-    rows: pa.Table,
+    rows: _Rows,
     specs: Sequence[StageSpec],
     pool: Engine,
     hears: ExtractListener,
@@ -247,24 +258,26 @@ def estimate_corpus(request: ExtractRequest, listener: ExtractListener | None = 
         MmpipeError: as `extract_corpus`.
     """
     hears = listener or ExtractListener()
-    rows, specs = _rows_and_specs(request, hears)
+    rows, specs, excluded = _rows_and_specs(request, hears)
     specs = [s for s in _with_known_statistics(request.out, specs) if not needs_statistics(s)]
     workers = request.workers or available_cores()
-    planned = _plan(request, rows, specs, threads=workers, only_known=True)
+    planned = _plan(request, (rows, excluded), specs, threads=workers, only_known=True)
     hears.on_plan(planned, request.root, workers)
     return estimate(planned) if planned.tasks else []
 
 
 def _rows_and_specs(
     request: ExtractRequest, hears: ExtractListener, stages: Sequence[StageSpec] | None = None
-) -> tuple[pa.Table, list[StageSpec]]:
-    """The rows of the manifest, and the stages that find something to read in them; given stages all stay.
+) -> tuple[pa.Table, list[StageSpec], Exclusions | None]:
+    """The rows of the manifest, the stages that find something to read in them, and what a list left out.
+
+    Given stages all stay.
 
     Raises:
         CorpusError: no stage does.
     """
     asked = request.specs() if stages is None else list(stages)  # a wrong option is refused before the corpus is read
-    rows = _rows(request, hears)
+    rows, excluded = _rows(request, hears)
     specs, idle = split_by_material(rows, asked) if stages is None else (asked, {})
     if idle:
         hears.on_idle_stages(idle)
@@ -272,11 +285,11 @@ def _rows_and_specs(
         why = "; ".join(f"{name}: {reason}" for name, reason in idle.items())
         raise CorpusError(f"none of the stages finds anything to read in {request.root} ({why})")
     hears.on_problems(case_problems(rows, specs))
-    return rows, specs
+    return rows, specs, excluded
 
 
-def _rows(request: ExtractRequest, hears: ExtractListener) -> pa.Table:
-    """The rows of the manifest."""
+def _rows(request: ExtractRequest, hears: ExtractListener) -> _Rows:
+    """The rows of the manifest, and what a list left out of them."""
     if request.manifest is not None:
         rows = read_manifest(request.manifest)
     else:
@@ -284,19 +297,28 @@ def _rows(request: ExtractRequest, hears: ExtractListener) -> pa.Table:
         hears.on_problems(prepared.problems)
         rows = to_table(prepared.utterances)
     refuse_links(rows, request.root)
-    return request.select(rows) if request.select else rows
+    rows = request.select(rows) if request.select else rows
+    if request.exclude is None:
+        return rows, None
+    listed, ids = read_exclusions(request.exclude), rows.column("utterance_id")
+    excluded = replace(listed.among(ids.to_pylist()), labels={})  # labels are a matter of training
+    hears.on_excluded(excluded, listed.unknown(ids.to_pylist(), f"the corpus {request.dataset}"))
+    kept = rows.filter(pc.invert(excluded.is_bad(ids)))
+    if rows.num_rows and not kept.num_rows:
+        raise CorpusError(f"{request.exclude} marks every utterance of {request.dataset} as bad: nothing is left")
+    return kept, excluded
 
 
 def _plan(
     request: ExtractRequest,
-    rows: pa.Table,
+    rows: _Rows,
     specs: Sequence[StageSpec],
     *,
     threads: int,
     only_known: bool = False,
 ) -> ExtractPlan:
     return plan_extraction(
-        rows,
+        rows[0],
         request.dataset,
         request.root,
         request.out,
@@ -306,6 +328,7 @@ def _plan(
         retry_failed=request.retry_failed,
         only_known=only_known,
         accept_missing=request.accept_missing,
+        excluded=rows[1],
     )
 
 

@@ -33,6 +33,7 @@ from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describ
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.extraction.vanished import media_of, refuse_lost_root
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
+from mmpipe.pipeline.store.exclusions import Exclusions
 from mmpipe.pipeline.store.feature_store import read_table, shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
@@ -69,6 +70,7 @@ class ExtractPlan(Due):
         part: the slice: its number, counted from 1, and the number of slices.
         media: content hashes of the media that the stages read.
         damage: files that are written again since they are damaged, and why; None if there are none.
+        excluded: utterances that a list of marks left out of the manifest; None where none was given.
     """
 
     corpus: str
@@ -81,6 +83,7 @@ class ExtractPlan(Due):
     part: tuple[int, int]
     media: MediaHashes
     damage: str | None = None
+    excluded: Exclusions | None = None
 
     @property
     def rows_due(self) -> dict[str, int]:
@@ -123,6 +126,7 @@ def plan_extraction(
     retry_failed: bool = False,
     only_known: bool = False,
     accept_missing: bool = False,
+    excluded: Exclusions | None = None,
 ) -> ExtractPlan:
     """Plan the shards and find what is due. Nothing is written.
 
@@ -138,6 +142,7 @@ def plan_extraction(
         retry_failed: rows that failed are due, whatever their fingerprint says.
         only_known: hash no media: those that were not hashed before count as changed.
         accept_missing: media that are gone are meant to be: rows of finished shards are replaced because of them.
+        excluded: utterances that were left out of `manifest`, for the record.
 
     Raises:
         CorpusError: the manifest is empty, or, unless `accept_missing`: the root or all media are not there, or most
@@ -178,6 +183,7 @@ def plan_extraction(
         part,
         media,
         known.damage,
+        excluded,
     )
 
 
@@ -207,7 +213,8 @@ def commit_plan(planned: ExtractPlan) -> None:
         own = {spec.name: planned.described[spec.name] for spec in planned.stages}
         all_stages = planned.described | known.described | own  # another slice may have added a stage
         described = {name: all_stages[name] for name in flow_order(all_stages)}
-        write_store(planned.store, planned.corpus, planned.manifest, described, version, present)
+        excluded = None if planned.excluded is None else planned.excluded.to_json()
+        write_store(planned.store, planned.corpus, planned.manifest, described, version, present, excluded)
         planned.media.remember(planned.store / "logs")
         if planned.kept:
             write_json(planned.store / "logs" / KEPT_ROWS, {name: list(ids) for name, ids in planned.kept.items()})
