@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +140,22 @@ def open_page(place: Path, tmp_path: Path) -> Iterator[Open]:
             return TestClient(app, base_url="http://127.0.0.1:8765", follow_redirects=False)
 
         yield opened
+
+
+@contextmanager
+def served(*words: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of a page that a process serves."""
+    command = [sys.executable, "-m", "mmpipe", "browse", *words, "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if (found := re.search(r"http://\S+", line)) is not None:
+                    yield found[0], process
+                    break
+            else:
+                raise AssertionError("".join(said))
+        finally:
+            process.kill()

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,24 +16,7 @@ from typer.testing import CliRunner
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.app import app
 
-
-@contextmanager
-def served(*words: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address of a page that a process serves."""
-    command = [sys.executable, "-m", "mmpipe", "browse", *words, "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        try:
-            said = []
-            for line in process.stdout:
-                said.append(line)
-                if (found := re.search(r"http://\S+", line)) is not None:
-                    yield found[0], process
-                    break
-            else:
-                raise AssertionError("".join(said))
-        finally:
-            process.kill()
+from .conftest import served
 
 
 def get(url: str) -> str:

@@ -128,7 +128,8 @@ class Catalog:
         self._first = dict(zip(self.stores, np.cumsum([0, *(m.num_rows for m in manifests)]).tolist(), strict=False))
         self._columns = pa.concat_tables(_shown(manifest) for manifest in manifests).combine_chunks()
         self.ids: pa.ChunkedArray = self._columns.column("utterance_id")
-        self._texts = [pc.utf8_lower(self.ids), pc.utf8_lower(pc.fill_null(self._columns.column("text"), ""))]
+        texts = pc.fill_null(self._columns.column("text"), "")
+        self._searched = pc.utf8_lower(pc.binary_join_element_wise(self.ids, texts, "\n"))
         names = pa.chunked_array([pa.array([o.name] * m.num_rows) for o, m in zip(stores, manifests, strict=True)])
         self.facets = {"store": _facet(names), "dataset": _facet(self._columns.column("corpus"))}
         self.facets |= {name: _facet(self._columns.column(name)) for name in ("split", "session", "speaker", "label")}
@@ -165,10 +166,7 @@ class Catalog:
 
     def holding(self, words: Sequence[str]) -> Mask:
         """The rows whose id or transcript holds all of some words, upper and lower case alike."""
-        masks = (
-            pc.or_(*(pc.match_substring(text, word.lower()) for text in self._texts)).to_numpy(zero_copy_only=False)
-            for word in words
-        )
+        masks = (pc.match_substring(self._searched, word.lower()).to_numpy() for word in words)
         return reduce(np.logical_and, masks, np.ones(len(self), np.bool_))
 
     def among(self, ids: Sequence[str]) -> Mask:

@@ -119,6 +119,7 @@ class _Pages:
             "list.html.j2",
             filters=filters,
             menus=self._menus(),
+            status_chosen=any(name.startswith("status.") for name in filters.facets),
             has_pseudo="pseudo" in self._catalog.facets,
             marked=MARKED,
             found=len(rows),
