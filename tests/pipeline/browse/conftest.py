@@ -158,4 +158,5 @@ def served(*words: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[st
             else:
                 raise AssertionError("".join(said))
         finally:
-            process.kill()
+            process.terminate()
+            process.wait(20)

@@ -91,8 +91,11 @@ class Clips:
         with self._lock:
             if path not in self._sizes:
                 part = path.with_name(f"part-{path.name}")
-                _WRITERS[kind](utterance, root, part)
-                part.replace(path)
+                try:
+                    _WRITERS[kind](utterance, root, part)
+                    part.replace(path)
+                finally:
+                    part.unlink(missing_ok=True)  # what a clip that failed half-way left
                 self._sizes[path] = path.stat().st_size
             self._sizes.move_to_end(path)
             while sum(self._sizes.values()) > self._most and len(self._sizes) > _KEPT_CLIPS:

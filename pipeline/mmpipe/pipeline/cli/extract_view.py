@@ -49,7 +49,7 @@ class ExtractView(ExtractListener):
 
     def on_dropped(self, ids: Sequence[str]) -> None:
         shown = ", ".join(ids[:_DROPPED_SHOWN]) + (", ..." if len(ids) > _DROPPED_SHOWN else "")
-        console.print(f"Dropped {len(ids)} rows whose utterances the corpus no longer has: {shown}", markup=False)
+        console.print(f"Dropped {len(ids)} rows whose utterances are no longer to be extracted: {shown}", markup=False)
 
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         _show_plan(planned, root, workers)
