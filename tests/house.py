@@ -23,6 +23,7 @@ ROOMS = (
     "balancing",
     "face_training",
     "report",
+    "browse",
     "doctor",
     "cli",
 )

@@ -32,6 +32,8 @@ def test_the_wheel_puts_only_mmpipe_into_site_packages(wheel: Path) -> None:
         "mmpipe/extractors/weights/ferplus_densenet.safetensors",
         "mmpipe/manifests/samples/ami/corpusResources/meetings.xml",
         "mmpipe/manifests/py.typed",
+        "mmpipe/pipeline/browse/static/browse.js",
+        "mmpipe/pipeline/browse/templates/list.html.j2",
     ):
         assert data in names
     assert any(name.startswith("mmpipe/pipeline/report/") and name.endswith(".j2") for name in names)

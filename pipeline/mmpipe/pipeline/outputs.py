@@ -14,7 +14,7 @@ from mmpipe.core.parquet import glance
 from mmpipe.core.reading import check_regular, read_object
 from mmpipe.core.scratch import sweep_parts
 
-__all__ = ["PAGE_MARK", "PROBLEM_COLUMNS", "Output", "claim", "marked_png", "move_into_place"]
+__all__ = ["MARK_COLUMNS", "PAGE_MARK", "PROBLEM_COLUMNS", "Output", "claim", "marked_png", "move_into_place"]
 
 Output = Literal[
     "balanced list",
@@ -23,6 +23,7 @@ Output = Literal[
     "export",
     "face network",
     "history",
+    "list of marks",
     "list of problems",
     "manifest",
     "picture",
@@ -36,6 +37,9 @@ Output = Literal[
 
 PAGE_MARK = '<meta name="generator" content="mmpipe">'
 """In the head of a page that mmpipe wrote."""
+
+MARK_COLUMNS = ("utterance_id", "mark", "label", "note")
+"""The header of a list of marks."""
 
 PROBLEM_COLUMNS = ("category", "where", "message", "utterances_lost")
 """The header of a list of problems."""
@@ -134,6 +138,7 @@ _TESTS: dict[Output, Callable[[Path], bool]] = {
     "manifest": lambda path: _has_footer(path, "options"),
     "list of problems": lambda path: _starts_with(path, ",".join(PROBLEM_COLUMNS).encode()),
     "balanced list": lambda path: _has_footer(path, "stores"),
+    "list of marks": lambda path: _starts_with(path, ",".join(MARK_COLUMNS).encode()),
     "evaluation": _is_evaluation,
     "export": _is_export,
     "face network": lambda path: any(path.with_suffix(suffix).exists() for suffix in (".checkpoint", ".json")),

@@ -52,12 +52,13 @@ BASES: dict[str, list[list[str]]] = {
     "evaluate": [["run", "--store", "store"], ["trained", "--store", "other"], ["trained", "--store", "real"]],
     "predict": [["run", "clip.wav"], ["trained", "clip.wav"], ["trained", "clip.wav", "--like", "other"]],
     "report": [["m.parquet"], ["store"], ["real"], ["real", "--run", "trained"]],
+    "browse": [["store"], ["garbage.bin"], ["store", "folder", "--port", "0"]],
     "train-face": [["--data", "faces", "--out", "w.safetensors"], ["--data", "faces", "--evaluate", "test"]],
     "doctor": [["--set", "nothing.x=1"]],
     "demo": [["--workers", "0"]],
     "run": [["folder", "--out", "out", "--set", "faces.every=0"]],
 }
-"""Words with which a command reads its input; `doctor`, `demo` and `run` would run long, so one of theirs is wrong."""
+"""Words with which a command reads its input; `browse`, `doctor`, `demo` and `run` would run long: a word is wrong."""
 
 ODD = [
     "",

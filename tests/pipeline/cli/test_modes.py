@@ -129,7 +129,7 @@ IGNORED: list[tuple[str, str, list[str]]] = [
     (
         "train --baselines --compare run",
         "with --compare",
-        ["--out x", "--seed 1", "--seeds 2", "--modalities a", "--set epochs=1"],
+        ["--out x", "--seed 1", "--seeds 2", "--modalities a", "--set epochs=1", "--exclude x"],
     ),
     *((f"train{mode}", "without --baselines", ["--compare run"]) for mode in ("", " --supervised", " --table 4")),
     ("train --table 4", "with --table 4", ["--objective paper", "--set objective=paper"]),
@@ -172,6 +172,9 @@ EXCLUSIVE = [
     ("train", "--figure 6 --baselines"),
     ("predict run clip.wav", "--text x --vtt x.vtt"),
     ("report store", "--sample --config c.toml"),
+    ("browse store", "--root r --sample"),
+    ("browse store", "--root r --config c.toml"),
+    ("browse store", "--sample --config c.toml"),
 ]
 """Options of which the second would be ignored."""
 
@@ -209,6 +212,7 @@ USED = {
     "evaluate": "store split skip_unknown normalise out device",
     "predict": "text vtt like trust json_ device",
     "report": "run balanced out format_ overwrite",
+    "browse": "balanced out root sample config follow_links host port",
     "train-face": "data device threads evaluate",
     "doctor": "json_ config",
 }

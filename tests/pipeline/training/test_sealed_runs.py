@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmpipe.core.errors import UsageError, WeightsError
-from mmpipe.pipeline.report.runs import run_section
+from mmpipe.pipeline.report.training import show_run
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import load_dataset
@@ -59,7 +59,7 @@ def test_a_flipped_bit_of_any_file_of_a_run_is_named_by_its_readers_and_trained_
             with pytest.raises(WeightsError, match=named):
                 load_ensemble(run)
             with pytest.raises(UsageError, match=named):
-                run_section(run)
+                show_run(run)
             if path.name in READ:
                 assert unfinished(made) == [path.parent.name], (path, place)
             if path.name in READ[1:]:

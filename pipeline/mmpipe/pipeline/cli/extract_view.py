@@ -17,6 +17,7 @@ from mmpipe.pipeline.extraction.corpus import ExtractListener
 from mmpipe.pipeline.extraction.estimate import Estimate
 from mmpipe.pipeline.extraction.run import KEPT_ROWS, ExtractPlan, ExtractResult
 from mmpipe.pipeline.extraction.tasks import TaskResult
+from mmpipe.pipeline.store.exclusions import Exclusions
 
 __all__ = ["ExtractView", "show_estimate", "show_problems", "show_result"]
 
@@ -38,9 +39,17 @@ class ExtractView(ExtractListener):
         for name, reason in reasons.items():
             console.print(styled("[yellow]Stage {} is left out[/]: {}", name, reason))
 
+    def on_excluded(self, excluded: Exclusions, unknown: str | None) -> None:
+        some = list(excluded.bad.items())[:_DROPPED_SHOWN]
+        shown = ", ".join(f"{i} ({note})" if note else i for i, note in some)
+        more = ", ..." if len(excluded.bad) > _DROPPED_SHOWN else ""
+        console.print(f"{len(excluded.bad)} utterances are left out, {excluded.reason}: {shown or 'none'}{more}")
+        if unknown is not None:
+            console.print(styled("[yellow]{}[/]", unknown))
+
     def on_dropped(self, ids: Sequence[str]) -> None:
         shown = ", ".join(ids[:_DROPPED_SHOWN]) + (", ..." if len(ids) > _DROPPED_SHOWN else "")
-        console.print(f"Dropped {len(ids)} rows whose utterances the corpus no longer has: {shown}", markup=False)
+        console.print(f"Dropped {len(ids)} rows whose utterances are no longer to be extracted: {shown}", markup=False)
 
     def on_plan(self, planned: ExtractPlan, root: Path, workers: int) -> None:
         _show_plan(planned, root, workers)

@@ -18,7 +18,7 @@ from mmpipe.pipeline.extraction.source import Source, read_source
 if TYPE_CHECKING:
     from mmpipe.pipeline.extraction.corpus import ExtractRequest
 
-__all__ = ["find_root", "known_manifest", "known_source", "note_other_options"]
+__all__ = ["find_root", "known_list", "known_manifest", "known_source", "note_other_options"]
 
 
 def known_source(
@@ -63,6 +63,7 @@ def _show(known: Source, store: Path) -> None:
     parts += [f"{name}={value}" for name, value in known.corpus_options.items()]
     for stage, options in known.stage_options.items():
         parts += [f"{stage}.{name}={value}" for name, value in options.items()]
+    parts += [f"without what {known.exclude} marks as bad"] if known.exclude is not None else []
     parts += ["links out of the corpus are followed"] if known.follow_links else []
     console.print(f"As {store} says: {', '.join(parts)}")
 
@@ -110,10 +111,33 @@ def known_manifest(known: Source, store: Path | None) -> Path | None:
     return store / "manifest.parquet"
 
 
+def known_list(known: Source) -> Path | None:
+    """The list of marks that the store was extracted with.
+
+    Raises:
+        UsageError: it is gone.
+    """
+    if known.exclude is None:
+        return None
+    if (recorded := _existing(known.exclude)) is None:
+        raise UsageError(
+            f"the list {known.exclude}, whose bad utterances the store leaves out, is not there now: restore it, name "
+            "it with --exclude, or extract all utterances with --dataset and --root"
+        )
+    return recorded
+
+
 def note_other_options(request: ExtractRequest) -> None:
     """Say so if a store was extracted with other options of the corpus."""
     before = read_source(request.out)
-    if before is None or request.manifest is not None or dict(before.corpus_options) == dict(request.corpus_options):
+    if before is None:
+        return
+    if before.exclude is not None and request.exclude is None:
+        console.print(
+            f"{request.out} left out what {before.exclude} marks as bad; without --exclude it is extracted too",
+            markup=False,
+        )
+    if request.manifest is not None or dict(before.corpus_options) == dict(request.corpus_options):
         return
     shown = ", ".join(f"{name}={value}" for name, value in before.corpus_options.items()) or "no options"
     console.print(

@@ -59,6 +59,9 @@ def train(
     compare: Annotated[
         Path | None, typer.Option(help="With --baselines: a finished run to score them beside, as it was trained.")
     ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="List of `mmpipe browse`: leave out what is bad, take corrected labels.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named by what it holds.")] = None,
     sample: SampleStores = False,
     objective: Annotated[
@@ -129,6 +132,7 @@ def train(
             unlabeled,
             balanced,
             out,
+            exclude=exclude,
             chosen=chosen,
             assigned=assigned,
             overwrite=overwrite,
@@ -149,9 +153,14 @@ def train(
             },
         )
         if compare is None:
-            _baselines(labeled, out, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)
+            _baselines(labeled, out, exclude=exclude, chosen=chosen, assigned=assigned, overwrite=overwrite, **shared)
         else:
-            fixed = {"--out": out, "--seeds": seeds if seeds > 1 else None, **{f"--{n}": v for n, v in given.items()}}
+            fixed = {
+                "--exclude": exclude,
+                "--out": out,
+                "--seeds": seeds if seeds > 1 else None,
+                **{f"--{n}": v for n, v in given.items()},
+            }
             refuse_ignored("with --compare", fixed | {f"--set {name}": True for name in assigned})
             store = find_store(labeled, "iemocap", sample=sample)
             show_beside(compare, store, device=shared["device"], overwrite=overwrite)
@@ -163,6 +172,7 @@ def train(
             unlabeled,
             balanced,
             out,
+            exclude=exclude,
             supervised=supervised,
             tensorboard=tensorboard,
             overwrite=overwrite,
@@ -179,6 +189,7 @@ def _run(
     balanced: Path | None,
     out: Path | None,
     *,
+    exclude: Path | None,
     supervised: bool,
     tensorboard: bool,
     overwrite: bool,
@@ -199,7 +210,9 @@ def _run(
         check_events()
     simple = {name: value for name, value in assigned.items() if value != "auto"}
     paper = training_config(simple, sample=sample, **chosen).objective == "paper"
-    sources = find_sources(labeled, unlabeled, balanced, semi=not supervised, sample=sample, list_needed=paper)
+    sources = find_sources(
+        labeled, unlabeled, balanced, semi=not supervised, sample=sample, list_needed=paper, exclude=exclude
+    )
     read = [sources.labeled, *([sources.unlabeled] if sources.unlabeled else [])]
     config = config_for(assigned, chosen, read, sample=sample)
     target = out or default_run(config, sources, seeds)
@@ -269,6 +282,7 @@ def _experiment(
     balanced: Path | None,
     out: Path | None,
     *,
+    exclude: Path | None,
     chosen: Mapping[str, Any],
     assigned: Mapping[str, Any],
     overwrite: bool,
@@ -287,7 +301,9 @@ def _experiment(
 
     experiment = EXPERIMENTS[name]
     semi = any(cell.semi for cell in experiment.cells)
-    sources = find_sources(labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus)
+    sources = find_sources(
+        labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus, exclude=exclude
+    )
     protocol = {"protocol": "iemocap-5"} if FeatureStore(sources.labeled).corpus == "iemocap" else {}
     base = config_for(
         assigned,
@@ -334,6 +350,7 @@ def _baselines(
     labeled: Path | None,
     out: Path | None,
     *,
+    exclude: Path | None,
     chosen: Mapping[str, Any],
     assigned: Mapping[str, Any],
     overwrite: bool,
@@ -346,7 +363,8 @@ def _baselines(
 
     store = find_store(labeled, "iemocap", sample=sample)
     config = config_for(assigned, chosen, [store], sample=sample)
-    show_baselines(config, store, out or Path("runs"), seeds=seeds, device=device, overwrite=overwrite)
+    folder = out or Path("runs")
+    show_baselines(config, store, folder, seeds=seeds, device=device, overwrite=overwrite, exclude=exclude)
 
 
 def show_scores(runs: Sequence[Path]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.core.files import is_local, location
@@ -55,11 +56,16 @@ from mmpipe.pipeline.extraction.text_check import case_problems
 from mmpipe.pipeline.extraction.watch import refusing_failures
 from mmpipe.pipeline.extraction.writer import options_print, writing
 from mmpipe.pipeline.hardware import available_cores, pick_device
+from mmpipe.pipeline.store.exclusions import Exclusions, read_exclusions
+from mmpipe.pipeline.store.feature_store import FeatureStore
 
 __all__ = ["ExtractListener", "ExtractRequest", "estimate_corpus", "extract_corpus", "plan_corpus"]
 
 _MOST_THREADS = 32
 """So many files this process reads at once while it plans, however many workers a cluster has."""
+
+_Rows = tuple[pa.Table, Exclusions | None]
+"""Rows of a manifest, and what a list left out of them."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class ExtractRequest:
         accept_missing: media that are gone are meant to be: finished rows are replaced because of them.
         media_cache: keeps the media of an object store on a local disk; None reads them by ranges.
         select: picks rows of the manifest.
+        exclude: a list of marks: the utterances that it marks as bad are left out.
     """
 
     dataset: str
@@ -107,6 +114,7 @@ class ExtractRequest:
     accept_missing: bool = False
     media_cache: ObjectCache | None = None
     select: Callable[[pa.Table], pa.Table] | None = None
+    exclude: Path | None = None
 
     def __post_init__(self) -> None:
         if self.drop_missing and self.part != (1, 1):
@@ -148,6 +156,7 @@ class ExtractRequest:
             self.precision,
             self.transcode_fallback,
             follows_links(),
+            None if self.exclude is None else absolute(self.exclude),
         )
 
 
@@ -159,6 +168,9 @@ class ExtractListener:
 
     def on_idle_stages(self, reasons: Mapping[str, str]) -> None:
         """Stages that are left out because no row has what they read: why, by stage."""
+
+    def on_excluded(self, excluded: Exclusions, unknown: str | None) -> None:
+        """Utterances are left out because of a list; a sentence names those of the list that the corpus lacks."""
 
     def on_dropped(self, ids: Sequence[str]) -> None:
         """The rows of these utterances, which the corpus no longer has, were dropped from the store."""
@@ -243,7 +255,7 @@ def _writing(
     stages: Sequence[StageSpec] | None = None,
     *,
     elsewhere: bool = False,
-) -> Iterator[tuple[pa.Table, Sequence[StageSpec], Hold]]:
+) -> Iterator[tuple[_Rows, Sequence[StageSpec], Hold]]:
     """Be the writer of the store while the block runs; the rows of the manifest and the stages."""
     refuse_linked(request.out)
     rows, specs = _rows_and_specs(request, hears, stages, elsewhere=elsewhere)
@@ -254,13 +266,13 @@ def _writing(
         "accept_missing": request.accept_missing,
         "drop_missing": request.drop_missing,
     }
-    options = options_print(decides, rows, specs)
+    options = options_print(decides, rows[0], specs)
     with (
         refusing_failures(f"the extraction into {request.out}"),
         writing(request.out, options, request.part, hears.on_wait) as held,
     ):
         finish_drop(request.out)
-        if request.drop_missing and (dropped := drop_missing(request.out, rows)):
+        if request.drop_missing and (dropped := drop_missing(request.out, rows[0])):
             hears.on_dropped(dropped)
         yield rows, specs, held
 
@@ -276,7 +288,7 @@ def _engine(request: ExtractRequest, specs: Sequence[StageSpec]) -> AbstractCont
 
 def _extract(
     request: ExtractRequest,
-    rows: pa.Table,
+    rows: _Rows,
     specs: Sequence[StageSpec],
     pool: Engine,
     hears: ExtractListener,
@@ -334,7 +346,7 @@ def _rows_and_specs(
     stages: Sequence[StageSpec] | None = None,
     *,
     elsewhere: bool = False,
-) -> tuple[pa.Table, list[StageSpec]]:
+) -> tuple[_Rows, list[StageSpec]]:
     """The rows of the manifest, and the stages that find something to read in them; given stages all stay.
 
     Args:
@@ -348,7 +360,7 @@ def _rows_and_specs(
     """
     # A wrong option is refused before the corpus is read.
     asked = request.specs(elsewhere=elsewhere) if stages is None else list(stages)
-    rows = _rows(request, hears)
+    rows, excluded = _rows(request, hears)
     specs, idle = split_by_material(rows, asked) if stages is None else (asked, {})
     if idle:
         hears.on_idle_stages(idle)
@@ -356,11 +368,11 @@ def _rows_and_specs(
         why = "; ".join(f"{name}: {reason}" for name, reason in idle.items())
         raise CorpusError(f"none of the stages finds anything to read in {request.root} ({why})")
     hears.on_problems(case_problems(rows, specs))
-    return rows, specs
+    return (rows, excluded), specs
 
 
-def _rows(request: ExtractRequest, hears: ExtractListener) -> pa.Table:
-    """The rows of the manifest."""
+def _rows(request: ExtractRequest, hears: ExtractListener) -> _Rows:
+    """The rows of the manifest, and what a list left out of them."""
     if request.manifest is not None:
         rows = read_manifest(request.manifest)
     else:
@@ -368,19 +380,31 @@ def _rows(request: ExtractRequest, hears: ExtractListener) -> pa.Table:
         hears.on_problems(prepared.problems)
         rows = to_table(prepared.utterances)
     refuse_links(rows, request.root)
-    return request.select(rows) if request.select else rows
+    rows = request.select(rows) if request.select else rows
+    if request.exclude is None:
+        return rows, None
+    listed, ids = read_exclusions(request.exclude), rows.column("utterance_id")
+    if request.manifest == request.out / "manifest.parquet":  # whoever planned the store has left them out
+        recorded = FeatureStore(request.out).info.get("excluded")
+        return rows, None if recorded is None else Exclusions(**recorded)
+    excluded = replace(listed.among(ids.to_pylist()), labels={})  # labels are a matter of training
+    hears.on_excluded(excluded, listed.unknown(ids.to_pylist(), f"the corpus {request.dataset}"))
+    kept = rows.filter(pc.invert(excluded.is_bad(ids)))
+    if rows.num_rows and not kept.num_rows:
+        raise CorpusError(f"{request.exclude} marks every utterance of {request.dataset} as bad: nothing is left")
+    return kept, excluded
 
 
 def _plan(
     request: ExtractRequest,
-    rows: pa.Table,
+    rows: _Rows,
     specs: Sequence[StageSpec],
     *,
     threads: int,
     only_known: bool = False,
 ) -> ExtractPlan:
     return plan_extraction(
-        rows,
+        rows[0],
         request.dataset,
         request.root,
         request.out,
@@ -391,6 +415,7 @@ def _plan(
         only_known=only_known,
         accept_missing=request.accept_missing,
         cache=request.media_cache,
+        excluded=rows[1],
     )
 
 

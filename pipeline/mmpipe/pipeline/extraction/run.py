@@ -35,6 +35,7 @@ from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, StageSpec, describ
 from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.extraction.vanished import media_of, refuse_lost_root
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
+from mmpipe.pipeline.store.exclusions import Exclusions
 from mmpipe.pipeline.store.feature_store import shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
@@ -93,6 +94,7 @@ class ExtractPlan(Due):
         part: the slice: its number, counted from 1, and the number of slices.
         media: content hashes of the media that the stages read.
         damage: files that are written again since they are damaged, and why; None if there are none.
+        excluded: utterances that a list of marks left out of the manifest; None where none was given.
     """
 
     corpus: str
@@ -105,6 +107,7 @@ class ExtractPlan(Due):
     part: tuple[int, int]
     media: MediaHashes
     damage: str | None = None
+    excluded: Exclusions | None = None
 
     @property
     def rows_due(self) -> dict[str, int]:
@@ -148,6 +151,7 @@ def plan_extraction(
     only_known: bool = False,
     accept_missing: bool = False,
     cache: ObjectCache | None = None,
+    excluded: Exclusions | None = None,
 ) -> ExtractPlan:
     """Plan the shards and find what is due. Nothing is written.
 
@@ -164,6 +168,7 @@ def plan_extraction(
         only_known: hash no media: those that were not hashed before count as changed.
         accept_missing: media that are gone are meant to be: rows of finished shards are replaced because of them.
         cache: keeps the media of an object store on a local disk; None reads them by ranges.
+        excluded: utterances that were left out of `manifest`, for the record.
 
     Raises:
         CorpusError: the manifest is empty, or, unless `accept_missing`: the root or all media are not there, or most
@@ -204,6 +209,7 @@ def plan_extraction(
         part,
         media,
         known.damage,
+        excluded,
     )
 
 
@@ -233,7 +239,8 @@ def commit_plan(planned: ExtractPlan) -> None:
         own = {spec.name: planned.described[spec.name] for spec in planned.stages}
         all_stages = planned.described | known.described | own  # another slice may have added a stage
         described = {name: all_stages[name] for name in flow_order(all_stages)}
-        write_store(planned.store, planned.corpus, planned.manifest, described, version, present)
+        excluded = None if planned.excluded is None else planned.excluded.to_json()
+        write_store(planned.store, planned.corpus, planned.manifest, described, version, present, excluded)
         planned.media.remember(planned.store / "logs")
         if planned.kept:
             write_json(planned.store / "logs" / KEPT_ROWS, {name: list(ids) for name, ids in planned.kept.items()})

@@ -36,6 +36,7 @@ class Source:
         precision: `float32` or `bf16`.
         transcode_fallback: whether media that cannot be decoded were repaired.
         follow_links: whether links out of the root were read.
+        exclude: the list of marks whose bad utterances were left out, if one was given.
     """
 
     dataset: str
@@ -48,6 +49,7 @@ class Source:
     precision: Precision = "float32"
     transcode_fallback: bool = False
     follow_links: bool = False
+    exclude: str | None = None
 
 
 _SOURCE = TypeAdapter(Source)

@@ -40,6 +40,7 @@ class _Described(BaseModel):
     stages: dict[str, _Stage]
     mmpipe: str
     dropping: list[str] = []
+    excluded: dict[str, Any] = {}
 
 
 def check_described(info: dict[str, Any], manifest: Path) -> str | None:

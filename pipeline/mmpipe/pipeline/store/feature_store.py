@@ -87,6 +87,7 @@ def write_store(
     stages: Mapping[str, StageProvenance],
     version: str,
     existing: pa.Table | None = None,
+    excluded: Mapping[str, Any] | None = None,
 ) -> None:
     """Write manifest.parquet and store.json of a planned store.
 
@@ -97,6 +98,7 @@ def write_store(
         stages: what decides the values of each stage.
         version: of mmpipe.
         existing: the manifest that is there; if it is equal, it is left alone, as is an equal store.json.
+        excluded: utterances that a list left out of the manifest (`Exclusions.to_json`); None where there was no list.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -104,11 +106,16 @@ def write_store(
     target = path / "manifest.parquet"
     if existing is None or not existing.equals(manifest):
         write_parquet(target, manifest, {"corpus": corpus})
-    write_record(path, corpus, manifest, stages, version)
+    write_record(path, corpus, manifest, stages, version, excluded)
 
 
 def write_record(
-    path: Path, corpus: str, manifest: pa.Table, stages: Mapping[str, StageProvenance], version: str
+    path: Path,
+    corpus: str,
+    manifest: pa.Table,
+    stages: Mapping[str, StageProvenance],
+    version: str,
+    excluded: Mapping[str, Any] | None = None,
 ) -> None:
     """Write store.json for the manifest.parquet that is there; arguments as in `write_store`.
 
@@ -125,6 +132,7 @@ def write_record(
             "sha256": read_footer(path / "manifest.parquet").seal,
         },
         "stages": {name: stage.to_json() for name, stage in stages.items()},
+        **({} if excluded is None else {"excluded": dict(excluded)}),
     }
     try:
         if read_sealed_json(path / "store.json") == info:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmpipe.core.errors import UsageError
 from mmpipe.core.parquet import fingerprint
+from mmpipe.pipeline.store.exclusions import read_exclusions
 from mmpipe.pipeline.store.feature_store import FeatureStore, default_store
 from mmpipe.pipeline.training.config import TrainConfig
 
@@ -24,11 +25,13 @@ class Sources:
         labeled: the labelled store.
         unlabeled: the unlabelled store; None trains supervised.
         balanced: a list of `mmpipe balance-unlabeled`; None draws from all usable rows of `unlabeled`.
+        exclude: a list of marks: bad utterances are left out, corrected labels are taken.
     """
 
     labeled: Path
     unlabeled: Path | None = None
     balanced: Path | None = None
+    exclude: Path | None = None
 
     @property
     def objective(self) -> str:
@@ -104,6 +107,7 @@ def default_run(config: TrainConfig, sources: Sources, seeds: int = 1) -> Path:
     drawn = [
         sha256(path.read_bytes()).hexdigest() for path in (sources.balanced,) if path is not None and path.is_file()
     ]
+    drawn += [] if sources.exclude is None else [read_exclusions(sources.exclude).sha256]
     made = fingerprint([config.model_dump(mode="json"), seeds, held, drawn])[:8]
     parts = (sources.labeled.name, sources.objective, "".join(config.modalities), config.size, made)
     return Path("runs") / "-".join(parts)
@@ -124,6 +128,7 @@ def find_sources(
     sample: bool = False,
     corpus: str = "iemocap",
     list_needed: bool = True,
+    exclude: Path | None = None,
 ) -> Sources:
     """The stores and the list that are given, else those that the commands write.
 
@@ -135,6 +140,7 @@ def find_sources(
         sample: whether the default stores are those of the sample corpora.
         corpus: the labelled corpus.
         list_needed: whether a list that is not given and does not exist is an error; else all usable rows are drawn.
+        exclude: a list of marks.
 
     Raises:
         UsageError: one does not exist; or a supervised run names unlabelled data.
@@ -143,14 +149,14 @@ def find_sources(
     if not semi:
         if unlabeled or balanced:
             raise UsageError("a supervised run uses the labelled store alone: leave out --unlabeled and --balanced")
-        return Sources(labeled)
+        return Sources(labeled, exclude=exclude)
     unlabeled = find_store(unlabeled, "ami", sample=sample)
     if balanced is None and not list_needed and not balanced_path(unlabeled).is_file():
-        return Sources(labeled, unlabeled)
+        return Sources(labeled, unlabeled, exclude=exclude)
     balanced = balanced or balanced_path(unlabeled)
     if not balanced.is_file():
         raise UsageError(
             f"the balanced list {balanced} does not exist: make it with `mmpipe balance-unlabeled`, "
             "or give --supervised"
         )
-    return Sources(labeled, unlabeled, balanced)
+    return Sources(labeled, unlabeled, balanced, exclude)

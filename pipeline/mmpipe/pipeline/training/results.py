@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from mmpipe.core.errors import UsageError
 from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.core.text import is_safe_name
+from mmpipe.pipeline.store.exclusions import Exclusions
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary
 
@@ -189,6 +190,7 @@ class RunResult:
         excluded: utterances left out, by reason.
         cut: by letter of a sequence, the share of the utterances that have more steps than the model takes.
         unlabeled: the unlabelled side; None of a supervised run.
+        exclusions: what a list of marks changed of the stores; None where none was given.
         seconds: that it took, reused folds included.
     """
 
@@ -204,6 +206,7 @@ class RunResult:
     excluded: dict[str, int]
     cut: dict[str, float] = field(default_factory=dict)
     unlabeled: UnlabeledRows | None = None
+    exclusions: Exclusions | None = None
     seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -221,6 +224,7 @@ class RunResult:
             "excluded": self.excluded,
             "cut": self.cut,
             "unlabeled": None if self.unlabeled is None else self.unlabeled.to_json(),
+            **({} if self.exclusions is None else {"exclusions": self.exclusions.to_json()}),
             "seconds": self.seconds,
         }
 
@@ -240,6 +244,7 @@ class RunResult:
             excluded=value["excluded"],
             cut=value.get("cut", {}),
             unlabeled=None if value["unlabeled"] is None else UnlabeledRows.from_json(value["unlabeled"]),
+            exclusions=Exclusions(**value["exclusions"]) if value.get("exclusions") else None,
             seconds=value["seconds"],
         )
 

@@ -26,6 +26,7 @@ from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.core.locks import writing_alone
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
+from mmpipe.pipeline.store.exclusions import read_exclusions
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Datasets
 from mmpipe.pipeline.training.data.inputs import TrainInput, load_input
@@ -174,6 +175,7 @@ class TrainRun:
             features=data.labeled.provenance,
             excluded=_excluded(data.labeled),
             cut=data.cut,
+            exclusions=data.exclusions,
             unlabeled=None if data.unlabeled is None else _rows_of(data.unlabeled),
             seconds=round(seconds, 1),
         )
@@ -200,6 +202,8 @@ def plan_run(request: TrainRequest, datasets: Datasets | None = None) -> TrainRu
             f"objective paper learns from unlabelled data by matching modalities, which needs two or more; got "
             f"{','.join(config.modalities)}: add a modality, choose another objective, or train supervised"
         )
+    if datasets is None:
+        datasets = Datasets(None if sources.exclude is None else read_exclusions(sources.exclude))
     run = TrainRun(request, load_input(config, sources.labeled, sources.unlabeled, sources.balanced, datasets), device)
     run.refuse_other()
     return run
@@ -261,6 +265,10 @@ def _other_config(request: TrainRequest, held: RunResult) -> str | None:
 def _note_data(data: TrainInput, config: TrainConfig, note: Callable[[str], None]) -> None:
     if data.caution:
         note(data.caution)
+    if data.unknown:
+        note(data.unknown)
+    if data.exclusions is not None and data.exclusions.labels:
+        note(f"{len(data.exclusions.labels)} labels are those of {data.exclusions.name}, not those of the corpus")
     if (side := data.unlabeled) is not None:
         for caution in (side.caution, pool_caution(data.labeled, side.dataset, side.norms)):
             if caution is not None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mmpipe.core.errors import TrainingError
+from mmpipe.pipeline.store.exclusions import Exclusions
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.arrays import Selection, load_arrays
@@ -121,8 +122,8 @@ def fit_norms(dataset: Dataset, rows: Rows) -> dict[str, Norm]:
     return norms
 
 
-def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
-    """The usable utterances of a store, in manifest order.
+def load_dataset(store: FeatureStore, config: TrainConfig, exclusions: Exclusions | None = None) -> Dataset:
+    """The usable utterances of a store, in manifest order; bad ones are left out, and corrected labels are taken.
 
     Raises:
         StoreError: a stage is incomplete, or its rows are not those of the manifest.
@@ -135,7 +136,9 @@ def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
             "extract them, or choose other modalities"
         )
     manifest = store.manifest().select(["utterance_id", "label", "speaker"])
-    usable, excluded = _usable(store, config, manifest.column("utterance_id"))
+    if exclusions is not None:
+        manifest = exclusions.relabelled(manifest)
+    usable, excluded = _usable(store, config, manifest.column("utterance_id"), exclusions)
     if not usable.any():
         reasons = ", ".join(f"{reason} {n}" for reason, n in excluded.items()) or "the store is empty"
         raise TrainingError(f"{store.path}: no utterance has all of {', '.join(config.stages)} ({reasons})")
@@ -162,9 +165,14 @@ def load_dataset(store: FeatureStore, config: TrainConfig) -> Dataset:
 
 
 class Datasets:
-    """Datasets that several runs share: each store is read once for the same modalities, lengths and normalisation."""
+    """Datasets that several runs share: each store is read once for the same modalities, lengths and normalisation.
 
-    def __init__(self) -> None:
+    Args:
+        exclusions: what is left out of all of them, and their corrected labels.
+    """
+
+    def __init__(self, exclusions: Exclusions | None = None) -> None:
+        self.exclusions = exclusions
         self._held: dict[tuple[Any, ...], Dataset] = {}
 
     def load(self, store: FeatureStore, config: TrainConfig) -> Dataset:
@@ -172,7 +180,7 @@ class Datasets:
         shape = tuple((modality.letter, config.steps(modality)) for modality in config.chosen_modalities)
         key = (store.path, shape, config.normalise)
         if key not in self._held:
-            self._held[key] = load_dataset(store, config)
+            self._held[key] = load_dataset(store, config, self.exclusions)
         return self._held[key]
 
 
@@ -186,10 +194,12 @@ def _provenance(store: FeatureStore, config: TrainConfig) -> dict[str, Any]:
 
 
 def _usable(
-    store: FeatureStore, config: TrainConfig, ids: pa.ChunkedArray
+    store: FeatureStore, config: TrainConfig, ids: pa.ChunkedArray, exclusions: Exclusions | None
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
     """Which rows of the manifest have all needed modalities, and how many have not, by the first reason."""
     reasons: list[str | None] = [None] * len(ids)
+    if exclusions is not None:
+        reasons = [exclusions.reason if is_bad else None for is_bad in exclusions.is_bad(ids).to_pylist()]
     for stage in config.stages:
         table = store.read(stage, ["status"])
         for row, status in enumerate(table.column("status").to_pylist()):

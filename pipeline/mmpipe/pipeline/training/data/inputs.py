@@ -9,6 +9,7 @@ from pathlib import Path
 from mmpipe.core.errors import TrainingError
 from mmpipe.core.parquet import fingerprint
 from mmpipe.manifests.splits import Fold, folds
+from mmpipe.pipeline.store.exclusions import Exclusions
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Datasets, Pool
@@ -31,6 +32,8 @@ class TrainInput:
         identity: hashes of what the result of every fold follows from, by part.
         parts: by fold, the hash of the utterances of its parts, usable or not.
         cut: by letter, the share of the labelled rows that have more faces or words than the model takes.
+        exclusions: what a list of marks changed of these stores; None where none was given.
+        unknown: a sentence about utterances of the list that no store has; None where there are none.
     """
 
     labeled: Dataset
@@ -40,6 +43,8 @@ class TrainInput:
     identity: dict[str, str]
     parts: dict[str, str]
     cut: dict[str, float] = field(default_factory=dict)
+    exclusions: Exclusions | None = None
+    unknown: str | None = None
 
     def unlabeled_of(self, fold: Fold) -> Pool | None:
         """The unlabelled rows that a fold draws from; None trains supervised."""
@@ -75,7 +80,7 @@ def load_input(
         labeled: the labelled store.
         unlabeled: the unlabelled store, if any.
         balanced: its balanced list; None draws from all its usable rows.
-        datasets: what other runs have read already; None reads all stores.
+        datasets: what other runs have read already, and what is left out; None reads all of the stores.
 
     Raises:
         StoreError: a store or the list cannot be read.
@@ -83,7 +88,9 @@ def load_input(
             stores of different features, or a list for other folds.
     """
     store, datasets = FeatureStore(labeled), datasets or Datasets()
-    manifest = store.manifest()
+    manifest, exclusions = store.manifest(), datasets.exclusions
+    if exclusions is not None:
+        manifest = exclusions.relabelled(manifest)
     made = folds(manifest, config.protocol, config.seed)
     _check_labels(set(manifest.column("label").to_pylist()), f"the labelled utterances of {labeled}")
     dataset = datasets.load(store, config)
@@ -98,9 +105,17 @@ def load_input(
         identity["speakers"] = fingerprint(named)
     if pool is not None:
         identity["unlabelled features"] = pool.dataset.fingerprint
+    unknown = None
+    if exclusions is not None:
+        read = [path for path in (labeled, unlabeled) if path is not None]
+        ids = {i for path in read for i in FeatureStore(path).manifest().column("utterance_id").to_pylist()}
+        unknown, exclusions = exclusions.unknown(ids, " or ".join(map(str, read))), exclusions.among(ids)
+        if exclusions.bad or exclusions.labels:
+            identity["exclusions"] = exclusions.sha256
     known = tuple(i for i, label in zip(dataset.ids, dataset.labels, strict=True) if label is not None)
     parts = {fold.name: hash_parts(fold) for fold in made}
-    return TrainInput(dataset, cut, labels, pool, identity, parts, cut_shares(store, config, known))
+    shares = cut_shares(store, config, known)
+    return TrainInput(dataset, cut, labels, pool, identity, parts, shares, exclusions, unknown)
 
 
 def shared_modalities(stores: Sequence[Path], wanted: Sequence[str] = tuple(MODALITIES)) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from typing import Any
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
 from mmpipe.pipeline.outputs import claim
+from mmpipe.pipeline.store.exclusions import read_exclusions
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Datasets
 from mmpipe.pipeline.training.data.unlabeled import read_balanced
@@ -142,9 +143,10 @@ def plan_grid(
         StoreError, TrainingError, UsageError: see `plan_run`.
     """
     claim(grid.out / f"{grid.name}.csv", "table of runs", overwrite=overwrite)
-    datasets, runs = Datasets(), []
+    exclude = grid.sources.exclude
+    datasets, runs = Datasets(None if exclude is None else read_exclusions(exclude)), []
     for cell in grid.experiment.cells:
-        sources = grid.sources if cell.semi else Sources(grid.sources.labeled)
+        sources = grid.sources if cell.semi else Sources(grid.sources.labeled, exclude=exclude)
         request = TrainRequest(
             grid.config(cell),
             sources,
