@@ -134,7 +134,8 @@ def _samples(span: MediaSpan | None, root: Path) -> npt.NDArray[np.int16]:
         raise Rejected("no_audio", "the utterance has no audio")
     with AudioReader() as reader:
         waveform = reader.read(resolve_media(root, span.uri), _limited(span)).waveform
-    return np.asarray(np.round(waveform[: round(CLIP_SECONDS * SAMPLING_RATE_HZ)] * 32768), np.int16)
+    scaled = np.round(waveform[: round(CLIP_SECONDS * SAMPLING_RATE_HZ)] * 32768)
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
 def _write_wav(utterance: Utterance, root: Path, out: Path) -> None:
