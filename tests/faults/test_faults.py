@@ -34,6 +34,7 @@ def _compiler(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip("needs Linux and a C compiler")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_some_faults_of_every_command_leave_no_damage_and_no_leftovers() -> None:
     code, output = tried("--kinds", "kill,ENOSPC", "--step", "47")

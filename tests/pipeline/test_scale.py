@@ -47,6 +47,7 @@ def timed_plan(manifest: pa.Table, root: Path) -> tuple[ExtractPlan, float]:
     return planned, time.process_time() - began
 
 
+@pytest.mark.slow
 def test_planning_a_resume_of_100_000_finished_utterances_takes_under_ten_seconds(tmp_path: Path) -> None:
     for number in range(MEDIA):
         (tmp_path / f"m{number}.avi").write_bytes(b"film %d" % number)

@@ -88,6 +88,7 @@ def test_tables_of_corpora_and_stores_are_complete_at_60_columns(
     assert all(f"{label}{rows['label'].to_pylist().count(label)}" in output for label in set(rows["label"].to_pylist()))
 
 
+@pytest.mark.slow
 def test_tables_of_training_are_complete_at_60_columns(
     stores: Path, monkeypatch: pytest.MonkeyPatch, shown: list[Shown]
 ) -> None:
@@ -139,6 +140,7 @@ def quiet(*words: object) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_quiet_prints_the_line_of_the_result_alone(
     corpus: Path, stores: Path, sample_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

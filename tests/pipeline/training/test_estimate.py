@@ -71,6 +71,7 @@ def command(stores: tuple[Path, Path, Path], *more: object) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_a_run_reads_each_store_once_and_a_finished_one_makes_no_training_step(
     stores: tuple[Path, Path, Path], counted: dict[str, Counted], tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def tables(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_table_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(
     one_fold: Stores, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def weights_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_grid_that_was_stopped_goes_on_and_ends_with_the_same_table(three_folds: Stores, tmp_path: Path) -> None:
     whole = run_grid(grid("table-7", three_folds, tmp_path / "whole"))
     assert len(whole) == 6

@@ -160,6 +160,7 @@ def test_a_fold_that_another_job_trains_is_waited_for_and_taken_over(made: Path,
     assert not list((tmp_path / "run").rglob(".mmpipe*"))
 
 
+@pytest.mark.slow
 def test_a_table_of_two_jobs_at_once_one_of_them_killed_is_the_table_of_one_process(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "table"
     settings = [w for name in ("batch_size=16", "epochs=2", "faces=8", "words=8") for w in ("--set", name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,10 +62,9 @@ def browse(
         address = f"[{host.value}]" if host is _Host.IPV6 else host.value
         console.print(f"{len(catalog)} utterances, {len(marks.current())} marks in {out}")
         result(f"Open http://{address}:{listening.getsockname()[1]}/ ; Ctrl-C ends it")
-        try:
+        with suppress(KeyboardInterrupt):  # the server ends in good order, then raises the signal again
             serve(make_app(catalog, marks, clips), listening)
-        except KeyboardInterrupt:  # the server ends in good order, then raises the signal again
-            console.print(f"{len(marks.current())} marks are in {out}")
+        console.print(f"{len(marks.current())} marks are in {out}")
 
 
 def _opened(paths: Sequence[Path], root: Path | None, settings: Settings, *, sample: bool) -> list[OpenStore]:

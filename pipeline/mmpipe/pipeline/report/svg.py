@@ -23,6 +23,7 @@ _GUTTER = 112
 """Room for the names of bars."""
 
 _BAR = 13
+_LARGEST = 1e100
 _MOST_TIPS = 150
 """Values of a line that can be pointed at; of longer lines they are spread evenly."""
 
@@ -61,8 +62,13 @@ class _Axis:
         return f"{self.start + share * (self.end - self.start):.1f}"
 
 
+def _is_drawn(value: float) -> bool:
+    """Whether a value has a place on an axis: ticks cannot be computed for the largest floating-point numbers."""
+    return math.isfinite(value) and abs(value) < _LARGEST
+
+
 def _axis(values: Sequence[float], start: float, end: float, *, integer: bool = False, fit: bool = False) -> _Axis:
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    finite = [value for value in values if _is_drawn(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     if low == high:
         low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
@@ -122,7 +128,7 @@ def _lines(chart: Lines) -> Markup:
 
 
 def _line(series: Series, place: int, x: _Axis, y: _Axis, chart: Lines) -> list[Markup]:
-    points = [(a, b, n) for n, (a, b) in enumerate(zip(series.x, series.y, strict=True)) if math.isfinite(b)]
+    points = [(a, b, n) for n, (a, b) in enumerate(zip(series.x, series.y, strict=True)) if _is_drawn(b)]
     parts = []
     if series.low:
         ends = [f"{x(a)} {y(b)}" for a, b in zip(series.x, series.low, strict=True)]
@@ -131,7 +137,7 @@ def _line(series: Series, place: int, x: _Axis, y: _Axis, chart: Lines) -> list[
     parts.append(
         Markup('<path class="line c{}" d="M{}"/>').format(place, "L".join(f"{x(a)} {y(b)}" for a, b, _ in points))
     )
-    step = -(-len(points) // _MOST_TIPS)
+    step = max(1, -(-len(points) // _MOST_TIPS))
     for a, b, n in points[::step]:
         tip = series.tips[n] if series.tips else f"{series.name}: {b:.4g} ({chart.x_label} {_tick(a)})"
         kind = "mark" if chart.markers else "hit"
