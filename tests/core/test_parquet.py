@@ -36,3 +36,14 @@ def test_every_flipped_bit_of_the_footer_is_found_and_none_raises_another_error(
             read_parquet(path)
         with suppress(OSError, ValueError):
             read_metadata(path)
+
+
+def test_texts_that_many_rows_repeat_are_counted_before_a_file_is_refused(tmp_path: Path) -> None:
+    words = [f"{number:020d}" for number in range(2000)]
+    columns = {f"column{place}": words * 2 for place in range(5)}  # a few hundred kB of texts
+    write_parquet(tmp_path / "t.parquet", pa.table(columns), {})
+    assert read_parquet(tmp_path / "t.parquet").to_pydict() == columns
+    bomb = pa.table({f"column{place}": ["x" * 60_000] * 5000 for place in range(5)})
+    write_parquet(tmp_path / "bomb.parquet", bomb, {})
+    with pytest.raises((pa.ArrowInvalid, OSError, ValueError), match="decoded it would take"):
+        read_parquet(tmp_path / "bomb.parquet")

@@ -23,9 +23,6 @@ _FREE_BYTES = 512 << 20
 _RATIO = 100
 """Decoded bytes for each byte on disk, beyond that."""
 
-_TEXTS = 256 << 20
-"""Bytes that texts of a column may have at most, from which they are counted one by one."""
-
 
 def check_bounds(source: Path | pa.BufferReader | BinaryIO) -> None:
     """Make sure that a file can be decoded in a memory that fits its size.
@@ -52,10 +49,8 @@ def check_bounds(source: Path | pa.BufferReader | BinaryIO) -> None:
             texts[column.path] = texts.get(column.path, 0) + column.size * max(1, column.values)
         else:
             needed += max(column.size, (column.width or 0) * column.values)
-    needed += sum(bound for bound in texts.values() if bound <= _TEXTS)
-    suspects = [path for path, bound in texts.items() if bound > _TEXTS]
-    if needed <= most and suspects:
-        needed += _counted(source, suspects)
+    at_most = sum(texts.values())  # as if each value were the whole dictionary
+    needed += _counted(source, [*texts]) if needed <= most < needed + at_most else at_most
     if needed > most:
         raise pa.ArrowInvalid(
             f"decoded it would take {needed:,} bytes, for a file of {size:,} bytes at most {most:,} are read"
