@@ -18,8 +18,20 @@ from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 
 from ..conftest import Once
+from .chromium import CHROMIUM
 from .runs import end_all
 from .toys import ROOT
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 def tone(seconds: float, rate: int = 16_000, seed: int = 0) -> npt.NDArray[np.int16]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,10 @@ import pytest
 from mmpipe.pipeline.report.page import build_report
 from mmpipe.pipeline.report.sources import ReportSources
 
+from .chromium import IN_CHROMIUM, errors_of
 from .training.conftest import make_store
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"),
-]
+pytestmark = IN_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +24,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_report(ReportSources(stores), folder / "report.html")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 def opened(browser: Any, report: Path, width: int = 1280, scheme: str = "light") -> tuple[Any, list[str], list[str]]:
     """A tab with the report, and the errors and requests that it makes from now on."""
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    errors: list[str] = []
+    errors = errors_of(page)
     requests: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
