@@ -47,7 +47,7 @@ def text_name(text: str, voice: Sequence[str]) -> str:
 def name_apart(found: Iterable[tuple[str, Utterance]], prepared: Prepared) -> list[Utterance]:
     """The utterances, each with an id of its own, in their order.
 
-    Utterances of one id that differ are told apart by file, speaker or a hash of what is said. Of those that do not
+    Utterances of one id that differ are distinguished by file, speaker or a hash of what is said. Of those that do not
     differ, the first counts; texts without media may be said twice, so they are numbered.
 
     Args:

@@ -123,6 +123,11 @@ class ExtractRequest:
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, location(given))
 
+    @property
+    def follows_plan(self) -> bool:
+        """Whether the manifest is that of the store itself: somebody else has planned it, for slices."""
+        return self.manifest == self.out / "manifest.parquet"
+
     def specs(self, *, elsewhere: bool = False) -> list[StageSpec]:
         """The stages that this request names, on its device.
 
@@ -318,7 +323,7 @@ def _extract(
 def _source(request: ExtractRequest) -> Source:
     """What to write down of an extraction: slices that read the plan of the store say no more than who planned it."""
     source, before = request.source(), read_source(request.out)
-    if before is None or request.part == (1, 1) or request.manifest != request.out / "manifest.parquet":
+    if before is None or request.part == (1, 1) or not request.follows_plan:
         return source
     return replace(source, manifest=before.manifest, corpus_options=before.corpus_options)
 
@@ -384,7 +389,7 @@ def _rows(request: ExtractRequest, hears: ExtractListener) -> _Rows:
     if request.exclude is None:
         return rows, None
     listed, ids = read_exclusions(request.exclude), rows.column("utterance_id")
-    if request.manifest == request.out / "manifest.parquet":  # whoever planned the store has left them out
+    if request.follows_plan:  # whoever made the plan has left them out
         recorded = FeatureStore(request.out).info.get("excluded")
         return rows, None if recorded is None else Exclusions(**recorded)
     excluded = replace(listed.among(ids.to_pylist()), labels={})  # labels are a matter of training

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.parquet import read_sealed
@@ -224,14 +223,16 @@ def _examples(shown: ShownList, stores: Sequence[ShownStore]) -> list[Block]:
             Text("Texts and faces of each class are left out: the store that was balanced is not here.", quiet=True)
         ]
     rows, chosen = [], dict[int, str]()
-    texts = dict(zip(*(store.manifest.column(name).to_pylist() for name in ("utterance_id", "text")), strict=True))
+    place_of = {name: place for place, name in enumerate(store.manifest.column("utterance_id").to_pylist())}
+    texts = store.manifest.column("text")
     for label, held in best.items():
         order = sorted(held, key=lambda name: (-held[name], name))
         least = order[max(_EXAMPLES, len(order) - _EXAMPLES) :]
         for kind, names in (("most", order[:_EXAMPLES]), ("least", least)):
             for name in names:
-                rows.append([Cell(label), Cell(kind), number(held[name], 3), Cell(texts[name] or ""), Cell(name)])
-                place = pc.index(store.manifest.column("utterance_id"), name).as_py()
+                place = place_of[name]
+                text = Cell(texts[place].as_py() or "")
+                rows.append([Cell(label), Cell(kind), number(held[name], 3), text, Cell(name)])
                 chosen.setdefault(place, f"{label} {held[name]:.2f}, {kind} confident:")
     columns = ("label", "confident", "probability", "text", "utterance")
     blocks: list[Block] = [Table(columns, rows, f"The {_EXAMPLES} most and least confident utterances of each class")]

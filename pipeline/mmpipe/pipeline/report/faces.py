@@ -67,7 +67,7 @@ def face_strips(store: ShownStore, chosen: Mapping[int, str], *, with_frame: boo
     """
     if store.store is None:
         return []
-    strips = []
+    strips: dict[int, Strip] = {}
     every = frame_interval(store.store)
     for place, row in face_rows(store.store, sorted(chosen)):
         if row["status"] != "ok":
@@ -77,20 +77,16 @@ def face_strips(store: ShownStore, chosen: Mapping[int, str], *, with_frame: boo
         frame = None
         if with_frame and store.root is not None and utterance.video is not None:
             frame = boxed_frame(store.root, utterance.video, row, every, _FRAME)
-        strips.append(
-            Strip(
-                utterance.utterance_id,
-                chosen[place] or utterance.label or "",
-                utterance.text or "",
-                f"found in {sum(row['detected'])} of {len(row['crops'])} sampled frames",
-                _png(_side_by_side(row, shown)),
-                [not row["detected"][number] for number in shown],
-                None if frame is None else _png(frame),
-            )
+        strips[place] = Strip(
+            utterance.utterance_id,
+            chosen[place] or utterance.label or "",
+            utterance.text or "",
+            f"found in {sum(row['detected'])} of {len(row['crops'])} sampled frames",
+            _png(_side_by_side(row, shown)),
+            [not row["detected"][number] for number in shown],
+            None if frame is None else _png(frame),
         )
-    order = {place: number for number, place in enumerate(chosen)}
-    ids = [store.manifest.column("utterance_id")[place].as_py() for place in order]
-    return sorted(strips, key=lambda strip: ids.index(strip.name))
+    return [strips[place] for place in chosen if place in strips]
 
 
 def _side_by_side(row: Mapping[str, Any], shown: Sequence[int]) -> npt.NDArray[np.uint8]:

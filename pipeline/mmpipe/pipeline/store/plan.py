@@ -62,7 +62,7 @@ def plan(manifest: pa.Table, planned: pa.Table | None = None) -> pa.Table:
     fresh = manifest.filter(pc.invert(pc.is_in(ids, kept)))
     new = fresh.take(_media_order(fresh))
     shards = np.empty(0, np.int32) if planned is None else planned.column("shard").to_numpy()
-    first = 1 + max(shards.max(initial=-1), -1)
+    first = 1 + shards.max(initial=-1)
     shards = np.concatenate([shards, first + np.arange(new.num_rows) // shard_size(new.num_rows)])
     ordered = pa.concat_tables([manifest.take(order), new])
     return ordered.set_column(

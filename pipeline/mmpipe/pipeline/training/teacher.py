@@ -47,7 +47,10 @@ def teach(config: TrainConfig, labels: Sequence[str], train: Pool, unlabeled: Po
     pool = pooled_features(replace(unlabeled, rows=rows), config.clip)
     x, truth = pooled_features(train, config.clip), [str(train.dataset.labels[row]) for row in train.rows]
     fusion = fit_late_fusion(
-        *(x, truth) * 2,  # of one strength nothing is chosen
+        x,
+        truth,
+        x,  # of one strength, validation rows choose nothing
+        truth,
         labels,
         strengths=(TEACHER_STRENGTH,),
         unlabeled=pool,
