@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,7 +47,8 @@ class Jobs:
 
     def __init__(self, slurm: Path, folder: Path) -> None:
         self.folder = folder
-        self._environment = clean_environment() | {"SLURM_CONF": str(slurm / "slurm.conf")}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment
+        self._environment = clean_environment() | {"SLURM_CONF": str(slurm / "slurm.conf"), "PATH": path}
 
     def call(self, *words: object) -> str:
         command = [*map(str, words)]
