@@ -27,16 +27,22 @@ from mmpipe.pipeline.report.blocks import (
     percent,
     plural,
 )
-from mmpipe.pipeline.report.charts import Lines, Series
+from mmpipe.pipeline.report.charts import PLAIN, Lines, Points, Series
+from mmpipe.pipeline.report.stores import spread
 from mmpipe.pipeline.training.comparison import read_folds
 from mmpipe.pipeline.training.experiments.figures import Panel, curve_panels
+from mmpipe.pipeline.training.latents import LatentEpoch, Latents
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, score, spread_over
-from mmpipe.pipeline.training.results import RunResult, read_run
+from mmpipe.pipeline.training.modalities import MODALITIES
+from mmpipe.pipeline.training.results import FoldResult, RunResult, read_run
 
 __all__ = ["ShownRun", "show_run", "training_section"]
 
 _MOST_SPEAKERS = 200
 """Rows of the table by speaker."""
+
+_MOST_EPOCHS = 3
+"""Epochs whose latents are shown, and the best one."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,18 @@ class ShownRun:
         path: its folder.
         result: what run.json holds.
         panels: its curves, means over folds.
-        answers: what it said of the test utterances, by seed and fold; empty where it has no fold.json.
+        folds: in the order of the result; empty where it has no fold.json.
     """
 
     path: Path
     result: RunResult
     panels: list[Panel]
-    answers: list[Answers]
+    folds: list[FoldResult]
+
+    @property
+    def answers(self) -> list[Answers]:
+        """What it said of the test utterances, by seed and fold."""
+        return [fold.answers for fold in self.folds]
 
 
 def show_run(path: Path) -> ShownRun:
@@ -67,8 +78,7 @@ def show_run(path: Path) -> ShownRun:
         panels = curve_panels(pd.read_csv(BytesIO(read_limited(path / "history.csv"))))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(f"{path} has no history.csv that can be read ({error}): train it again") from error
-    answers = [fold.answers for fold in read_folds(path, result)] if any(path.rglob("fold.json")) else []
-    return ShownRun(path, result, panels, answers)
+    return ShownRun(path, result, panels, read_folds(path, result) if any(path.rglob("fold.json")) else [])
 
 
 def training_section(runs: Sequence[ShownRun], speakers: Mapping[str, str], tables: Sequence[Block]) -> Section:
@@ -115,6 +125,7 @@ def _run_blocks(run: ShownRun, speakers: Mapping[str, str]) -> Iterator[Block]:
     yield Heading(result.name)
     yield Grid([_curves(panel, result) for panel in run.panels])
     yield _confusion(result)
+    yield from _latents(run)
     yield Details(f"Results of {plural(len(result.folds), 'fold')}", [_folds(result)])
     if (table := _by_speaker(run, speakers)) is not None:
         yield Details(f"Results of {plural(len(table.rows), 'speaker')}", [table])
@@ -134,6 +145,46 @@ def _curves(panel: Panel, result: RunResult) -> Figure:
     return Figure(
         lines, f"{panel.title[0].upper()}{panel.title[1:]}{only}, mean of {plural(len(result.folds), 'fold')}"
     )
+
+
+def _latents(run: ShownRun) -> Iterator[Block]:
+    """The latents of the first fold that has them, of a few epochs and the best one."""
+    fold = next((fold for fold in run.folds if fold.latents is not None), None)
+    if fold is None or fold.latents is None:
+        return
+    views = fold.latents.epochs
+    shown = {views[place].epoch: views[place] for place in spread(len(views), _MOST_EPOCHS)}
+    shown |= {view.epoch: view for view in views if view.epoch == fold.best_epoch}
+    pool = " and of the unlabelled pool" if None in fold.latents.labels else ""
+    yield Details(
+        "Latents by epoch",
+        [
+            Text(
+                f"Fold {fold.name} of seed {fold.seed}: a point is the latent of one modality of an utterance, on the "
+                "two principal components of all latents after the epoch. The utterances are some of the validation "
+                f"part{pool}, evenly spread."
+            ),
+            Grid([_cloud(fold, fold.latents, view) for _, view in sorted(shown.items())]),
+        ],
+    )
+
+
+def _cloud(fold: FoldResult, latents: Latents, view: LatentEpoch) -> Figure:
+    letters = list(view.points)
+    labels = [label or PLAIN[0] for label in latents.labels]
+    colourings: dict[str, list[str]] = {
+        "modality": [MODALITIES[letter].name for letter in letters for _ in labels],
+        "label": labels * len(letters),
+    }
+    tips = [
+        f"{i}, {label}, {MODALITIES[m].name}" for m in letters for i, label in zip(latents.ids, labels, strict=True)
+    ]
+    places = [x for letter in letters for x in view.points[letter]]
+    axes = [f"component {k + 1} ({100 * share:.0f} %)" for k, share in enumerate(view.shares)]
+    shown = {name: values for name, values in colourings.items() if name == "label" or len(letters) > 1}
+    title = f"Epoch {view.epoch}" + (", whose model was kept" if view.epoch == fold.best_epoch else "")
+    points = Points(f"Latents of {fold.name}: {title}", places[::2], places[1::2], tips, shown, *axes)
+    return Figure(points, title)
 
 
 def _confusion(result: RunResult) -> Table:

@@ -21,6 +21,7 @@ from mmpipe.pipeline.training.loop import DivergedError, Resume, Trained, fit, p
 from mmpipe.pipeline.training.metrics import score
 from mmpipe.pipeline.training.results import FoldResult, Prediction
 from mmpipe.pipeline.training.shift import measure_reach
+from mmpipe.pipeline.training.watch import Watch
 
 __all__ = ["FoldJob", "FoldReport"]
 
@@ -148,6 +149,7 @@ class FoldJob:
             best_epoch=trained.best_epoch,
             supervised_because=trained.supervised_because,
             history=tuple(trained.history),
+            latents=trained.latents,
             test=score(truth, predicted, labels),
             predictions=tuple(
                 Prediction(i, t, p, tuple(round(float(x), 6) for x in values))
@@ -165,16 +167,18 @@ class FoldJob:
     ) -> Trained:
         name, data = self.fold.name, self.data
         resume = Resume(self.folder / "state.pt", fingerprint(self.identity), self.save_seconds)
+        unlabeled = data.unlabeled_of(self.fold)
         try:
             return fit(
                 self.config,
                 data.labels,
                 pools["train"],
                 pools["valid"],
-                data.unlabeled_of(self.fold),
+                unlabeled,
                 lambda row: report(name, row),
                 resume=resume,
                 device=self.device,
+                watch=Watch(pools["valid"], unlabeled),
             )
         except DivergedError as error:
             kept = f"the model of epoch {error.trained.best_epoch} is kept in {self.folder}"

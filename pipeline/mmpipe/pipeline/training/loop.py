@@ -22,6 +22,7 @@ from mmpipe.core.errors import TrainingError
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Pool
 from mmpipe.pipeline.training.discriminants import WithDiscriminants, build_model
+from mmpipe.pipeline.training.latents import Latents
 from mmpipe.pipeline.training.losses import MIN_ROWS
 from mmpipe.pipeline.training.metrics import score
 from mmpipe.pipeline.training.model import Network
@@ -29,6 +30,7 @@ from mmpipe.pipeline.training.pooling import pooled_features
 from mmpipe.pipeline.training.resume import Draws, Progress, epoch_order, load_progress, save_progress, seed_torch
 from mmpipe.pipeline.training.steps import NO_CLASS, Step
 from mmpipe.pipeline.training.teacher import teach
+from mmpipe.pipeline.training.watch import Watch, is_shown
 
 __all__ = ["DivergedError", "EpochReport", "Resume", "Trained", "fit", "predict"]
 
@@ -46,12 +48,14 @@ class Trained:
         history: the figures of every epoch.
         supervised_because: why the unlabelled rows were not used, in a few words; None where they were, or where there
             are none.
+        latents: where they lay, if they were watched.
     """
 
     model: Network
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     supervised_because: str | None = None
+    latents: Latents | None = None
 
 
 class DivergedError(TrainingError):
@@ -88,6 +92,7 @@ def fit(
     resume: Resume | None = None,
     device: str = "cpu",
     build: Callable[[TrainConfig, Mapping[str, int], int], Network] = build_model,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train a model and keep the best epoch.
 
@@ -107,6 +112,7 @@ def fit(
         resume: where to keep the state; a training that was stopped ends with the same numbers.
         device: `cpu` or `cuda`.
         build: makes the network of config, widths and number of classes.
+        watch: what looks at the latents of the epochs that are kept; it changes no figure.
 
     Raises:
         TrainingError: too few rows for the estimators, one class only, or a label outside the label set.
@@ -120,12 +126,12 @@ def fit(
             used = None
         elif config.objective == "self-train":
             used = replace(unlabeled, rows=unlabeled.rows[(pseudo[unlabeled.rows] != NO_CLASS).numpy()])
-    trained = _fit(config, labels, train, valid, used, pseudo, report, resume, device, build)
+    trained = _fit(config, labels, train, valid, used, pseudo, report, resume, device, build, watch)
     if used is not None and config.objective != "paper":
         problem = _collapse(trained.model, labels, used)
         if problem is not None:
             again = None if resume is None else replace(resume, identity=f"{resume.identity} supervised")
-            trained = _fit(config, labels, train, valid, None, None, report, again, device, build)
+            trained = _fit(config, labels, train, valid, None, None, report, again, device, build, watch)
     trained.supervised_because = problem
     return trained
 
@@ -166,6 +172,7 @@ def _fit(
     resume: Resume | None,
     device: str,
     build: Callable[[TrainConfig, Mapping[str, int], int], Network],
+    watch: Watch | None,
 ) -> Trained:
     number = {label: place for place, label in enumerate(labels)}
     targets = torch.tensor([number.get(label or "", -1) for label in train.dataset.labels])
@@ -194,6 +201,8 @@ def _fit(
         saved = time.monotonic()
         while not _finished(done, config):
             row = _epoch(step, optimiser, done, labels, valid)
+            if watch is not None:
+                _look(watch, model, done)
             report(row)
             if resume is not None and time.monotonic() - saved >= resume.seconds and not _finished(done, config):
                 done.model, done.optimiser = model.state_dict(), optimiser.state_dict()
@@ -202,7 +211,8 @@ def _fit(
     if resume is not None:
         resume.path.unlink(missing_ok=True)
     model.load_state_dict(done.best)
-    return Trained(model, done.best_epoch, done.history)
+    latents = None if watch is None else watch.record(list(done.latents.values()))
+    return Trained(model, done.best_epoch, done.history, latents=latents)
 
 
 def _finished(done: Progress, config: TrainConfig) -> bool:
@@ -243,6 +253,15 @@ def _epoch(
         done.best_figures, done.best_epoch = figures, epoch
         done.best = copy.deepcopy(model.state_dict())
     return row
+
+
+def _look(watch: Watch, model: Network, done: Progress) -> None:
+    """Keep where the latents lie after the last epoch if that is shown, or the best so far."""
+    epoch = len(done.history)
+    if epoch == done.best_epoch or is_shown(epoch):
+        held = done.latents.items()
+        done.latents = {number: view for number, view in held if is_shown(number) or number == done.best_epoch}
+        done.latents[epoch] = watch.look(model, epoch)
 
 
 def _check(config: TrainConfig, train: Pool, valid: Pool, unlabeled: Pool | None, labels: Sequence[str]) -> None:

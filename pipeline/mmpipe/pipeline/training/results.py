@@ -14,6 +14,7 @@ from mmpipe.core.seals import read_sealed_json, sha256_of, write_sealed_json
 from mmpipe.core.text import is_safe_name
 from mmpipe.pipeline.store.exclusions import Exclusions
 from mmpipe.pipeline.training.config import TrainConfig
+from mmpipe.pipeline.training.latents import Latents
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary
 
 __all__ = [
@@ -67,6 +68,7 @@ class FoldResult:
         history: the figures of every epoch, the columns of history.csv.
         test: scores of the test utterances.
         predictions: one a test utterance.
+        latents: where some of them lay, by epoch; None of a run of an earlier version.
     """
 
     identity: dict[str, Any]
@@ -77,6 +79,7 @@ class FoldResult:
     test: Scores
     predictions: tuple[Prediction, ...]
     supervised_because: str | None = None
+    latents: Latents | None = None
 
     @property
     def answers(self) -> Answers:
@@ -100,6 +103,7 @@ class FoldResult:
             "history": list(self.history),
             "test": self.test.to_json(),
             "predictions": [row.to_json() for row in self.predictions],
+            "latents": None if self.latents is None else self.latents.to_json(),
         }
 
     @classmethod
@@ -114,6 +118,7 @@ class FoldResult:
             test=Scores.from_json(value["test"]),
             predictions=tuple(Prediction.from_json(row) for row in value["predictions"]),
             supervised_because=value.get("supervised_because"),
+            latents=Latents.from_json(value["latents"]) if value.get("latents") else None,
         )
 
 

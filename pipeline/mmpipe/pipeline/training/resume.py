@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmpipe.core.files import write_bytes
 from mmpipe.core.seals import crc32
+from mmpipe.pipeline.training.latents import LatentEpoch
 
 __all__ = ["Draws", "Progress", "epoch_order", "load_progress", "save_progress", "seed_torch"]
 
@@ -35,6 +36,7 @@ class Progress:
         best_epoch: its number, 0 before the first.
         drawn: unlabelled rows drawn so far.
         history: the figures of every epoch.
+        latents: where the latents lay, by epoch that is kept.
     """
 
     model: dict[str, Tensor]
@@ -44,6 +46,7 @@ class Progress:
     best_epoch: int = 0
     drawn: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    latents: dict[int, LatentEpoch] = field(default_factory=dict)
 
 
 _CHECKSUM_DIGITS = 8
@@ -52,8 +55,9 @@ _CHECKSUM_DIGITS = 8
 def save_progress(path: Path, progress: Progress, identity: str) -> None:
     """Write a state atomically after its CRC-32; `identity` is a hash of what the training follows from."""
     shallow = {name: getattr(progress, name) for name in Progress.__dataclass_fields__}
+    latents = [view.to_json() for view in progress.latents.values()]
     state = io.BytesIO()
-    torch.save(shallow | {"identity": identity}, state)
+    torch.save(shallow | {"latents": latents, "identity": identity}, state)
     data = state.getbuffer()
     write_bytes(path, b"".join([crc32([data]).encode(), data]))
 
@@ -70,7 +74,8 @@ def load_progress(path: Path, identity: str) -> Progress | None:
         saved = torch.load(io.BytesIO(data[_CHECKSUM_DIGITS:]), map_location="cpu", weights_only=True)
         if saved.pop("identity") != identity:
             return None
-        return Progress(**saved)
+        latents = [LatentEpoch.from_json(view) for view in saved.pop("latents", ())]
+        return Progress(**saved, latents={view.epoch: view for view in latents})
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, AttributeError):
         return None
 
