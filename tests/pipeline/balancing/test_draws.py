@@ -174,10 +174,17 @@ def test_the_most_confident_come_first_above_a_threshold_and_few_of_a_speaker(
     assert sum(fold.dropped.values()) + sum(fold.distinct.values()) == 300
 
 
+def test_a_pool_larger_than_the_store_is_all_of_it_and_says_so(
+    stores: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    done = balance(*stores, tmp_path / "a.parquet", CONFIG, DrawOptions(pool=301), classifier=run)
+    assert sum(done.folds[0].before.values()) == 300 and done.beyond == 0
+    assert [c for c in done.cautions if "--pool 301 is more than the 300 usable utterances of" in c]
+
+
 @pytest.mark.parametrize(
     ("draws", "why"),
     [
-        (DrawOptions(pool=301), "--pool 301 asks for more utterances than .* has usable ones: give 300 or fewer"),
         (DrawOptions(of_class={"bliss": 3}), "--per-class bliss=.*does not know the class; its classes: anger, hap"),
         (DrawOptions(per_class=0), "asks for no draw of any class"),
         (DrawOptions(min_probability=1 - 2**-53), "nothing is left to draw of 300 .*probability below 1 300"),

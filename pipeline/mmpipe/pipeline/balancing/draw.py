@@ -41,7 +41,7 @@ class DrawOptions:
     """What to draw.
 
     Attributes:
-        pool: utterances to label, the first in seeded order; None labels the paper's 20,000, or all of fewer.
+        pool: utterances to label, the first in seeded order, or all of fewer; None is the paper's 20,000.
         per_class: draws of each class; None is the paper's 5,000 where 20,000 utterances are labelled, else the number
             of labelled utterances divided by the number of classes.
         of_class: draws of single classes, by label.

@@ -157,12 +157,8 @@ class _Balancing:
 
     def _take(self) -> Rows:
         """The rows to label, in seeded order."""
-        ids, pool, where = self.target.ids, self.request.draws.pool, self.request.unlabeled
-        if pool is not None and pool > len(ids):
-            raise UsageError(
-                f"--pool {pool} asks for more utterances than {where} has usable ones: give {len(ids)} or fewer"
-            )
-        return np.array(seeded_order(ids, self.request.config.seed)[: pool or PAPER_LIMIT], np.int64)
+        order = seeded_order(self.target.ids, self.request.config.seed)
+        return np.array(order[: self.request.draws.pool or PAPER_LIMIT], np.int64)
 
     def _groups(self) -> dict[str, list[str | None]]:
         """Speaker and session of each row, where they are limited."""
@@ -268,6 +264,10 @@ class _Balancing:
     def _cautions(self) -> Iterator[str]:
         """What the stores and the run give reason to keep in mind."""
         assert self.data.unlabeled is not None
+        pool, usable = self.request.draws.pool, len(self.target.ids)
+        if pool is not None and pool > usable:
+            where = self.request.unlabeled
+            yield f"--pool {pool:,} is more than the {usable:,} usable utterances of {where}: all are labelled"
         if (caution := pool_caution(self.data.labeled, self.target, self.data.unlabeled.norms)) is not None:
             yield caution
         side = None if self.models is None else self.models.result.unlabeled

@@ -40,9 +40,14 @@ def balance_unlabeled(
         Path | None, typer.Option(help="A run of mmpipe train whose models label. Default: classifiers are trained.")
     ] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="One list for all folds, as in the paper: it saw test speakers.")
+        bool,
+        typer.Option(
+            "--once/--per-fold", help="One list for all folds, as in the paper: it saw test speakers. Or one for each."
+        ),
     ] = False,
-    pool: Annotated[int | None, typer.Option(min=1, help="Utterances to label. Default: 20,000, or all.")] = None,
+    pool: Annotated[
+        int | None, typer.Option(min=1, help="Utterances to label, or all of fewer. Default: 20,000.")
+    ] = None,
     per_class: Annotated[
         list[str],
         typer.Option(help="Draws of each class: NUMBER or SHARE% of the pool; LABEL=... of one class. Repeatable."),
