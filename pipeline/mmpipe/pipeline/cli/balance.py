@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["balance_unlabeled", "show_balancing"]
 
 
+_CLASSIFIER = {"size": "small", "ensemble": 1}
+"""The classifiers that are trained unless options say otherwise; docs/training.md compares them with size `paper`."""
+
+
 class _Choose(StrEnum):
     """Which utterances of a class are drawn first."""
 
@@ -61,7 +65,7 @@ def balance_unlabeled(
         int | None, typer.Option(min=1, help="Utterances of a session in a class, at most.")
     ] = None,
     sample: SampleStores = False,
-    size: Annotated[Size | None, typer.Option(help="Size of the classifiers. Default: paper.")] = None,
+    size: Annotated[Size | None, typer.Option(help="Size of the classifiers. Default: small.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="A hyper-parameter: NAME=VALUE. Repeatable.")] = [],  # noqa: B006
     modalities: Annotated[
         str | None, typer.Option(help="Any of a, v, l, comma-separated. Default: those that both stores have.")
@@ -91,7 +95,7 @@ def balance_unlabeled(
     stores = find_store(labeled, "iemocap", sample=sample), find_store(unlabeled, "ami", sample=sample)
     if classifier is None:
         values = {name: value for name, value in given.items() if value is not None}
-        config = config_for(assigned, {"objective": "paper"} | values, stores, sample=sample)
+        config = config_for(assigned, _CLASSIFIER | values, stores, sample=sample)
     else:
         config = make_config(seed=seed or 0)
     target = out or balanced_path(stores[1])
