@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
-from mmpipe.pipeline.store.feature_store import shard_path, shard_schema, write_shard, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import shard_path, shard_schema, write_shard
+from mmpipe.pipeline.store.writing import write_store
 
 _FACES, _PIECES = 18, 20
 _LABELS = ("anger", "happiness", "neutral", "sadness")

@@ -38,7 +38,8 @@ import torch
 from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
 from mmpipe.extractors.faces.ferplus import FERPLUS_CLASSES
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.face_training.ferplus import read_ferplus
 from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.store.feature_store import FeatureStore

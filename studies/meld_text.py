@@ -19,7 +19,8 @@ from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.cli.settings import parse_hyper_parameters
 from mmpipe.pipeline.cli.train import show_training
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.training.baselines import score_baselines
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.data.inputs import load_input

@@ -21,9 +21,10 @@ from mmpipe.core.errors import ClusterError, ResourceError
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.samples import sample_root
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.local import LocalEngine
 from mmpipe.pipeline.extraction.engines.ray import RayEngine
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import TaskResult

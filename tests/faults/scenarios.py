@@ -15,8 +15,9 @@ import pyarrow as pa
 from mmpipe.extractors.contract import ExtractorConfig, InputKind, PerItemExtractor, Row
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.cli.manifest import manifest
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.store.export import export
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import make_config

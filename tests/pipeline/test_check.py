@@ -22,7 +22,8 @@ from mmpipe.manifests.registry import CORPORA
 from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.media.header_checks import check_headers, media_uses, read_headers
 
 from .conftest import tone, write_video, write_wav

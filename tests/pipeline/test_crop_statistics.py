@@ -12,8 +12,9 @@ from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.extractors.faces.expression import Expression, ExpressionConfig
 from mmpipe.extractors.faces.ferplus import FERPLUS_MEAN, FERPLUS_STD
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.extraction.run import ExtractResult
 from mmpipe.pipeline.store.feature_store import FeatureStore
 

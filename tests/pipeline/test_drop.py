@@ -20,10 +20,11 @@ from mmpipe.core.errors import BusyError, StoreError, UsageError
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.extraction import drop
-from mmpipe.pipeline.extraction.corpus import ExtractListener, ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.drop import drop_missing, finish_drop
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.recovery import repair_store
+from mmpipe.pipeline.extraction.request import ExtractListener, ExtractRequest
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES, resolve_stages
 from mmpipe.pipeline.extraction.tasks import TaskResult

@@ -24,7 +24,8 @@ from mmpipe.pipeline.extraction.engines.worker import Worker, WorkerDied
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import TaskResult
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import shard_path
 
 from .runs import session_processes, start
 from .toys import Counting, Deadly, DeadlyOnce, DeadOnArrival, Flaky, Needy, Slow, toy

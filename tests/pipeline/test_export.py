@@ -23,8 +23,9 @@ from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.export import Format
 from mmpipe.pipeline.extraction.recovery import repair_store
 from mmpipe.pipeline.store.export import Form, export
-from mmpipe.pipeline.store.feature_store import FeatureStore, write_shard
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.joined import Dtype
+from mmpipe.pipeline.store.shards import write_shard
 
 STAGES = ("audio", "faces", "expression", "text")
 

@@ -16,7 +16,8 @@ from mmpipe.pipeline.extraction.run import ExtractPlan, commit_plan, plan_extrac
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.media.readers import AudioReader
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import shard_path
 
 from .conftest import clip_utterance
 from .toys import ROOT, Counting, toy

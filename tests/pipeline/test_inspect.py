@@ -19,8 +19,9 @@ from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.manifest_summary import durations_seconds, summarise_manifest
+from mmpipe.pipeline.store.shards import shard_path
 from mmpipe.pipeline.store.summary import inspect_store
 from mmpipe.pipeline.store.utterance_view import inspect_utterance
 

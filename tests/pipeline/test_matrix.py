@@ -19,9 +19,11 @@ import mmpipe.pipeline
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline import open_store
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, shard_schema, write_shard, write_store
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import shard_path, shard_schema, write_shard
+from mmpipe.pipeline.store.writing import write_store
 
 from .training.conftest import make_store
 

@@ -18,9 +18,10 @@ from mmpipe.core.locks import Holder
 from mmpipe.core.scratch import machine
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import Utterance, to_table
-from mmpipe.pipeline.extraction.corpus import ExtractListener, ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.engines.worker import Worker
+from mmpipe.pipeline.extraction.request import ExtractListener, ExtractRequest
 from mmpipe.pipeline.extraction.writer import writing
 from mmpipe.pipeline.store.feature_store import FeatureStore
 

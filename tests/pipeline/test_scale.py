@@ -15,7 +15,7 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.extraction.run import ExtractPlan, plan_extraction
 from mmpipe.pipeline.extraction.stages import StageSpec
-from mmpipe.pipeline.store.feature_store import shard_schema, write_shard
+from mmpipe.pipeline.store.shards import shard_schema, write_shard
 
 from .conftest import tone, write_video
 from .toys import ROOT

@@ -16,8 +16,9 @@ from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, to_table
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.options import parse_slice
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore

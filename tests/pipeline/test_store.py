@@ -12,9 +12,11 @@ from mmpipe.core.errors import StorageError, StoreError
 from mmpipe.core.parquet import fingerprint
 from mmpipe.core.seals import read_sealed_json, write_sealed_json
 from mmpipe.manifests.schema import Utterance, to_table
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, shard_schema, write_shard, write_store
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import shard_path, shard_schema, write_shard
+from mmpipe.pipeline.store.writing import write_store
 
 MADE = StageProvenance("is10", "audio", {}, {}, {})
 COLUMNS = [pa.field("features", pa.list_(pa.float32(), 2))]

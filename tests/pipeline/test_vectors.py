@@ -16,8 +16,9 @@ from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline import open_store
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import ExtractPlan, plan_extraction, run_plan
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.matrix import pooled_features
+from mmpipe.pipeline.store.shards import shard_path
 from mmpipe.pipeline.store.vectors import vectors_as_lists
 
 from .conftest import clip_utterance

@@ -29,8 +29,9 @@ from mmpipe.pipeline.extraction.tasks import run_task
 from mmpipe.pipeline.media.content_hash import media_state
 from mmpipe.pipeline.report.stores import show_store
 from mmpipe.pipeline.store.export import export
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.matrix import pooled_features
+from mmpipe.pipeline.store.shards import shard_path, write_shard
 from mmpipe.pipeline.store.summary import inspect_store
 from mmpipe.pipeline.store.utterance_view import inspect_utterance
 from mmpipe.pipeline.store.verify import verify_store

@@ -12,7 +12,8 @@ from mmpipe.pipeline.cli.inspect import inspect
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, write_shard
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import shard_path, write_shard
 from mmpipe.pipeline.store.verify import verify_store
 
 from .conftest import clip_utterance

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmpipe.pipeline.balancing.pseudo_labels import balance
     from mmpipe.pipeline.extraction.clips import extract
-    from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+    from mmpipe.pipeline.extraction.corpus import extract_corpus
     from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+    from mmpipe.pipeline.extraction.request import ExtractRequest
     from mmpipe.pipeline.report.page import build_report
     from mmpipe.pipeline.store.feature_store import open_store
     from mmpipe.pipeline.training.config import make_config
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ExtractRequest": "extraction.corpus",
+    "ExtractRequest": "extraction.request",
     "SerialEngine": "extraction.engines.serial",
     "balance": "balancing.pseudo_labels",
     "build_report": "report.page",

@@ -17,9 +17,10 @@ from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.balancing.draw import DrawOptions, parse_targets
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.balancing.results import BalanceResult
-from mmpipe.pipeline.store.feature_store import shard_path, shard_schema, write_shard, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import shard_path, shard_schema, write_shard
+from mmpipe.pipeline.store.writing import write_store
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.run import train

@@ -23,9 +23,11 @@ from mmpipe.pipeline.browse.marks import MarkList
 from mmpipe.pipeline.browse.media import Clips
 from mmpipe.pipeline.browse.pseudo import read_pseudo_labels
 from mmpipe.pipeline.browse.server import make_app
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path, shard_schema, write_shard, write_store
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import shard_path, shard_schema, write_shard
+from mmpipe.pipeline.store.writing import write_store
 
 from ...conftest import Once
 from ..conftest import tone, write_video, write_wav

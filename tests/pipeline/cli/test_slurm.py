@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus, plan_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus, plan_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.extraction.source import read_source
 
 from ..runs import call, contents

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from mmpipe.core.errors import TrainingError, UsageError, WeightsError
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.cli.app import app
-from mmpipe.pipeline.extraction.corpus import ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
+from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.data.dataset import load_dataset

@@ -22,7 +22,8 @@ from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.manifests.schema import MANIFEST_SCHEMA, Utterance, to_utterances
 from mmpipe.pipeline.browse.pseudo import PseudoLabels
 from mmpipe.pipeline.extraction.stages import FACES
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import shard_path
 
 __all__ = ["NONE", "Catalog", "Detail", "Mask", "OpenStore", "StageRow", "open_catalog"]
 

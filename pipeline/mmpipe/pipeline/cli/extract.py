@@ -42,8 +42,8 @@ from mmpipe.pipeline.cli.presets import SAMPLE_CORPUS_OPTIONS, SAMPLE_STAGE_OPTI
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mmpipe.pipeline.extraction.corpus import ExtractRequest
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
+    from mmpipe.pipeline.extraction.request import ExtractRequest
     from mmpipe.pipeline.extraction.run import ExtractResult
 
 __all__ = ["extract", "sample_request", "show_extraction"]
@@ -128,7 +128,8 @@ def extract(
     from mmpipe.pipeline.cli.extract_view import ExtractView, show_estimate
     from mmpipe.pipeline.cli.settings import corpus_options, load_settings, merged, parse_assignments, stage_options
     from mmpipe.pipeline.cli.store_source import find_root, known_list, known_manifest, known_source, note_other_options
-    from mmpipe.pipeline.extraction.corpus import ExtractRequest, estimate_corpus
+    from mmpipe.pipeline.extraction.corpus import estimate_corpus
+    from mmpipe.pipeline.extraction.request import ExtractRequest
     from mmpipe.pipeline.hardware import available_cores
 
     one_mode({"--max-failures": max_failures, "--strict": strict})
@@ -232,7 +233,7 @@ def _empty_stages(result: ExtractResult, asked: Sequence[str]) -> list[str]:
 def sample_request(dataset: str, out: Path, select: Callable[[pa.Table], pa.Table] | None = None) -> ExtractRequest:
     """The extraction of a bundled sample corpus, with the options of sample runs."""
     from mmpipe.manifests.samples import sample_root
-    from mmpipe.pipeline.extraction.corpus import ExtractRequest
+    from mmpipe.pipeline.extraction.request import ExtractRequest
 
     return ExtractRequest(
         dataset,

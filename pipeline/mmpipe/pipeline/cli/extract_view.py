@@ -13,8 +13,8 @@ from mmpipe.manifests.contract import Problem
 from mmpipe.pipeline.cli.console import console, styled, table
 from mmpipe.pipeline.cli.console import result as show
 from mmpipe.pipeline.cli.progress import progress
-from mmpipe.pipeline.extraction.corpus import ExtractListener
 from mmpipe.pipeline.extraction.estimate import Estimate
+from mmpipe.pipeline.extraction.request import ExtractListener
 from mmpipe.pipeline.extraction.run import KEPT_ROWS, ExtractPlan, ExtractResult
 from mmpipe.pipeline.extraction.tasks import TaskResult
 from mmpipe.pipeline.store.exclusions import Exclusions

@@ -21,7 +21,7 @@ from mmpipe.pipeline.cli.presets import store_path
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mmpipe.pipeline.extraction.corpus import ExtractRequest
+    from mmpipe.pipeline.extraction.request import ExtractRequest
 
 __all__ = ["run"]
 
@@ -49,7 +49,7 @@ def run(
     Run it again when the folder has changed: only what is new is made, and rows of removed clips are dropped.
     """
     from mmpipe.pipeline.cli.settings import corpus_options, load_settings, parse_assignments, stage_options
-    from mmpipe.pipeline.extraction.corpus import ExtractRequest
+    from mmpipe.pipeline.extraction.request import ExtractRequest
 
     refuse_foreign("folder", corpus)
     allow_links(follow_links)

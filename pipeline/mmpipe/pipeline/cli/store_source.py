@@ -16,7 +16,7 @@ from mmpipe.pipeline.cli.settings import Settings, dataset_root
 from mmpipe.pipeline.extraction.source import Source, read_source
 
 if TYPE_CHECKING:
-    from mmpipe.pipeline.extraction.corpus import ExtractRequest
+    from mmpipe.pipeline.extraction.request import ExtractRequest
 
 __all__ = ["find_root", "known_list", "known_manifest", "known_source", "note_other_options"]
 

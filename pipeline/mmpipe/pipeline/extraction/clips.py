@@ -22,9 +22,10 @@ from mmpipe.manifests.corpora.folder import Folder, FolderOptions
 from mmpipe.manifests.corpora.folder_clips import AUDIO_ENDINGS, VIDEO_ENDINGS
 from mmpipe.manifests.io import unsafe_uri, write_manifest
 from mmpipe.manifests.schema import MANIFEST_SCHEMA, MediaSpan, Utterance, to_table
-from mmpipe.pipeline.extraction.corpus import ExtractListener, ExtractRequest, extract_corpus
+from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.material import split_by_material
+from mmpipe.pipeline.extraction.request import ExtractListener, ExtractRequest
 from mmpipe.pipeline.extraction.stages import StageSpec
 from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.joined import joined_shard

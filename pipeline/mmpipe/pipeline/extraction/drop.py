@@ -22,9 +22,9 @@ from mmpipe.core.seals import read_sealed_json, write_sealed_json
 from mmpipe.pipeline.extraction.resume import ROW_COLUMNS, rows_print
 from mmpipe.pipeline.extraction.stages import MEDIA_COLUMNS
 from mmpipe.pipeline.extraction.vanished import uris_of
-from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.plan import describe_vanished, refuse_renamed
-from mmpipe.pipeline.store.shards import shard_file
+from mmpipe.pipeline.store.shards import read_table, shard_file, shard_path
 
 __all__ = ["drop_missing", "finish_drop"]
 

@@ -19,9 +19,11 @@ from mmpipe.core.locks import hold, refuse_others
 from mmpipe.core.parquet import Footer, read_sealed
 from mmpipe.core.seals import read_sealed_json
 from mmpipe.pipeline.extraction.stages import DEFAULT_STAGES
-from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path, write_record
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.provenance import StageProvenance
+from mmpipe.pipeline.store.shards import read_table, shard_path
 from mmpipe.pipeline.store.soundness import check_stage
+from mmpipe.pipeline.store.writing import write_record
 
 __all__ = ["KnownStore", "flow_order", "known_store", "repair_store"]
 

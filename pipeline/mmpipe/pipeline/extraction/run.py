@@ -36,11 +36,11 @@ from mmpipe.pipeline.extraction.tasks import Task, TaskResult
 from mmpipe.pipeline.extraction.vanished import media_of, refuse_lost_root
 from mmpipe.pipeline.media.content_hash import MediaHashes, hash_media
 from mmpipe.pipeline.store.exclusions import Exclusions
-from mmpipe.pipeline.store.feature_store import shard_path, write_store
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
-from mmpipe.pipeline.store.shards import read_statuses
+from mmpipe.pipeline.store.shards import read_statuses, shard_path
 from mmpipe.pipeline.store.soundness import extra_files
+from mmpipe.pipeline.store.writing import write_store
 
 __all__ = [
     "KEPT_ROWS",

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
 from mmpipe.manifests.io import read_manifest
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
-from mmpipe.pipeline.store.shards import MAKE_AGAIN
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import MAKE_AGAIN, shard_path
 from mmpipe.pipeline.store.summary import Summary, inspect_store
 
 __all__ = ["ShownStore", "show_store", "spread"]

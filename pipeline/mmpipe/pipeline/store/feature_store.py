@@ -25,7 +25,7 @@ a store of format 2 may hold some of them. What the features are is not changed 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +34,18 @@ import pyarrow as pa
 
 from mmpipe.core.errors import ManifestError, StoreError
 from mmpipe.core.files import is_local, location
-from mmpipe.core.parquet import fingerprint, read_footer, read_sealed, write_parquet
-from mmpipe.core.seals import file_state, read_sealed_json, write_sealed_json
+from mmpipe.core.parquet import fingerprint, read_sealed
+from mmpipe.core.seals import file_state, read_sealed_json
 from mmpipe.manifests.io import check_held
 from mmpipe.pipeline.store.description import check_described
 from mmpipe.pipeline.store.provenance import StageProvenance
 from mmpipe.pipeline.store.shards import (
     MAKE_AGAIN,
     read_shard_file,
-    read_table,
     shard_path,
-    shard_schema,
-    write_shard,
 )
 from mmpipe.pipeline.store.soundness import StageCheck, check_stage, remedy
+from mmpipe.pipeline.store.writing import STORE_FORMAT
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.store.matrix import FeatureMatrix, Pool
@@ -56,18 +54,9 @@ __all__ = [
     "FeatureStore",
     "default_store",
     "open_store",
-    "read_table",
-    "shard_path",
-    "shard_schema",
-    "write_record",
-    "write_shard",
-    "write_store",
 ]
 
-_STORE_FORMAT = "mmpipe-store/2"
-"""What this version writes."""
-
-_READABLE_FORMATS = ("mmpipe-store/1", _STORE_FORMAT)
+_READABLE_FORMATS = ("mmpipe-store/1", STORE_FORMAT)
 
 
 def default_store(name: str, *, sample: bool = False) -> Path:
@@ -78,68 +67,6 @@ def default_store(name: str, *, sample: bool = False) -> Path:
         'features/ami-sample'
     """
     return Path("features") / (f"{name}-sample" if sample else name)
-
-
-def write_store(
-    path: Path,
-    corpus: str,
-    manifest: pa.Table,
-    stages: Mapping[str, StageProvenance],
-    version: str,
-    existing: pa.Table | None = None,
-    excluded: Mapping[str, Any] | None = None,
-) -> None:
-    """Write manifest.parquet and store.json of a planned store.
-
-    Args:
-        path: the store's folder.
-        corpus: the corpus's name.
-        manifest: rows in shard order.
-        stages: what decides the values of each stage.
-        version: of mmpipe.
-        existing: the manifest that is there; if it is equal, it is left alone, as is an equal store.json.
-        excluded: utterances that a list left out of the manifest (`Exclusions.to_json`); None where there was no list.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    target = path / "manifest.parquet"
-    if existing is None or not existing.equals(manifest):
-        write_parquet(target, manifest, {"corpus": corpus})
-    write_record(path, corpus, manifest, stages, version, excluded)
-
-
-def write_record(
-    path: Path,
-    corpus: str,
-    manifest: pa.Table,
-    stages: Mapping[str, StageProvenance],
-    version: str,
-    excluded: Mapping[str, Any] | None = None,
-) -> None:
-    """Write store.json for the manifest.parquet that is there; arguments as in `write_store`.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    info = {
-        "format": _STORE_FORMAT,
-        "mmpipe": version,
-        "corpus": corpus,
-        "manifest": {
-            "rows": manifest.num_rows,
-            "shards": 1 + max(manifest.column("shard").to_pylist(), default=-1),
-            "sha256": read_footer(path / "manifest.parquet").seal,
-        },
-        "stages": {name: stage.to_json() for name, stage in stages.items()},
-        **({} if excluded is None else {"excluded": dict(excluded)}),
-    }
-    try:
-        if read_sealed_json(path / "store.json") == info:
-            return
-    except (OSError, ValueError):
-        pass
-    write_sealed_json(path / "store.json", info)
 
 
 def open_store(path: str | Path) -> FeatureStore:

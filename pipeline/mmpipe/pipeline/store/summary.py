@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from mmpipe.core.errors import StoreError
 from mmpipe.core.reading import parse_object, read_limited
 from mmpipe.manifests.io import read_manifest
-from mmpipe.pipeline.store.feature_store import FeatureStore, read_table, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.manifest_summary import ManifestSummary, summarise_manifest
+from mmpipe.pipeline.store.shards import read_table, shard_path
 from mmpipe.pipeline.store.soundness import check_stage
 
 __all__ = ["Failure", "StageSummary", "Summary", "inspect_store"]

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.manifests.io import read_manifest
 from mmpipe.manifests.schema import MANIFEST_SCHEMA, Utterance, to_utterances
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import shard_path
 
 __all__ = ["UtteranceView", "inspect_utterance"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmpipe.core.errors import StoreError
 from mmpipe.core.parquet import check_seal, fingerprint
-from mmpipe.pipeline.store.feature_store import FeatureStore, shard_path
-from mmpipe.pipeline.store.shards import read_shard_file
+from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.shards import read_shard_file, shard_path
 from mmpipe.pipeline.store.soundness import check_stage
 
 __all__ = ["Verification", "verify_store"]
