@@ -18,13 +18,13 @@ from mmpipe.pipeline.training.comparison import read_folds
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Norm, Pool, Rows, fit_norms
 from mmpipe.pipeline.training.data.inputs import TrainInput
-from mmpipe.pipeline.training.ensemble import Ensemble, load_ensemble
+from mmpipe.pipeline.training.ensemble import load_fold
 from mmpipe.pipeline.training.loop import fit, predict
 from mmpipe.pipeline.training.metrics import score
 from mmpipe.pipeline.training.model import Network
-from mmpipe.pipeline.training.results import RunResult, read_run
+from mmpipe.pipeline.training.results import RunResult
 
-__all__ = ["Classifier", "Progress", "RunModels", "load_run_models", "mean", "train_classifiers"]
+__all__ = ["Classifier", "Progress", "RunModels", "mean", "train_classifiers"]
 
 _Probabilities = npt.NDArray[np.float32]
 
@@ -106,12 +106,12 @@ class RunModels:
     Attributes:
         path: the run folder.
         result: its run.json.
-        ensemble: one model for each fold and seed, in the order of the folds of `result`.
+        device: where they label.
     """
 
     path: Path
     result: RunResult
-    ensemble: Ensemble
+    device: str
 
     @property
     def config(self) -> TrainConfig:
@@ -119,55 +119,45 @@ class RunModels:
         return self.result.config
 
     def classifiers(self, data: TrainInput, progress: Progress) -> Iterator[Classifier]:
-        """One for each fold: the models of all seeds.
+        """One for each fold: the models of all seeds, which are read when it is their turn.
 
         Raises:
             TrainingError: the run was trained on other features, folds, utterances or labels than the store holds.
+            WeightsError: a model cannot be read.
         """
         self._check(data)
         assert data.unlabeled is not None
         for number, fold in enumerate(data.folds):
-            places = [k for k, scores in enumerate(self.result.folds) if scores.name == fold.name]
-            saved = [self.ensemble.models[k] for k in places]
+            trained = [scores for scores in self.result.folds if scores.name == fold.name]
+            saved = [load_fold(self.path, self.result, scores, self.device) for scores in trained]
             members = tuple((m.model, m.norms, m.adapted(data.unlabeled.norms)) for m in saved)
-            epochs = tuple(self.result.folds[k].best_epoch for k in places)
-            made = Classifier(fold, members, data, epochs, 0.0)
+            made = Classifier(fold, members, data, tuple(scores.best_epoch for scores in trained), 0.0)
             truth = [str(data.labeled.labels[row]) for row in data.labeled.rows_of(fold.valid)]
             guess = [self.result.labels[k] for k in made.of_labeled(fold.valid).argmax(axis=1)]
             yield replace(made, valid_ua=score(truth, guess, self.result.labels).ua)
             progress(number + 1, len(data.folds), f"fold {fold.name}")
 
     def _check(self, data: TrainInput) -> None:
-        """Make sure that each model is one of a fold of this store, which never saw its test part."""
+        """Make sure that the folds are those of this store, so that no model saw its test part."""
         where = f"{self.path} was trained on"
         if unknown := sorted(set(data.labels) - set(self.result.labels)):
             raise TrainingError(
                 f"the labelled store holds the label {unknown[0]}, which {self.path} does not know; its labels: "
                 f"{', '.join(self.result.labels)}: name the store that it was trained on"
             )
-        if self.ensemble.fingerprint != data.labeled.fingerprint:
-            raise TrainingError(
-                f"{where} other features than the labelled store holds: name the store that it was trained on, or "
-                "train it again"
-            )
         if {fold.name for fold in data.folds} != {fold.name for fold in self.result.folds}:
             raise TrainingError(f"{where} other folds than those of the labelled store: train it again")
-        parts = {fold.name: data.identity_of(fold)["utterances"] for fold in data.folds}
+        now = {fold.name: data.identity_of(fold) for fold in data.folds}
         for fold in read_folds(self.path, self.result):
-            if fold.identity.get("utterances") != parts[fold.name]:
+            if fold.identity.get("labelled features") != data.labeled.fingerprint:
+                raise TrainingError(
+                    f"{where} other features than the labelled store holds: name the store that it was trained on, or "
+                    "train it again"
+                )
+            if fold.identity.get("utterances") != now[fold.name]["utterances"]:
                 raise TrainingError(
                     f"{where} other utterances of fold {fold.name} than the labelled store has now: train it again"
                 )
-
-
-def load_run_models(path: Path, device: str) -> RunModels:
-    """The models of a run folder.
-
-    Raises:
-        UsageError: the folder does not hold a finished run.
-        WeightsError: a model cannot be read.
-    """
-    return RunModels(path, read_run(path), load_ensemble(path, device))
 
 
 def mean(parts: Sequence[_Probabilities]) -> _Probabilities:

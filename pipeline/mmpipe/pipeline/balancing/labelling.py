@@ -23,14 +23,18 @@ class Labelled:
     """What a classifier says of the rows, and of the test part of its fold.
 
     Attributes:
-        made: the classifier.
+        fold: the name of the fold.
+        valid_ua: of the classifier.
+        best_epochs: of the classifier.
         rows: class probabilities [N, K] of the rows.
         temperature: of these probabilities; 1 where they are as the classifier gives them.
         test: class probabilities [M, K] of the test part, before the temperature.
         truth: the classes [M] of the test part.
     """
 
-    made: Classifier
+    fold: str
+    valid_ua: float
+    best_epochs: tuple[int, ...]
     rows: _Probabilities
     temperature: float
     test: _Probabilities
@@ -48,11 +52,12 @@ def label_rows(made: Classifier, rows: Rows, labels: Sequence[str], *, calibrate
             the classifier gives them.
     """
     answers, fold = made.of_unlabeled(rows), made.fold
+    known = (fold.name, made.valid_ua, made.best_epochs)
     if not calibrate:
-        return Labelled(made, answers, 1.0, answers[:0], np.zeros(0, np.int64))
+        return Labelled(*known, answers, 1.0, answers[:0], np.zeros(0, np.int64))
     valid, truth = (_classes(made, ids, labels) for ids in (fold.valid, fold.test))
     temperature = fit_temperature(made.of_labeled(fold.valid), valid)
-    return Labelled(made, temper(answers, temperature), temperature, made.of_labeled(fold.test), truth)
+    return Labelled(*known, temper(answers, temperature), temperature, made.of_labeled(fold.test), truth)
 
 
 def measure_calibration(labelled: Sequence[Labelled]) -> Calibration:
@@ -60,7 +65,7 @@ def measure_calibration(labelled: Sequence[Labelled]) -> Calibration:
     truth = np.concatenate([part.truth for part in labelled])
     before = np.concatenate([part.test for part in labelled])
     after = np.concatenate([temper(part.test, part.temperature) for part in labelled])
-    temperatures = {part.made.fold.name: part.temperature for part in labelled}
+    temperatures = {part.fold: part.temperature for part in labelled}
     return Calibration(temperatures, measure_reliability(before, truth), measure_reliability(after, truth))
 
 

@@ -24,10 +24,8 @@ from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import fingerprint, write_parquet
 from mmpipe.core.seals import sha256_of
 from mmpipe.pipeline.balancing.classifiers import (
-    Classifier,
     Progress,
     RunModels,
-    load_run_models,
     mean,
     train_classifiers,
 )
@@ -39,7 +37,7 @@ from mmpipe.pipeline.balancing.draw import (
     resolve_targets,
     seeded_order,
 )
-from mmpipe.pipeline.balancing.labelling import label_rows, measure_calibration
+from mmpipe.pipeline.balancing.labelling import Labelled, label_rows, measure_calibration
 from mmpipe.pipeline.balancing.results import BalanceResult, FoldBalance, cautions_of
 from mmpipe.pipeline.hardware import pick_device
 from mmpipe.pipeline.outputs import claim
@@ -48,6 +46,7 @@ from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Datasets, Rows
 from mmpipe.pipeline.training.data.inputs import load_input, shared_modalities
 from mmpipe.pipeline.training.data.unlabeled import groups_of
+from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.shift import pool_caution
 
 __all__ = ["balance"]
@@ -136,7 +135,7 @@ class _Balancing:
         self.models: RunModels | None = None
         stores = (request.labeled, request.unlabeled)
         if request.classifier is not None:
-            self.models = load_run_models(request.classifier, device)
+            self.models = RunModels(request.classifier, read_run(request.classifier), device)
             self.config = self.models.config.model_copy(update={"unlabeled_rows": None})
         else:
             shared = shared_modalities(stores, request.config.modalities)
@@ -186,9 +185,9 @@ class _Balancing:
         labelled = [label_rows(one, self.rows, self.labels, calibrate=self.is_held_out) for one in made]
         calibration = measure_calibration(labelled) if self.is_held_out else None
         if self.request.once:
-            drawn = [self._draw(None, mean([part.rows for part in labelled]), [part.made for part in labelled])]
+            drawn = [self._draw(None, mean([part.rows for part in labelled]), labelled)]
         else:
-            drawn = [self._draw(part.made.fold.name, part.rows, [part.made]) for part in labelled]
+            drawn = [self._draw(part.fold, part.rows, [part]) for part in labelled]
         folds = tuple(fold for fold, _ in drawn)
         result = BalanceResult(
             path=self.request.out,
@@ -206,9 +205,7 @@ class _Balancing:
         write_parquet(self.request.out, pa.concat_tables(table for _, table in drawn), self._metadata(result))
         return result
 
-    def _draw(
-        self, fold: str | None, rows_NK: _Probabilities, made: Sequence[Classifier]
-    ) -> tuple[FoldBalance, pa.Table]:
+    def _draw(self, fold: str | None, rows_NK: _Probabilities, by: Sequence[Labelled]) -> tuple[FoldBalance, pa.Table]:
         """Draw from the rows, by their probabilities."""
         pseudo, best = rows_NK.argmax(axis=1), rows_NK.max(axis=1)
         candidates, dropped = choose_candidates(pseudo, best.astype(np.float64), self.request.draws, self.groups)
@@ -231,8 +228,8 @@ class _Balancing:
         }
         if spare := len(candidates) - sum(counts["distinct"].values()):
             dropped["their class is full"] = spare
-        valid_ua = sum(one.valid_ua for one in made) / len(made)
-        epochs = tuple(epoch for one in made for epoch in one.best_epochs)
+        valid_ua = sum(part.valid_ua for part in by) / len(by)
+        epochs = tuple(epoch for part in by for epoch in part.best_epochs)
         return FoldBalance(fold, **counts, dropped=dict(dropped), valid_ua=valid_ua, best_epochs=epochs), table
 
     def _check(

@@ -14,10 +14,10 @@ from mmpipe.core.errors import UsageError, WeightsError
 from mmpipe.pipeline.training.checkpoint import SavedModel, load_model
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
-from mmpipe.pipeline.training.results import RunResult, fold_folder, read_run
+from mmpipe.pipeline.training.results import FoldScores, RunResult, fold_folder, read_run
 from mmpipe.pipeline.training.shift import Shift, measure_shift
 
-__all__ = ["Ensemble", "load_ensemble"]
+__all__ = ["Ensemble", "load_ensemble", "load_fold"]
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,36 @@ def load_ensemble(folder: Path, device: str = "cpu") -> Ensemble:
     if (folder / "model.json").is_file():
         return Ensemble((load_model(folder, device),))
     run = _finished(folder)
-    folders = [fold_folder(folder, fold.name, fold.seed, run.seeds) for fold in run.folds]
-    models = tuple(load_model(path, device) for path in folders)
-    for fold, path, model in zip(run.folds, folders, models, strict=True):
-        same = model.labels == run.labels and model.fingerprint == models[0].fingerprint
-        if not same or model.config != run.config.model_copy(update={"seed": fold.seed}):
-            raise WeightsError(
-                f"{path} holds a model of another run than {folder / 'run.json'} describes: finish the run with "
-                "`mmpipe train`, or name one fold's folder"
-            )
+    models = tuple(load_fold(folder, run, fold, device) for fold in run.folds)
+    for fold, model in zip(run.folds, models, strict=True):
+        if model.fingerprint != models[0].fingerprint:
+            raise WeightsError(_of_another(folder, run, fold))
     return Ensemble(models)
+
+
+def load_fold(folder: Path, run: RunResult, fold: FoldScores, device: str = "cpu") -> SavedModel:
+    """The model of a fold and seed of a run, on a device (`cpu` or `cuda`).
+
+    Args:
+        folder: of the run.
+        run: its run.json.
+        fold: one of its folds.
+        device: see above.
+
+    Raises:
+        WeightsError: it is of another run, or cannot be read.
+    """
+    model = load_model(fold_folder(folder, fold.name, fold.seed, run.seeds), device)
+    if model.labels != run.labels or model.config != run.config.model_copy(update={"seed": fold.seed}):
+        raise WeightsError(_of_another(folder, run, fold))
+    return model
+
+
+def _of_another(folder: Path, run: RunResult, fold: FoldScores) -> str:
+    return (
+        f"{fold_folder(folder, fold.name, fold.seed, run.seeds)} holds a model of another run than "
+        f"{folder / 'run.json'} describes: finish the run with `mmpipe train`, or name one fold's folder"
+    )
 
 
 def _finished(folder: Path) -> RunResult:
