@@ -23,14 +23,13 @@ from mmpipe.pipeline.report.blocks import (
     Section,
     Table,
     Text,
-    number,
-    percent,
     plural,
 )
 from mmpipe.pipeline.report.charts import Lines, Series
+from mmpipe.pipeline.report.run_tables import confusion_table, figure_cells, figure_columns, folds_table, runs_table
 from mmpipe.pipeline.training.comparison import read_folds
 from mmpipe.pipeline.training.experiments.figures import Panel, curve_panels
-from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, score, spread_over
+from mmpipe.pipeline.training.metrics import Answers, score, spread_over
 from mmpipe.pipeline.training.results import RunResult, read_run
 
 __all__ = ["ShownRun", "show_run", "training_section"]
@@ -86,11 +85,7 @@ def training_section(runs: Sequence[ShownRun], speakers: Mapping[str, str], tabl
             f"chooses the epoch. ± is the standard deviation ({', '.join(sorted(spreads))}); in brackets the 95 % "
             "interval."
         ),
-        Table(
-            ("run", "objective", "modalities", "folds", "seeds", "utterances", *METRICS.values()),
-            [_row(run.result) for run in runs],
-            "Runs",
-        ),
+        runs_table([run.result for run in runs]),
         *tables,
     ]
     for run in runs:
@@ -98,24 +93,12 @@ def training_section(runs: Sequence[ShownRun], speakers: Mapping[str, str], tabl
     return Section("training", "Training", blocks)
 
 
-def _row(run: RunResult) -> list[Cell]:
-    return [
-        Cell(run.name),
-        Cell(run.objective),
-        Cell("+".join(run.config.modalities).upper()),
-        number(len(run.folds) // run.seeds),
-        number(run.seeds),
-        number(run.pooled.n // run.seeds),
-        *(Cell(str(run.summary[metric]), 100 * run.summary[metric].mean) for metric in METRICS),
-    ]
-
-
 def _run_blocks(run: ShownRun, speakers: Mapping[str, str]) -> Iterator[Block]:
     result = run.result
     yield Heading(result.name)
     yield Grid([_curves(panel, result) for panel in run.panels])
-    yield _confusion(result)
-    yield Details(f"Results of {plural(len(result.folds), 'fold')}", [_folds(result)])
+    yield confusion_table(result)
+    yield Details(f"Results of {plural(len(result.folds), 'fold')}", [folds_table(result)])
     if (table := _by_speaker(run, speakers)) is not None:
         yield Details(f"Results of {plural(len(table.rows), 'speaker')}", [table])
     config = result.config.model_dump(mode="json")
@@ -136,37 +119,6 @@ def _curves(panel: Panel, result: RunResult) -> Figure:
     )
 
 
-def _confusion(result: RunResult) -> Table:
-    rows = []
-    for label, counts in zip(result.labels, result.pooled.confusion, strict=True):
-        total = max(sum(counts), 1)
-        cells = [
-            Cell(f"{n:,}", n, n / total, f"{label} answered as {other}: {n:,} of {total:,} ({100 * n / total:.1f} %)")
-            for other, n in zip(result.labels, counts, strict=True)
-        ]
-        rows.append([Cell(label), *cells, percent(result.pooled.recall[label])])
-    caption = "Confusion: rows are truth, columns predictions; counts of all test utterances and seeds"
-    return Table(("", *result.labels, "recall"), rows, caption, matrix=True)
-
-
-def _figures(scores: Scores, labels: Sequence[str]) -> list[Cell]:
-    present = {label for label, row in zip(labels, scores.confusion, strict=True) if sum(row)}
-    recall = [percent(scores.recall[label]) if label in present else Cell("") for label in labels]
-    return [number(scores.n), *(percent(scores.value(metric)) for metric in METRICS), *recall]
-
-
-def _header(first: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
-    return (*first, "utterances", *METRICS.values(), *(f"recall of {label}" for label in labels))
-
-
-def _folds(result: RunResult) -> Table:
-    rows = [
-        [Cell(fold.name), number(fold.seed), number(fold.best_epoch), *_figures(fold.test, result.labels)]
-        for fold in result.folds
-    ]
-    return Table(_header(("fold", "seed", "best epoch"), result.labels), rows, f"{result.name} by fold")
-
-
 def _by_speaker(run: ShownRun, speakers: Mapping[str, str]) -> Table | None:
     """Figures of each speaker that the report's stores name; None where they name none."""
     said: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -179,8 +131,10 @@ def _by_speaker(run: ShownRun, speakers: Mapping[str, str]) -> Table | None:
     labels = run.result.labels
     shown = sorted(said.items(), key=lambda item: (-len(item[1]), item[0]))[:_MOST_SPEAKERS]
     rows = [
-        [Cell(name), *_figures(score([t for t, _ in pairs], [p for _, p in pairs], labels), labels)]
+        [Cell(name), *figure_cells(score([t for t, _ in pairs], [p for _, p in pairs], labels), labels)]
         for name, pairs in shown
     ]
     more = f", the {_MOST_SPEAKERS} with most utterances of {len(said):,}" if len(said) > len(shown) else ""
-    return Table(_header(("speaker",), labels), rows, f"{run.result.name} by speaker of the test utterances{more}")
+    return Table(
+        figure_columns(("speaker",), labels), rows, f"{run.result.name} by speaker of the test utterances{more}"
+    )
