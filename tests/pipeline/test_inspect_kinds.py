@@ -208,6 +208,15 @@ def test_faces_and_words_are_counted(tmp_path: Path) -> None:
     assert summarise_manifest(listed.slice(0, 0)).median_words is None
 
 
+def test_the_example_of_a_reason_is_not_cut(tmp_path: Path) -> None:
+    name = f"{'long' * 50}.wav"
+    (tmp_path / name).write_bytes(b"not audio")
+    rows = to_table([Utterance("test/a", "test", audio=MediaSpan(name))])
+    audio = StageSpec("audio", "is10")
+    run_plan(plan_extraction(rows, "test", tmp_path, tmp_path / "store", [audio]), SerialEngine())
+    assert name in "".join(printed(tmp_path / "store").split())
+
+
 def test_every_kind_fits_60_columns_with_hostile_names(results: Path, tmp_path: Path) -> None:
     hostile = "[bold]x[/] [/y] " + "y" * 70
     run = Path(shutil.copytree(results / "grid" / "a-supervised", tmp_path / hostile))

@@ -84,7 +84,7 @@ def _print_reasons(title: str, reasons: Sequence[tuple[str, Failure]]) -> None:
         table(
             title,
             ["stage", "status", "utterances", "for example"],
-            ((name, r.status, r.count, f"{r.utterance_id}: {r.example}"[:140]) for name, r in reasons[:_SHOWN_VALUES]),
+            ((name, r.status, r.count, f"{r.utterance_id}: {r.example}") for name, r in reasons[:_SHOWN_VALUES]),
         )
         if len(reasons) > _SHOWN_VALUES:
             console.print(f"... and {len(reasons) - _SHOWN_VALUES} more reasons")
@@ -92,8 +92,9 @@ def _print_reasons(title: str, reasons: Sequence[tuple[str, Failure]]) -> None:
 
 def _print_manifest(manifest: ManifestSummary) -> None:
     if manifest.median_seconds is not None:
+        total = f"{60 * manifest.hours:.1f} minutes" if manifest.hours < 2 else f"{manifest.hours:.1f} hours"
         console.print(
-            f"{manifest.hours:.2f} h; median {manifest.median_seconds:.2f} s; "
+            f"{total} of speech; median {manifest.median_seconds:.2f} s; "
             f"80 % are no longer than {manifest.percentile_seconds:.2f} s"
         )
     if manifest.median_words is not None:
