@@ -650,6 +650,9 @@ def test_a_file_system_without_locks_or_renames_is_found(tmp_path: Path, monkeyp
         finding = check_locks(tmp_path)
         assert finding.state is State.MISSING and "Input/output error" in finding.text
     with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: b"first")
+        assert "still has its first content" in check_locks(tmp_path).text
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "glob", lambda *asked: iter(()))  # a listing that does not show what another process wrote
         finding = check_locks(tmp_path)
         assert finding.state is State.MISSING and "two runs would write one output" in finding.text

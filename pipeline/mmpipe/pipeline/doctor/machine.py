@@ -115,10 +115,13 @@ def check_locks(folder: Path) -> Finding:
     Args:
         folder: one that can be written.
     """
-    target = folder.resolve() / f".mmpipe-doctor.{secrets.token_hex(6)}"
+    folder = folder.resolve()
+    target = folder / f".mmpipe-doctor.{secrets.token_hex(6)}"
     try:
         for data in (b"first", b"second"):
             write_bytes(target, data)
+        if target.read_bytes() != b"second":
+            raise OSError(f"{target} still has its first content after it was written again")
         with writing_alone(target, "mmpipe doctor"):
             try:
                 with writing_alone(target, "mmpipe doctor"):
