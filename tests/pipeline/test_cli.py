@@ -63,9 +63,9 @@ def test_a_wrong_root_says_what_was_expected_and_exits_1(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
-def test_inspect_of_no_store_exits_1_with_the_remedy(tmp_path: Path) -> None:
+def test_inspect_of_nothing_exits_2_with_the_remedy(tmp_path: Path) -> None:
     done = call("inspect", tmp_path / "nothing", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "nothing" in done.stderr
     assert "Traceback" not in done.stderr
 

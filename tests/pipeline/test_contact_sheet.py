@@ -12,11 +12,12 @@ import pytest
 
 from mmpipe.core.errors import StoreError, UsageError
 from mmpipe.pipeline.cli.inspect import inspect
+from mmpipe.pipeline.extraction.contents import count_faces
 from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.report.blocks import Sheet, Text
-from mmpipe.pipeline.report.contact_sheet import FOUND, MISSING, contact_sheet, count_faces
+from mmpipe.pipeline.report.contact_sheet import FOUND, MISSING, contact_sheet
 from mmpipe.pipeline.report.faces import face_blocks
 from mmpipe.pipeline.report.stores import show_store
 from mmpipe.pipeline.store.feature_store import FeatureStore

@@ -22,11 +22,12 @@ from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.balancing.draw import DrawOptions
 from mmpipe.pipeline.balancing.pseudo_labels import balance
 from mmpipe.pipeline.cli.app import app
-from mmpipe.pipeline.report.balance import balance_section, show_list
+from mmpipe.pipeline.report.balance import balance_section
 from mmpipe.pipeline.report.blocks import Block, Details, Figure, Grid, Section, Table, Text
 from mmpipe.pipeline.report.charts import Lines, Points, Speech
 from mmpipe.pipeline.report.comparison import comparison_section
 from mmpipe.pipeline.report.features import features_section
+from mmpipe.pipeline.report.lists import show_list
 from mmpipe.pipeline.report.markdown import write_markdown
 from mmpipe.pipeline.report.page import build_report
 from mmpipe.pipeline.report.paper_tables import paper_tables

@@ -78,6 +78,14 @@ class Corpus(ABC):
     def __init__(self, options: CorpusOptions) -> None:
         self.options = options
 
+    def check(self, root: Path) -> None:
+        """Make sure that a folder looks like the corpus, which takes no time.
+
+        Raises:
+            CorpusError: it does not.
+        """
+        require(root, self.name, (), "the corpus")
+
     @abstractmethod
     def prepare(self, root: Path) -> Prepared:
         """List the utterances of the corpus at `root`.

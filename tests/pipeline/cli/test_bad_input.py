@@ -30,7 +30,17 @@ SHORT = ["--set", "epochs=1", "--set", "faces=8", "--set", "words=8"]
 BASES: dict[str, list[list[str]]] = {
     "extract": [["-d", "folder", "--root", "folder", "--out", "out", "--workers", "1", "--dry-run"]],
     "manifest": [["folder", "--root", "folder", "--out", "m.parquet"], ["meld", "--sample", "--out", "m.parquet"]],
-    "inspect": [["m.parquet"], ["store"], ["real"], ["real", "--utterance", "made/001"], ["real/manifest.parquet"]],
+    "inspect": [
+        ["m.parquet"],
+        ["store"],
+        ["real"],
+        ["real", "--utterance", "made/001"],
+        ["real/manifest.parquet"],
+        ["run"],
+        ["trained"],
+        ["trained", "--verify"],
+        ["garbage.parquet"],
+    ],
     "slurm-script": [
         ["--slices", "2", "-d", "folder", "--root", "folder", "--out", "out"],
         ["--slices", "3", "train", "--labeled", "real", "--supervised", "--out", "run"],

@@ -154,7 +154,6 @@ IGNORED: list[tuple[str, str, list[str]]] = [
         ["--out w", "--epochs 3", "--start w", "--as-published", "--seed 0", "--overwrite", "--set peak_rate=1"],
     ),
     ("train-face --data d --out w", "without --evaluate", ["--weights v", "--flip"]),
-    ("doctor", "", ["--set faces.every=5"]),
 ]
 """A command in a mode, the mode in the words of the message, and what it ignores; a message of its own has no words."""
 
@@ -214,7 +213,7 @@ USED = {
     "report": "run balanced out format_ overwrite",
     "browse": "balanced out root sample config follow_links host port",
     "train-face": "data device threads evaluate",
-    "doctor": "json_ config",
+    "doctor": "set_ out json_ config",
 }
 """By command the options that every mode uses, refuses as the corpus's or the file's own, or that choose the mode."""
 

@@ -51,6 +51,22 @@ class Ami(Corpus):
     options: AmiOptions
     licence: ClassVar[str] = "AMI Meeting Corpus: Creative Commons Attribution 4.0."
 
+    def check(self, root: Path) -> None:
+        """The annotations and, if they are elsewhere, the folder of the meetings are there."""
+        notes = self._notes(root)
+        require(
+            notes,
+            "AMI" if notes == root else "AMI's annotations",
+            ("corpusResources/meetings.xml", "words/*.words.xml"),
+            "the AMI corpus: the manual annotations unpacked beside the meetings' folders, or named by --annotations",
+        )
+        if notes != root:
+            require(root, "AMI", (), "the meetings' folders")
+
+    def _notes(self, root: Path) -> Path:
+        """The folder of the annotations."""
+        return root if self.options.annotations is None else Path(self.options.annotations).expanduser()
+
     def prepare(self, root: Path) -> Prepared:
         """One utterance a window, in the order of drawing.
 
@@ -61,15 +77,8 @@ class Ami(Corpus):
             CorpusError: the folder does not look like AMI.
             UsageError: a name in `exclude` does not match any meeting.
         """
-        notes = root if self.options.annotations is None else Path(self.options.annotations).expanduser()
-        require(
-            notes,
-            "AMI" if notes == root else "AMI's annotations",
-            ("corpusResources/meetings.xml", "words/*.words.xml"),
-            "the AMI corpus: the manual annotations unpacked beside the meetings' folders, or named by --annotations",
-        )
-        if notes != root:
-            require(root, "AMI", (), "the meetings' folders")
+        self.check(root)
+        notes = self._notes(root)
         prepared = Prepared()
         speakers = self._speakers(root, notes, prepared)
         recordings = {f"{s.meeting}.{s.agent}": (s, _recording(root, notes, s, prepared)) for s in speakers}

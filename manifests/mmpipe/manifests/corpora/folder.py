@@ -84,6 +84,10 @@ class Folder(Corpus):
         self._follow_links = self.options.follow_links or follows_links()
         self._attributes = self._new_attributes()  # a wrong option is refused before the corpus is read
 
+    def check(self, root: Path) -> None:
+        """The folder is there."""
+        require(root, "a folder of clips", (), "the clips")
+
     def prepare(self, root: Path) -> Prepared:
         """One utterance a clip, cue, window or row of the table; all but windows in the order of the names or rows.
 
@@ -92,7 +96,7 @@ class Folder(Corpus):
                 no file has a name of the pattern's form.
             UsageError: an option cannot be read.
         """
-        require(root, "a folder of clips", (), "the clips")
+        self.check(root)
         prepared = Prepared()
         self._attributes = self._new_attributes()
         transcripts = Transcripts(root, prepared, follow_links=self._follow_links)

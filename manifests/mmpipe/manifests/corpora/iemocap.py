@@ -91,14 +91,18 @@ class Iemocap(Corpus):
         "IEMOCAP: for those who signed the release form of USC; recordings, faces and transcripts may not be shared."
     )
 
-    def prepare(self, root: Path) -> Prepared:
-        """One utterance for each turn of EmoEvaluation with a label of the task, by session, dialog and time."""
+    def check(self, root: Path) -> None:
+        """A session with its labels is there."""
         require(
             root,
             "IEMOCAP",
             ("Session[1-5]/dialog/EmoEvaluation/Ses*.txt",),
             "IEMOCAP_full_release, with Session1 ... Session5",
         )
+
+    def prepare(self, root: Path) -> Prepared:
+        """One utterance for each turn of EmoEvaluation with a label of the task, by session, dialog and time."""
+        self.check(root)
         prepared = Prepared()
         seen: set[str] = set()
         for session in _TURNS:

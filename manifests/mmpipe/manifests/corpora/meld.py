@@ -60,10 +60,14 @@ class Meld(Corpus):
         "MELD: annotations under GPL-3.0; clips and dialogue are of a television series, whose owners hold the rights."
     )
 
-    def prepare(self, root: Path) -> Prepared:
-        """One utterance for each row of the three tables, in their order."""
+    def check(self, root: Path) -> None:
+        """A table of utterances is there."""
         names = ", ".join(f"{split}_sent_emo.csv" for split in _SPLITS)
         require(root, "MELD", ("*_sent_emo.csv",), f"MELD.Raw, with {names}")
+
+    def prepare(self, root: Path) -> Prepared:
+        """One utterance for each row of the three tables, in their order."""
+        self.check(root)
         prepared = Prepared()
         for split in _SPLITS:
             path = root / f"{split}_sent_emo.csv"

@@ -291,6 +291,8 @@ class _Balancing:
                 "unlabeled": {"stages": stages, "fingerprint": self.target.fingerprint},
             },
             "excluded": self.target.excluded,
+            "beyond": result.beyond,
+            "cautions": list(result.cautions),
             "options": {
                 "min_probability": draws.min_probability,
                 "choose": draws.choose,

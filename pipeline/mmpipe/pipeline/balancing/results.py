@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from mmpipe.pipeline.balancing.calibration import Reliability
 
@@ -25,7 +28,7 @@ class FoldBalance:
         after: draws by pseudo-label; a class that no utterance was given has none.
         distinct: different utterances that are drawn, by pseudo-label.
         dropped: utterances that are not drawn, by reason.
-        valid_ua: unweighted average recall of the classifier on the validation part.
+        valid_ua: unweighted average recall of the classifier on the validation part; NaN where a list does not say it.
         best_epochs: of its models.
     """
 
@@ -56,6 +59,19 @@ class FoldBalance:
             "valid_ua": round(self.valid_ua, 6),
             "best_epochs": list(self.best_epochs),
         }
+
+    @classmethod
+    def from_json(cls, fold: str | None, value: Mapping[str, Any]) -> FoldBalance:
+        """What `to_json` gave; lists of earlier versions leave out all but `before` and `after`."""
+        return cls(
+            fold=fold,
+            before=value["before"],
+            after=value["after"],
+            distinct=value.get("distinct", {}),
+            dropped=value.get("dropped", {}),
+            valid_ua=value.get("valid_ua", math.nan),
+            best_epochs=tuple(value.get("best_epochs", ())),
+        )
 
 
 @dataclass(frozen=True)
@@ -131,6 +147,39 @@ class BalanceResult:
     def valid_ua(self) -> float:
         """The classifiers' unweighted average recall on their validation parts, mean of the folds."""
         return sum(fold.valid_ua for fold in self.folds) / len(self.folds)
+
+    @classmethod
+    def from_footer(cls, path: Path, said: Mapping[str, Any]) -> BalanceResult:
+        """What the footer of a list says; lists of earlier versions leave some of it out.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: it is not the footer of a list.
+        """
+        model, protocol, calibration = said.get("model", {}), said.get("protocol", {}), said.get("calibration")
+        flat = {"valid_ua": model.get("valid_ua", math.nan), **said.get("all_folds", said)}
+        parts = {**said["folds"]} if said.get("folds") else {None: flat}
+        folds = tuple(FoldBalance.from_json(name, part) for name, part in parts.items())
+        labels = tuple(said.get("labels", said["before"]))
+        measured = None if calibration is None else Calibration.from_json(calibration)
+        targets = said.get("per_class", {})
+        found = cls(
+            path=path,
+            labels=labels,
+            folds=folds,
+            targets=targets if isinstance(targets, dict) else dict.fromkeys(labels, targets),
+            modalities=tuple(model.get("config", {}).get("modalities", ())),
+            protocol=protocol.get("name", ""),
+            fold_seed=protocol.get("seed", 0),
+            excluded=said.get("excluded", {}),
+            beyond=said.get("beyond", 0),
+            calibration=measured,
+            cautions=tuple(said["cautions"] if "cautions" in said else cautions_of(folds, measured)),
+        )
+        if any({*counts} != {*labels} for fold in folds for counts in (fold.before, fold.after)):
+            raise ValueError("before and after are not of its labels")
+        if any(fold.distinct and {*fold.distinct} != {*labels} for fold in folds):
+            raise ValueError("distinct is not of its labels")
+        return TypeAdapter(cls).validate_python(asdict(found))
 
     def total(self, what: str) -> dict[str, int]:
         """`before`, `after`, `distinct` or `dropped` of all folds together."""

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.pipeline.cli.config_for import config_for
-from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
+from mmpipe.pipeline.cli.console import console, next_command, result
 from mmpipe.pipeline.cli.modes import ignored_assignments, refuse_ignored, refuse_twice
 from mmpipe.pipeline.cli.options import Device, Overwrite, SampleStores, Size, located, names
+from mmpipe.pipeline.cli.result_view import show_balance_result
 
 if TYPE_CHECKING:
     from mmpipe.pipeline.balancing.draw import DrawOptions
-    from mmpipe.pipeline.balancing.results import BalanceResult, Calibration
+    from mmpipe.pipeline.balancing.results import BalanceResult
     from mmpipe.pipeline.training.config import TrainConfig
 
 __all__ = ["balance_unlabeled", "show_balancing"]
@@ -148,56 +149,5 @@ def show_balancing(
             device=device,
             overwrite=overwrite,
         )
-    of_folds = "" if done.folds[0].fold is None else f" (mean of {len(done.folds)} folds)"
-    _show_classes(done)
-    beyond = {"beyond the pool": done.beyond} if done.beyond else {}
-    for reason, count in (done.excluded | beyond).items():
-        console.print(f"Left out of all folds: {count} utterances, {reason}")
-    for reason, count in done.total("dropped").items():
-        console.print(f"Not drawn: {count / len(done.folds):.0f} utterances{of_folds}, {reason}")
-    if done.calibration is not None:
-        _show_calibration(done.calibration)
-    for caution in done.cautions:
-        console.print(styled("[yellow]{}[/]", caution))
+    show_balance_result(done)
     return done
-
-
-def _show_classes(done: BalanceResult) -> None:
-    by_fold = done.folds[0].fold is not None
-    counts = [done.total(name) for name in ("before", "after", "distinct")]
-    number = len(done.folds)
-    table(
-        f"Pseudo-labels (mean of {number} folds)" if by_fold else "Pseudo-labels",
-        ["label", "before", "after", "distinct", "repeats"],
-        (
-            (
-                label,
-                *(f"{count[label] / number:.0f}" for count in counts),
-                f"{counts[1][label] / max(1, counts[2][label]):.1f}",
-            )
-            for label in done.labels
-        ),
-    )
-    console.print(
-        f"{'The classifiers reach' if by_fold else 'The classifier reaches'} {100 * done.valid_ua:.1f} % UA on the "
-        f"validation part ({','.join(done.modalities)})"
-    )
-
-
-def _show_calibration(calibration: Calibration) -> None:
-    before, after = calibration.before, calibration.after
-    table(
-        "Confidence and accuracy on the held-out test parts (per cent)",
-        ["probability", "utterances", "mean", "right"],
-        (
-            (f"{100 * b.low:.0f} to {100 * b.high:.0f}", b.n, f"{100 * b.confidence:.1f}", f"{100 * b.accuracy:.1f}")
-            for b in after.bins
-            if b.n
-        ),
-    )
-    lowest, highest = (pick(calibration.temperatures.values()) for pick in (min, max))
-    console.print(
-        f"Expected calibration error on {after.n} test utterances: {100 * before.error:.1f} % before, "
-        f"{100 * after.error:.1f} % after temperature scaling (temperatures {lowest:.2f} to {highest:.2f}, fitted on "
-        "the validation parts)"
-    )

@@ -1,9 +1,9 @@
-"""`mmpipe inspect`: print what a store or a manifest holds, check its files, or show one utterance in full."""
+"""`mmpipe inspect`: print what a store, manifest, list or run holds, check its files, or show one utterance in full."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,25 +11,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpipe.core.errors import UsageError
-from mmpipe.pipeline.cli.console import console, styled, table
+from mmpipe.pipeline.cli.console import console
+from mmpipe.pipeline.cli.inspect_view import show_summary, show_utterance
 from mmpipe.pipeline.cli.missing import show_missing
 from mmpipe.pipeline.cli.modes import one_mode, refuse_ignored
 from mmpipe.pipeline.cli.options import Config, Overwrite, Root, Sample, located
+from mmpipe.pipeline.cli.result_view import list_to_json, run_to_json, show_list, show_run, show_tables, tables_to_json
 
 if TYPE_CHECKING:
-    from mmpipe.manifests.schema import Utterance
-    from mmpipe.pipeline.store.manifest_summary import ManifestSummary
-    from mmpipe.pipeline.store.summary import Failure, Summary
-    from mmpipe.pipeline.store.utterance_view import UtteranceView
+    from mmpipe.pipeline.report.sources import Kind
+    from mmpipe.pipeline.store.verify import Verification
 
 __all__ = ["inspect"]
 
-_SHOWN_VALUES = 12
-"""Labels, speakers or reasons that a line or table shows before it says how many more there are."""
-
 
 def inspect(
-    path: Annotated[Path, typer.Argument(parser=located, metavar="PATH", help="A feature store, or a manifest.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            parser=located,
+            metavar="PATH",
+            help="A feature store, manifest, balanced list, run folder or folder of tables.",
+        ),
+    ],
     utterance: Annotated[str | None, typer.Option(help="Show this utterance in full.")] = None,
     strip: Annotated[Path | None, typer.Option(help="With --utterance: save its face strip as this PNG.")] = None,
     clip: Annotated[Path | None, typer.Option(help="With --utterance: cut it from its media into this .mp4.")] = None,
@@ -37,7 +41,10 @@ def inspect(
         Path | None, typer.Option(help="Save a contact sheet as this PNG: crops, boxes on frames, missing ones marked.")
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash every file again; exit with 1 if one changed.")
+        bool,
+        typer.Option(
+            "--verify", help="Hash every file of a store, manifest, list or run again; exit with 1 if one changed."
+        ),
     ] = False,
     missing: Annotated[
         bool, typer.Option("--missing", help="List the shards that are due, and why; exit with 3 if there are any.")
@@ -47,14 +54,14 @@ def inspect(
     ] = None,
     overwrite: Overwrite = False,
     json_: Annotated[
-        bool, typer.Option("--json", help="Print the counts, or what --verify or --missing finds, as JSON.")
+        bool, typer.Option("--json", help="Print it, or what --verify or --missing finds, as JSON.")
     ] = False,
     csv_: Annotated[bool, typer.Option("--csv", help="With --missing: print CSV, one line a shard.")] = False,
     root: Root = None,
     sample: Sample = False,
     config: Config = None,
 ) -> None:
-    """Show what a store holds: statuses, failures by reason, provenance, or one utterance in full."""
+    """Show the essentials of a store, manifest, balanced list or run, or one utterance of a store in full."""
     one_mode({"--utterance": utterance, "--faces": faces, "--verify": verify, "--missing": missing})
     one_mode({"--json": json_, "--csv": csv_})
     if not missing:
@@ -79,13 +86,35 @@ def inspect(
         if clip is not None:
             _cut_clip(path, utterance, clip, root, sample=sample, config=config, overwrite=overwrite)
     else:
-        from mmpipe.pipeline.store.summary import inspect_store
+        _show(path, as_json=json_)
 
-        summary = inspect_store(path)
-        if json_:
-            _print_json(asdict(summary))
-        else:
-            _print_summary(summary)
+
+def _show(path: Path, *, as_json: bool) -> None:
+    """Print the essentials of whatever `path` is."""
+    from mmpipe.pipeline.report.sources import kind_of
+
+    match kind_of(path):
+        case "runs":
+            _print_json({"kind": "run"} | run_to_json(path)) if as_json else show_run(path)
+        case "balanced":
+            _print_json({"kind": "list"} | list_to_json(path)) if as_json else show_list(path)
+        case "grids":
+            _print_json({"kind": "tables"} | tables_to_json(path)) if as_json else show_tables(path)
+        case "stores":
+            _show_store(path, as_json=as_json)
+
+
+def _show_store(path: Path, *, as_json: bool) -> None:
+    from mmpipe.pipeline.extraction.contents import look_into
+    from mmpipe.pipeline.store.summary import inspect_store
+
+    summary = inspect_store(path)
+    contents = look_into(path, summary)
+    if as_json:
+        kind = "store" if summary.version else "manifest"
+        _print_json({"kind": kind} | asdict(summary) | (asdict(contents) if summary.version else {}))
+    else:
+        show_summary(summary, contents)
 
 
 def _print_json(value: Mapping[str, Any]) -> None:
@@ -93,17 +122,21 @@ def _print_json(value: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(value, indent=2, default=str, allow_nan=False))
 
 
-def _verify(path: Path, *, as_json: bool) -> None:
-    """Hash a store's files again and print what is wrong; exit with 1 if anything is."""
-    from mmpipe.pipeline.cli.progress import progress
-    from mmpipe.pipeline.store.feature_store import FeatureStore
-    from mmpipe.pipeline.store.verify import verify_store
+_MAKE_AGAIN = {
+    "stores": "Run the same `mmpipe extract` again: it makes damaged shards again, and names what to remove.",
+    "balanced": "Run the same `mmpipe balance-unlabeled` again.",
+    "runs": "Run the same `mmpipe train` again: it trains what is damaged again.",
+}
+"""What to do about damage, by the kind of what is damaged."""
 
-    store = FeatureStore(path)
+
+def _verify(path: Path, *, as_json: bool) -> None:
+    """Hash the files of a store, manifest, list or run again; print what is wrong, and exit with 1 if anything is."""
+    from mmpipe.pipeline.report.sources import kind_of
+
     console.quiet = as_json
-    with progress("file") as bars:
-        bar = bars.add_task("re-hash", total=1 + store.num_shards * len(store.info["stages"]))
-        found = verify_store(path, lambda: bars.advance(bar))
+    kind = kind_of(path)
+    found = _hash_again(path, kind)
     if as_json:
         _print_json(asdict(found))
     console.print(f"{found.files} files, {found.bytes / 1e6:.1f} MB re-hashed")
@@ -112,9 +145,38 @@ def _verify(path: Path, *, as_json: bool) -> None:
     for file, problem in found.damaged.items():
         console.print(f"damaged: {file}: {problem}", markup=False, style="red")
     if found.damaged:
-        console.print("Run the same `mmpipe extract` again: it makes damaged shards again, and names what to remove.")
+        made_by_manifest = kind == "stores" and path.is_file()
+        console.print("Run the same `mmpipe manifest` again." if made_by_manifest else _MAKE_AGAIN[kind])
         raise typer.Exit(1)
     console.print("Every file is what was written.")
+
+
+def _hash_again(path: Path, kind: Kind) -> Verification:
+    """What a re-hash finds.
+
+    Raises:
+        UsageError: it is a folder of tables.
+    """
+    from mmpipe.pipeline.cli.progress import progress
+    from mmpipe.pipeline.store.verify import verify_file, verify_store
+
+    if kind == "grids":
+        raise UsageError(
+            f"--verify is of feature stores, manifests, balanced lists and run folders; {path} holds tables, which "
+            "have no hashes: name one of its runs"
+        )
+    if kind == "runs":
+        from mmpipe.pipeline.training.verify import verify_run
+
+        return verify_run(path)
+    if path.is_file():
+        return verify_file(path)
+    from mmpipe.pipeline.store.feature_store import FeatureStore
+
+    store = FeatureStore(path)
+    with progress("file") as bars:
+        bar = bars.add_task("re-hash", total=1 + store.num_shards * len(store.info["stages"]))
+        return verify_store(path, lambda: bars.advance(bar))
 
 
 def _write_sheet(
@@ -134,11 +196,7 @@ def _write_sheet(
         for line in str(error).splitlines():
             console.print(line)
     counts = write_contact_sheet(store, folder, out, overwrite=overwrite)
-    share = counts.without_face / counts.utterances if counts.utterances else 0.0
-    console.print(
-        f"{counts.without_face} of {counts.utterances} utterances without a face ({share:.1%}); in the others it was "
-        f"found in {counts.detected} of {counts.frames} sampled frames"
-    )
+    console.print(str(counts))
     console.print(f"Contact sheet: {out}", markup=False)
 
 
@@ -147,7 +205,7 @@ def _show_utterance(path: Path, utterance: str, strip: Path | None, *, overwrite
     from mmpipe.pipeline.store.utterance_view import inspect_utterance
 
     view = inspect_utterance(path, utterance)
-    _print_utterance(view)
+    show_utterance(view)
     if strip is not None:
         write_face_strip(view, strip, overwrite=overwrite)
         console.print(f"Face strip: {strip}", markup=False)
@@ -171,117 +229,3 @@ def _cut_clip(
     folder = dataset_root(FeatureStore(path).corpus, root, load_settings(config), sample=sample)
     clip = write_clip(inspect_utterance(path, utterance).utterance, folder, out, overwrite=overwrite)
     console.print(f"Clip: {clip}", markup=False)
-
-
-def _print_summary(summary: Summary) -> None:
-    made = (
-        f", {summary.shards} shard{'s' * (summary.shards != 1)}, written by mmpipe {summary.version}"
-        if summary.version
-        else ""
-    )
-    console.print(f"{summary.path}: {summary.manifest.rows} utterances of {summary.corpus}{made}", markup=False)
-    _print_manifest(summary.manifest)
-    if not summary.stages:
-        return
-    table(
-        "Stages",
-        ["stage", "extractor", "shards", "statuses", "MB", "utt/s of a worker"],
-        (
-            (
-                stage.name,
-                stage.extractor,
-                f"{stage.shards}/{summary.shards}",
-                ", ".join(f"{status} {n}" for status, n in stage.statuses.items()) or "-",
-                f"{stage.bytes / 1e6:.1f}",
-                "-" if stage.utterances_per_second is None else f"{stage.utterances_per_second:.1f}",
-            )
-            for stage in summary.stages
-        ),
-    )
-    _print_reasons("Without features, by reason", [(s.name, reason) for s in summary.stages for reason in s.failures])
-    _print_reasons("With features and a warning", [(s.name, reason) for s in summary.stages for reason in s.warnings])
-    for stage in summary.stages:
-        console.print(styled("\n[bold]{}[/] was made by", stage.name))
-        for name, value in stage.provenance.items():
-            console.print(f"  {name}: {json.dumps(value, sort_keys=True)}", markup=False)
-        if stage.configs > 1:
-            console.print(styled("  [yellow]{} different configurations[/]: run `mmpipe extract` again", stage.configs))
-        if stage.difference:
-            console.print(f"  not made alike: {stage.difference}", style="yellow")
-        for file, problem in stage.damaged.items():
-            console.print(f"  {file} is damaged: {problem}", style="yellow")
-
-
-def _print_reasons(title: str, reasons: Sequence[tuple[str, Failure]]) -> None:
-    if reasons:
-        table(
-            title,
-            ["stage", "status", "utterances", "for example"],
-            ((name, r.status, r.count, f"{r.utterance_id}: {r.example}"[:140]) for name, r in reasons[:_SHOWN_VALUES]),
-        )
-        if len(reasons) > _SHOWN_VALUES:
-            console.print(f"... and {len(reasons) - _SHOWN_VALUES} more reasons")
-
-
-def _print_manifest(manifest: ManifestSummary) -> None:
-    if manifest.median_seconds is not None:
-        console.print(
-            f"{manifest.hours:.2f} h; median {manifest.median_seconds:.2f} s; "
-            f"80 % are no longer than {manifest.percentile_seconds:.2f} s"
-        )
-    console.print(f"audio {manifest.with_audio}, video {manifest.with_video}, text {manifest.with_text} utterances")
-    for column, counts in manifest.counts.items():
-        if counts:
-            shown = ", ".join(f"{value} {n}" for value, n in list(counts.items())[:_SHOWN_VALUES])
-            more = f" and {len(counts) - _SHOWN_VALUES} more" if len(counts) > _SHOWN_VALUES else ""
-            console.print(f"{column}: {shown}{more}", markup=False)
-    if manifest.unlabelled:
-        console.print(f"unlabelled: {manifest.unlabelled}")
-
-
-def _print_utterance(view: UtteranceView) -> None:
-    utterance = view.utterance
-    console.print(styled("[bold]{}[/]", utterance.utterance_id))
-    for name in ("split", "session", "dialogue", "speaker", "gender", "label", "label_source", "text"):
-        if (value := getattr(utterance, name)) is not None:
-            console.print(f"  {name}: {value}", markup=False)
-    for name in ("audio", "video"):
-        if span := getattr(utterance, name):
-            end = "its end" if span.end_seconds is None else f"{span.end_seconds:.3f} s"
-            region = f", region {span.region}" if span.region else ""
-            console.print(f"  {name}: {span.uri} from {span.start_seconds:.3f} s to {end}{region}", markup=False)
-    if utterance.annotations:
-        console.print(f"  annotations: {json.dumps(dict(utterance.annotations), ensure_ascii=False)}", markup=False)
-    if utterance.words:
-        console.print(f"  words: {_words(utterance)}", markup=False)
-    for stage, row in view.stages.items():
-        error = f" ({row['error']})" if row["error"] else ""
-        console.print(styled("[bold]{}[/]: {}{}", stage, row["status"], error))
-        for name, value in row.items():
-            if name not in ("status", "error") and value is not None:
-                console.print(f"  {name}: {_brief(value)}", markup=False)
-
-
-def _words(utterance: Utterance) -> str:
-    return " ".join(
-        word.text if word.start_seconds is None else f"{word.text}@{word.start_seconds:.2f}"
-        for word in utterance.words or ()
-    )
-
-
-def _brief(value: Any) -> str:
-    """A cell in one line."""
-    import numpy as np
-
-    if isinstance(value, np.ndarray):
-        shape = "x".join(map(str, value.shape))
-        if value.size == 0:
-            return f"{value.dtype} [{shape}]"
-        first = ", ".join(f"{number:.4g}" for number in value.reshape(-1)[:4])
-        spread = f"mean {value.mean(dtype=float):.4g}, deviation {value.std(dtype=float):.4g}"
-        return f"{value.dtype} [{shape}], {spread}, from {value.min():.4g} to {value.max():.4g}; starts {first}"
-    if isinstance(value, list) and value and isinstance(value[0], bytes):
-        return f"{len(value)} images, {sum(map(len, value))} bytes"
-    if isinstance(value, list) and value and isinstance(value[0], bool):
-        return f"{sum(value)} of {len(value)}"
-    return str(value)

@@ -237,11 +237,12 @@ def named_roots(settings: Settings, environment: Mapping[str, str]) -> list[Name
     for dataset, options in settings.datasets.items():
         if "root" in options or dataset not in known:
             root = _expanded(location(str(options.get("root", ""))))
-            roots[dataset] = NamedRoot(dataset, root, f"[datasets.{dataset}]")
+            roots[dataset] = NamedRoot(dataset, root, f"[datasets.{dataset}]", corpus_options(dataset, settings))
     for variable, value in environment.items():
         if variable.startswith("MMPIPE_") and variable.endswith("_ROOT") and value:
             dataset = variable.removeprefix("MMPIPE_").removesuffix("_ROOT").lower()
-            roots[dataset] = NamedRoot(dataset, _expanded(location(value)), variable)
+            options = corpus_options(dataset, settings)
+            roots[dataset] = NamedRoot(dataset, _expanded(location(value)), variable, options)
     return list(roots.values())
 
 

@@ -16,6 +16,7 @@ from mmpipe.pipeline.cli.console import console, next_command, result, styled, t
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
 from mmpipe.pipeline.cli.options import Device, Objective, Preset, SampleStores, Size, located, names, parse_slice
 from mmpipe.pipeline.cli.presets import PRESET_TRAINING
+from mmpipe.pipeline.cli.result_view import show_scores
 from mmpipe.pipeline.cli.train_slice import show_slice, show_slice_of_run
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mmpipe.pipeline.training.results import RunResult
     from mmpipe.pipeline.training.run import TrainRun
 
-__all__ = ["show_scores", "show_training", "train"]
+__all__ = ["show_training", "train"]
 
 
 class _Table(StrEnum):
@@ -365,22 +366,3 @@ def _baselines(
     config = config_for(assigned, chosen, [store], sample=sample)
     folder = out or Path("runs")
     show_baselines(config, store, folder, seeds=seeds, device=device, overwrite=overwrite, exclude=exclude)
-
-
-def show_scores(runs: Sequence[Path]) -> None:
-    """A table of runs, pooled over the test utterances of all folds, with 95 % intervals.
-
-    Raises:
-        UsageError: a folder does not hold a finished run.
-    """
-    from mmpipe.pipeline.training.metrics import METRICS
-    from mmpipe.pipeline.training.results import read_run
-
-    table(
-        "Pooled over the test utterances of all folds (per cent, ± over seeds or folds, [95 % interval])",
-        ["run", "utterances", *METRICS.values()],
-        (
-            (r.name, r.pooled.n // r.seeds, *(str(r.summary[name]) for name in METRICS))
-            for r in (read_run(run, check_files=False) for run in runs)
-        ),
-    )

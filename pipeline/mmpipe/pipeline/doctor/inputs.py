@@ -1,48 +1,25 @@
-"""Checks of what a run reads: the text model and the corpora."""
+"""Checks of what a run reads and writes elsewhere: the corpora, and places on object stores."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmpipe.core.errors import MmpipeError
+from mmpipe.core.environment import refused
+from mmpipe.core.errors import CorpusError, UsageError
 from mmpipe.core.files import is_local
+from mmpipe.manifests.prepare import corpus_reader
 from mmpipe.manifests.registry import CORPORA
 from mmpipe.pipeline.doctor.finding import Finding, State
 
-__all__ = ["NamedRoot", "check_corpora", "check_text_model"]
+__all__ = ["NamedRoot", "check_corpora", "check_object_store"]
 
-
-def check_text_model(options: Mapping[str, Any]) -> Finding:
-    """Whether the text model is on this machine, or the hub would give it.
-
-    Args:
-        options: of the stage `text`.
-    """
-    from mmpipe.extractors.text.encoder import BertConfig
-    from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL, local_model, weight_files
-    from mmpipe.extractors.weights.hub import hub_refusal
-
-    given = {name: options[name] for name in ("model", "revision") if name in options}
-    config = BertConfig.model_validate(given)
-    remedy = (
-        "fill the cache where there is a network (`hf download`, then HF_HOME names its folder), name a folder with "
-        f"`--set text.model=FOLDER`, or `--set text.model={PACKAGED_MODEL}` (extra `demo`)"
-    )
-    try:
-        if (folder := local_model(config.model, config.revision)) is not None:
-            weight_files(folder)
-            return Finding("text model", State.OK, f"{config.model}: {folder}")
-    except MmpipeError as error:
-        return Finding("text model", State.MISSING, str(error), remedy)
-    if (reason := hub_refusal(config.model, "config.json", config.revision)) is None:
-        text = f"{config.model} is not in the cache; the first run downloads it"
-        return Finding("text model", State.WARNING, text, f"for a machine without a network: {remedy}")
-    text = f"{config.model} is not in the cache, and the hub does not give it ({reason})"
-    return Finding("text model", State.MISSING, text, remedy)
+_PATIENCE_SECONDS = 3.0
+"""What an object store is waited for."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +30,17 @@ class NamedRoot:
         dataset: the corpus.
         root: the folder that is named.
         where: what names it.
+        options: of the corpus.
     """
 
     dataset: str
     root: Path
     where: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_corpora(roots: Sequence[NamedRoot]) -> list[Finding]:
-    """Whether the corpus roots that are named can be read; names of no corpus are listed."""
+    """Whether the corpus roots that are named look like their corpus; names of no corpus are listed."""
     known = CORPORA.names()
     findings = [_check_root(named) for named in roots if named.dataset in known]
     if unknown := [named.where for named in roots if named.dataset not in known]:
@@ -76,7 +55,7 @@ def check_corpora(roots: Sequence[NamedRoot]) -> list[Finding]:
 def _check_root(named: NamedRoot) -> Finding:
     name, root, where = f"corpus {named.dataset}", named.root, named.where
     if not is_local(root):
-        return Finding(name, State.OK, f"{root} (on an object store: not looked at)")
+        return check_object_store(name, root, f"correct {where}")
     try:
         empty = next(root.expanduser().iterdir(), None) is None
     except OSError as error:
@@ -84,4 +63,45 @@ def _check_root(named: NamedRoot) -> Finding:
         return Finding(name, State.MISSING, f"{root} cannot be read: {error.strerror}", remedy)
     if empty:
         return Finding(name, State.MISSING, f"{root} is empty", f"is it mounted? Else correct {where}")
+    try:
+        corpus_reader(named.dataset, named.options).check(root.expanduser())
+    except (CorpusError, UsageError) as error:
+        return Finding(name, State.MISSING, str(error), f"correct {where}")
+    except OSError as error:
+        return Finding(name, State.MISSING, f"{error.filename or root} cannot be read: {error.strerror}", where)
     return Finding(name, State.OK, str(root))
+
+
+def check_object_store(name: str, path: Path, remedy: str) -> Finding:
+    """Whether an object store answers, by one request about a place; it is waited for during three seconds.
+
+    Args:
+        name: of the finding.
+        path: the place.
+        remedy: what to do if nothing is there.
+    """
+    answers: list[Finding] = []
+
+    def ask() -> None:
+        remote: Any = path
+        try:
+            remote.fs.info(remote.path)
+        except FileNotFoundError:
+            answers.append(Finding(name, State.MISSING, f"nothing is at {path}, or the bucket does not exist", remedy))
+        except ImportError as error:
+            command = "`pip install 'mmpipe[s3]'`" if path.as_posix().startswith("s3") else "install it"
+            answers.append(Finding(name, State.MISSING, f"{path} needs a package: {error}", command))
+        except Exception as error:  # clients of object stores raise the errors of several libraries
+            why = refused(error)
+            text, todo = (why.reason, why.remedy) if why else (f"{type(error).__name__}: {error}", remedy)
+            answers.append(Finding(name, State.MISSING, f"{path} cannot be read: {text}", todo))
+        else:
+            answers.append(Finding(name, State.OK, f"{path}: the object store answers"))
+
+    asking = threading.Thread(target=ask, daemon=True)  # the client tries again for minutes
+    asking.start()
+    asking.join(_PATIENCE_SECONDS)
+    if answers:
+        return answers[0]
+    text = f"{path}: the object store did not answer within {_PATIENCE_SECONDS:g} s"
+    return Finding(name, State.WARNING, text, "check the network, the credentials and AWS_ENDPOINT_URL")

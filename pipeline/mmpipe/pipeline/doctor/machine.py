@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
 
+from mmpipe.core.errors import BusyError, MmpipeError
+from mmpipe.core.files import is_local, write_bytes
+from mmpipe.core.locks import writing_alone
+from mmpipe.core.scratch import NO_LOCKS
 from mmpipe.pipeline.doctor.finding import Finding, State
 
 __all__ = [
     "available_memory",
     "check_folder",
+    "check_locks",
     "check_memory",
     "check_processor",
     "check_shared_memory",
     "check_temporary_folder",
+    "existing",
     "read_or_empty",
 ]
 
@@ -60,6 +68,13 @@ def check_processor(cpuinfo: str, machine: str) -> Finding:
     return Finding("processor", State.WARNING, f"{model}: {have}, so models are several times slower", remedy)
 
 
+def existing(path: Path) -> Path:
+    """A folder, or the nearest one above it that is there; of an object store the bucket."""
+    if not is_local(path):
+        return [path, *path.parents][-1]
+    return next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path("/"))
+
+
 def check_folder(folder: Path) -> Finding:
     """Whether a run can write into a folder, and the free disk there."""
     path = folder.resolve()
@@ -81,12 +96,61 @@ def check_folder(folder: Path) -> Finding:
 
 
 def check_temporary_folder() -> Finding:
-    """Whether there is a folder for temporary files beside the working folder."""
+    """Whether there is a folder for temporary files beside the working folder, and the free disk there.
+
+    Trainings keep arrays there; repaired media and long waveforms are there while they are read.
+    """
     named = os.environ.get("TMPDIR") or "/tmp"
-    if check_folder(Path(named)).state is State.MISSING:
+    found = check_folder(Path(named))
+    if found.state is State.MISSING:
         remedy = "set TMPDIR to one that can; in a container with a read-only root: --tmpfs /tmp"
         return Finding("temporary", State.WARNING, f"{named} cannot be written", remedy)
-    return Finding("temporary", State.OK, named)
+    remedy = "free some, or set TMPDIR to a folder with more" if found.state is State.WARNING else ""
+    return Finding("temporary", found.state, found.text, remedy)
+
+
+def check_locks(folder: Path) -> Finding:
+    """Whether files of a folder are replaced at once, and whether its file system has the locks of runs.
+
+    Args:
+        folder: one that can be written.
+    """
+    folder = folder.resolve()
+    target = folder / f".mmpipe-doctor.{secrets.token_hex(6)}"
+    try:
+        for data in (b"first", b"second"):
+            write_bytes(target, data)
+        if target.read_bytes() != b"second":
+            raise OSError(f"{target} still has its first content after it was written again")
+        with writing_alone(target, "mmpipe doctor"):
+            try:
+                with writing_alone(target, "mmpipe doctor"):
+                    remedy = "write to a file system of this machine, or to NFS 4 or Lustre with locks"
+                    return Finding("locks", State.MISSING, f"{folder}: two runs would write one output", remedy)
+            except BusyError:
+                has_locks = _has_locks(target)
+    except (MmpipeError, OSError) as error:
+        remedy = "write to another file system: a run replaces files, and flushes them to the disk"
+        return Finding("locks", State.MISSING, str(error), remedy)
+    finally:
+        target.unlink(missing_ok=True)
+    if not has_locks:
+        text = f"the file system of {folder} has no locks (flock): after a crash, a run may wait a minute"
+        return Finding("locks", State.WARNING, text, "mount it with locks, or write to another file system")
+    return Finding(
+        "locks", State.OK, f"{folder}: files are replaced at once, and one run is kept from another's output"
+    )
+
+
+def _has_locks(path: Path) -> bool:
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return False
+            raise
+    return True
 
 
 def available_memory() -> int | None:

@@ -29,6 +29,7 @@ __all__ = [
     "check_python",
     "check_seetaface",
     "check_weights",
+    "lack",
     "pinned_versions",
 ]
 
@@ -78,7 +79,7 @@ def check_libraries(tested: Mapping[str, str], required: Iterable[str] | None = 
     }
     lines = importlib.metadata.requires("mmpipe") or [] if required is None else required
     wanted = [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate({"extra": ""})]
-    lacking = [text for r in wanted if (text := _lack(r, found.get(canonicalize_name(r.name))))]
+    lacking = [text for r in wanted if (text := lack(r, found.get(canonicalize_name(r.name))))]
     if lacking:
         return Finding("libraries", State.MISSING, "; ".join(lacking), _ask_pip("mmpipe"))
     known = sorted(name for name in tested if name in found)
@@ -91,7 +92,8 @@ def check_libraries(tested: Mapping[str, str], required: Iterable[str] | None = 
     return Finding("libraries", State.OK, f"{len(known)} as tested")
 
 
-def _lack(requirement: Requirement, version: str | None) -> str | None:
+def lack(requirement: Requirement, version: str | None) -> str | None:
+    """What a requirement lacks, given the version that is installed; None if it is met."""
     if version is None:
         return f"{requirement} is not installed"
     if requirement.specifier.contains(version, prereleases=True):

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import pyarrow as pa
-
-from mmpipe.core.errors import StoreError
-from mmpipe.core.parquet import read_sealed
-from mmpipe.pipeline.balancing.results import Calibration
 from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.report.blocks import (
     Block,
@@ -26,81 +17,20 @@ from mmpipe.pipeline.report.blocks import (
     Table,
     Text,
     number,
-    percent,
     plural,
 )
 from mmpipe.pipeline.report.charts import Bars, Lines, Series
 from mmpipe.pipeline.report.faces import face_strips
+from mmpipe.pipeline.report.lists import ShownList, list_folds
 from mmpipe.pipeline.report.stores import ShownStore
 
-__all__ = ["ShownList", "balance_section", "show_list"]
+__all__ = ["balance_section"]
 
 _EXAMPLES = 3
 """Most confident, and least confident, utterances of a class."""
 
 _CROPS = 6
 """Crops of such an utterance."""
-
-_COUNTS = ("before", "after", "distinct")
-
-
-@dataclass(frozen=True)
-class ShownList:
-    """A balanced list.
-
-    Attributes:
-        path: its file.
-        counts: by `before` (utterances by pseudo-label), `after` (draws) and `distinct` (different utterances drawn)
-            the mean of the folds; `distinct` is empty of lists of earlier versions.
-        footer: what it says of itself.
-        folds: what it says of each fold; empty of a list for all folds.
-        rows: its draws.
-        calibration: None if it was not measured.
-    """
-
-    path: Path
-    counts: dict[str, dict[str, int]]
-    footer: dict[str, Any]
-    folds: dict[str, dict[str, Any]]
-    rows: pa.Table
-    calibration: Calibration | None
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Utterances that are not drawn, by reason, of all folds together."""
-        parts = [*self.folds.values()] or [self.footer.get("all_folds", {})]
-        total: Counter[str] = Counter()
-        for part in parts:
-            total.update(part.get("dropped", {}))
-        return dict(total.most_common())
-
-
-def show_list(path: Path) -> ShownList:
-    """Read a balanced list.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    try:
-        rows, sealed = read_sealed(path)
-        footer = sealed.metadata
-        folds: dict[str, dict[str, Any]] = footer.get("folds", {})
-        parts = [*folds.values()] or [footer.get("all_folds", footer)]
-        counts = {name: _mean([part.get(name, {}) for part in parts]) for name in _COUNTS}
-        if any(counts[name].keys() != footer[name].keys() for name in ("before", "after")):
-            raise KeyError("before and after")
-        said = footer.get("calibration")
-        calibration = None if said is None else Calibration.from_json(said)
-        return ShownList(path, counts, footer, folds, rows, calibration)
-    except (OSError, pa.ArrowInvalid, LookupError, TypeError, AttributeError) as error:
-        raise StoreError(
-            f"the balanced list {path} cannot be read ({error}): make it with `mmpipe balance-unlabeled`"
-        ) from error
-
-
-def _mean(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """The mean of the folds' counts, rounded."""
-    return {label: round(sum(part[label] for part in counts) / len(counts)) for label in counts[0]}
 
 
 def balance_section(lists: Sequence[ShownList], stores: Sequence[ShownStore]) -> Section:
@@ -110,12 +40,12 @@ def balance_section(lists: Sequence[ShownList], stores: Sequence[ShownStore]) ->
         if len(lists) > 1:
             blocks.append(Heading(shown.path.name))
         blocks += [Text(_text(shown)), Grid(_figures(shown)), _classes(shown)]
-        if shown.dropped:
-            total = "of all folds together" if shown.folds else "of the list"
-            rows = [[Cell(reason), number(n)] for reason, n in shown.dropped.items()]
+        if dropped := shown.result.total("dropped"):
+            total = "of all folds together" if shown.is_by_fold else "of the list"
+            rows = [[Cell(why), number(n)] for why, n in sorted(dropped.items(), key=lambda item: -item[1])]
             blocks.append(Table(("why", "utterances"), rows, f"Utterances that are not drawn, {total}"))
-        if shown.folds:
-            blocks.append(Details(f"Each of {plural(len(shown.folds), 'fold')}", [_folds(shown)]))
+        if shown.is_by_fold:
+            blocks.append(Details(f"Each of {plural(len(shown.result.folds), 'fold')}", [list_folds(shown)]))
         blocks += _examples(shown, stores)
     return Section("balancing", "Balancing", blocks)
 
@@ -124,10 +54,10 @@ def _text(shown: ShownList) -> str:
     classifier = shown.footer.get("classifier", {}).get("name")
     who = f"The models of the run {classifier}" if classifier else "Classifiers (cross-entropy only)"
     text = f"{who}{'' if classifier else ' trained on the labelled store'} gave the unlabelled utterances pseudo-labels"
-    if shown.folds:
+    if shown.is_by_fold:
         text += (
-            f", for each of {len(shown.folds)} folds by one that never saw the labels of its test part; counts are "
-            "means of the folds"
+            f", for each of {len(shown.result.folds)} folds by one that never saw the labels of its test part; counts "
+            "are means of the folds"
         )
     draws = shown.footer.get("per_class")
     each = ", ".join(f"{label} {n:,}" for label, n in draws.items()) if isinstance(draws, dict) else draws
@@ -135,8 +65,8 @@ def _text(shown: ShownList) -> str:
     ua = shown.footer.get("model", {}).get("valid_ua")
     if ua is not None:
         text += f" They reach {100 * ua:.1f} % UA on the validation part."
-    if shown.calibration is not None:
-        before, after = shown.calibration.before, shown.calibration.after
+    if (calibration := shown.result.calibration) is not None:
+        before, after = calibration.before, calibration.after
         text += (
             f" Expected calibration error on {after.n:,} held-out test utterances: {100 * before.error:.1f} % before, "
             f"{100 * after.error:.1f} % after temperature scaling on the validation parts."
@@ -145,14 +75,14 @@ def _text(shown: ShownList) -> str:
 
 
 def _figures(shown: ShownList) -> list[Figure]:
-    labels = list(shown.counts["before"])
-    series = [Series(name, [shown.counts[name][label] for label in labels]) for name in ("before", "after")]
+    labels = shown.result.labels
+    series = [Series(name, [shown.counts(name)[label] for label in labels]) for name in ("before", "after")]
     bars = Bars("Utterances by pseudo-label before, and draws after balancing", labels, series, "utterances or draws")
     figures = [Figure(bars, "Classes before and after")]
-    if shown.calibration is not None:
+    if shown.result.calibration is not None:
         lines = []
         for name in ("before", "after"):
-            bins = [part for part in getattr(shown.calibration, name).bins if part.n]
+            bins = [part for part in getattr(shown.result.calibration, name).bins if part.n]
             tips = [
                 f"{name} scaling: {100 * part.accuracy:.0f} % right of {part.n:,} at {100 * part.confidence:.0f} %"
                 for part in bins
@@ -172,29 +102,15 @@ def _classes(shown: ShownList) -> Table:
         groups = shown.rows.group_by("pseudo_label").aggregate([("draw", "max")]).to_pylist()
         most = {row["pseudo_label"]: 1 + row["draw_max"] for row in groups}
     rows = []
-    for label, before in shown.counts["before"].items():
-        after, distinct = shown.counts["after"][label], shown.counts["distinct"].get(label)
+    drawn, different = shown.counts("after"), shown.counts("distinct")
+    for label, before in shown.counts("before").items():
+        after, distinct = drawn[label], different.get(label)
         factor = number(after / distinct, 2) if distinct else Cell("")
         repeated = number(most[label]) if label in most else Cell("")
-        different = Cell("") if distinct is None else number(distinct)
-        rows.append([Cell(label), number(before), number(after), different, factor, repeated])
+        held = Cell("") if distinct is None else number(distinct)
+        rows.append([Cell(label), number(before), number(after), held, factor, repeated])
     columns = ("label", "before", "after", "different utterances drawn", "draws of each", "most draws of one")
     return Table(columns, rows, "Classes")
-
-
-def _folds(shown: ShownList) -> Table:
-    labels = list(shown.counts["before"])
-    temperatures = {} if shown.calibration is None else shown.calibration.temperatures
-    rows = [
-        [
-            Cell(name),
-            percent(fold["valid_ua"]) if "valid_ua" in fold else Cell(""),
-            number(temperatures[name], 2) if name in temperatures else Cell(""),
-            *(number(fold["before"][label]) for label in labels),
-        ]
-        for name, fold in shown.folds.items()
-    ]
-    return Table(("fold", "validation UA", "temperature", *(f"{label} before" for label in labels)), rows, "Folds")
 
 
 def _is_of(shown: ShownList, store: ShownStore) -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from mmpipe.core.errors import Rejected, StoreError
 from mmpipe.core.files import write_bytes
@@ -18,6 +16,7 @@ from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.extractors.faces.ferplus import CROP_SIZE
 from mmpipe.manifests.io import resolve_media
 from mmpipe.manifests.schema import MediaSpan, to_utterances
+from mmpipe.pipeline.extraction.contents import FaceCounts, count_faces
 from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.media.readers import VideoReader
 from mmpipe.pipeline.outputs import claim, marked_png
@@ -26,10 +25,8 @@ from mmpipe.pipeline.store.feature_store import FeatureStore
 __all__ = [
     "FOUND",
     "MISSING",
-    "FaceCounts",
     "boxed_frame",
     "contact_sheet",
-    "count_faces",
     "face_rows",
     "frame_interval",
     "write_contact_sheet",
@@ -46,37 +43,6 @@ FOUND, MISSING = (60, 160, 60), (30, 120, 240)
 """Colours in OpenCV's order: green marks a face that was found, orange one whose box is that of another frame."""
 
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
-
-
-@dataclass(frozen=True)
-class FaceCounts:
-    """How many faces a store found.
-
-    Attributes:
-        utterances: utterances whose frames could be searched.
-        without_face: those of them in which no face was found at all.
-        frames: sampled frames of the others.
-        detected: frames of those in which the face was found.
-    """
-
-    utterances: int
-    without_face: int
-    frames: int
-    detected: int
-
-
-def count_faces(store: FeatureStore) -> FaceCounts:
-    """Count the faces of a store.
-
-    Raises:
-        StoreError: the stage `faces` is incomplete.
-    """
-    table = store.read(FACES, ["status", "detected"])
-    statuses = table.column("status")
-    good = int(pc.sum(pc.equal(statuses, "ok")).as_py() or 0)
-    empty = int(pc.sum(pc.equal(statuses, "no_face")).as_py() or 0)
-    found = pc.list_flatten(table.column("detected"))
-    return FaceCounts(good + empty, empty, len(found), int(pc.sum(found).as_py() or 0))
 
 
 def write_contact_sheet(store: FeatureStore, root: Path | None, out: Path, *, overwrite: bool = False) -> FaceCounts:

@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 
 from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.schema import to_utterances
+from mmpipe.pipeline.extraction.contents import count_faces
 from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.report.blocks import Block, Sheet, Strip, Text
-from mmpipe.pipeline.report.contact_sheet import boxed_frame, count_faces, face_rows, frame_interval
-from mmpipe.pipeline.report.stores import ShownStore, spread
+from mmpipe.pipeline.report.contact_sheet import boxed_frame, face_rows, frame_interval
+from mmpipe.pipeline.report.stores import ShownStore
+from mmpipe.pipeline.store.sampled import spread
 
 __all__ = ["face_blocks", "face_strips"]
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from mmpipe.pipeline.report.blocks import Block, Cell, Details, Figure, Grid, Section, Table, Text, number, percent
 from mmpipe.pipeline.report.charts import PLAIN, Points
-from mmpipe.pipeline.report.stores import ShownStore, spread
-from mmpipe.pipeline.store.matrix import pooled_features
+from mmpipe.pipeline.report.stores import ShownStore
+from mmpipe.pipeline.store.sampled import SampledFeatures, find_dimensions, sample_features, spread
 from mmpipe.pipeline.training.data.dataset import Dataset, fit_norms
 from mmpipe.pipeline.training.modalities import MODALITIES
 from mmpipe.pipeline.training.shift import PoolShift, measure_pool
@@ -37,21 +37,22 @@ _Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some utterances of a stage, each as one vector: a sequence is the mean of its steps.
+    """Some utterances of a stage.
 
     Attributes:
         store: whose they are.
-        x: float32 [N, D].
-        names: of the D dimensions.
+        features: their vectors.
         rows: the rows of the manifest.
-        is_all: whether all shards were read.
     """
 
     store: ShownStore
-    x: _Floats
-    names: tuple[str, ...]
+    features: SampledFeatures
     rows: pa.Table
-    is_all: bool
+
+    @property
+    def x(self) -> _Floats:
+        """Float32 [N, D]."""
+        return self.features.x
 
 
 def features_section(stores: Sequence[ShownStore]) -> Section:
@@ -87,16 +88,8 @@ def _groups(stores: Sequence[ShownStore]) -> list[tuple[str, list[_Sample]]]:
 
 def _sample(store: ShownStore, stage: str) -> _Sample:
     assert store.store is not None
-    lengths = [len(store.store.ids_of(shard)) for shard in range(store.store.num_shards)]
-    share = max(1, int(_MOST_ROWS * len(lengths) / max(1, sum(lengths))))
-    shards = spread(len(lengths), share)
-    pooled = pooled_features(store.store, stage, shards=shards)
-    starts = np.cumsum([0, *lengths])
-    places = np.concatenate([np.arange(starts[shard], starts[shard + 1]) for shard in shards])
-    rows = store.manifest.take(pa.array(places[pooled.usable]))
-    x = pooled.X[pooled.usable]
-    finite = np.isfinite(x).all(axis=1)
-    return _Sample(store, x[finite], pooled.names, rows.filter(pa.array(finite)), len(shards) == len(lengths))
+    features = sample_features(store.store, stage, _MOST_ROWS)
+    return _Sample(store, features, store.manifest.take(pa.array(features.places)))
 
 
 def _projection(stage: str, samples: Sequence[_Sample]) -> Figure:
@@ -130,46 +123,40 @@ def _projection(stage: str, samples: Sequence[_Sample]) -> Figure:
     titles = ", ".join(dict.fromkeys(sample.store.title for sample in samples))
     label = f"Projection of the features of stage {stage} of {titles}"
     points = Points(label, xy[:, 0].round(3).tolist(), xy[:, 1].round(3).tolist(), tips, shown, *axes)
-    is_all = all(sample.is_all for sample in samples) and len(ids) == sum(len(sample.x) for sample in samples)
+    is_all = all(sample.features.is_all for sample in samples) and len(ids) == sum(len(sample.x) for sample in samples)
     of = "" if is_all else "some "
     return Figure(points, f"{stage}: {of}{len(ids):,} utterances of {titles}, {samples[0].x.shape[1]:,} dimensions")
 
 
 def _dimensions(groups: Sequence[tuple[str, Sequence[_Sample]]]) -> Iterator[Block]:
     """Dimensions that are constant, or hardly ever differ from their most frequent value."""
-    rows, named = [], []
-    for stage, samples in groups:
-        for sample in samples:
-            constant, rare = _dead(sample.x)
-            rows.append(
-                [
-                    Cell(stage),
-                    Cell(sample.store.title),
-                    number(sample.x.shape[1]),
-                    number(len(constant)),
-                    number(len(rare)),
-                    number(len(sample.x)),
-                    Cell("all" if sample.is_all else "some shards"),
-                ]
-            )
-            for kind, found in (("constant", constant), ("nearly constant", rare)):
-                named += [
-                    [Cell(stage), Cell(sample.store.title), Cell(sample.names[place]), Cell(kind)] for place in found
-                ]
+    found = [
+        (stage, sample.store.title, find_dimensions(sample.features)) for stage, samples in groups for sample in samples
+    ]
+    rows = [
+        [
+            Cell(stage),
+            Cell(title),
+            number(one.width),
+            number(len(one.constant)),
+            number(len(one.nearly_constant)),
+            number(one.utterances),
+            Cell("all" if one.is_all else "some shards"),
+        ]
+        for stage, title, one in found
+    ]
     columns = ("stage", "store", "dimensions", "constant", "nearly constant", "utterances looked at", "of")
     yield Table(columns, rows, "Dimensions; nearly constant ones have one value in 99 % of the utterances or more")
+    named = [
+        [Cell(stage), Cell(title), Cell(name), Cell(kind)]
+        for stage, title, one in found
+        for kind, names in (("constant", one.constant), ("nearly constant", one.nearly_constant))
+        for name in names
+    ]
     if named:
         more = f", the first {_MOST_NAMES} of {len(named):,}" if len(named) > _MOST_NAMES else ""
         table = Table(("stage", "store", "dimension", "what"), named[:_MOST_NAMES], f"Dimensions that say little{more}")
         yield Details(f"Which dimensions say little ({len(named):,})", [table])
-
-
-def _dead(x: _Floats) -> tuple[list[int], list[int]]:
-    """Constant dimensions, and others with one value in 99 per cent of the rows."""
-    constant = np.ptp(x, axis=0) == 0
-    most_frequent = np.sort(x, axis=0)[len(x) // 2]  # a value that fills 99 per cent is the median
-    rare = ~constant & ((x == most_frequent).mean(axis=0) >= 0.99)
-    return np.flatnonzero(constant).tolist(), np.flatnonzero(rare).tolist()
 
 
 def _shift(groups: Sequence[tuple[str, Sequence[_Sample]]]) -> Iterator[Block]:

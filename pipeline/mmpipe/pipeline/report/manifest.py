@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmpipe.pipeline.report.blocks import (
     Block,
@@ -25,7 +23,7 @@ from mmpipe.pipeline.report.blocks import (
 )
 from mmpipe.pipeline.report.charts import Bars, Series, histogram
 from mmpipe.pipeline.report.stores import ShownStore
-from mmpipe.pipeline.store.manifest_summary import durations_seconds
+from mmpipe.pipeline.store.manifest_summary import durations_seconds, word_counts
 
 __all__ = ["manifest_section"]
 
@@ -87,18 +85,10 @@ def _histograms(store: ShownStore) -> Iterator[Figure]:
         mark = (percentile, f"80 %: {percentile:.1f} s")
         label = f"Histogram of the durations of {store.title}, with the 80 % mark"
         yield Figure(histogram(seconds, label, "duration in seconds", mark), "Durations")
-    words = _words(store.manifest)
+    words = word_counts(store.manifest).drop_null().to_numpy()
     if len(words) > 1 and np.ptp(words) > 0:
         label = f"Histogram of words in an utterance of {store.title}"
         yield Figure(histogram(words, label, "words in an utterance", None), "Words in an utterance")
-
-
-def _words(manifest: pa.Table) -> npt.NDArray[np.float64]:
-    """Words of the utterances that have any, by the word list, else by the text."""
-    listed = pc.list_value_length(manifest.column("words"))
-    spoken = pc.utf8_trim_whitespace(manifest.column("text"))
-    split = pc.list_value_length(pc.utf8_split_whitespace(pc.if_else(pc.equal(spoken, ""), None, spoken)))
-    return np.asarray(pc.coalesce(listed, split).drop_null().to_numpy(), np.float64)
 
 
 def _labels_of(manifest: pa.Table) -> dict[str, dict[str, dict[str, int]]]:

@@ -13,12 +13,13 @@ from typing import Literal
 from mmpipe.core.errors import UsageError
 from mmpipe.core.files import write_bytes
 from mmpipe.pipeline.outputs import claim
-from mmpipe.pipeline.report.balance import balance_section, show_list
+from mmpipe.pipeline.report.balance import balance_section
 from mmpipe.pipeline.report.blocks import Section
 from mmpipe.pipeline.report.comparison import comparison_section
 from mmpipe.pipeline.report.extraction import extraction_section
 from mmpipe.pipeline.report.features import features_section
 from mmpipe.pipeline.report.html import to_html
+from mmpipe.pipeline.report.lists import show_list
 from mmpipe.pipeline.report.manifest import manifest_section
 from mmpipe.pipeline.report.markdown import write_markdown
 from mmpipe.pipeline.report.paper_tables import grid_runs, paper_tables
@@ -76,7 +77,7 @@ def _sections(sources: ReportSources) -> Iterator[Section]:
     runs = [show_run(path) for path in paths]
     lists = [show_list(path) for path in sources.balanced]
     stores = _named_apart([show_store(path, sources.roots.get(path)) for path in sources.stores])
-    labelled = sum(sum(shown.counts["before"].values()) for shown in lists) if lists else None
+    labelled = sum(sum(shown.counts("before").values()) for shown in lists) if lists else None
     yield summary_section(stores, [run.result for run in runs], labelled)
     yield manifest_section(stores)
     yield extraction_section(stores)

@@ -16,17 +16,20 @@ from mmpipe.pipeline.report.charts import Bars, Lines, Series
 from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS, Experiment
 from mmpipe.pipeline.training.metrics import METRICS
 
-__all__ = ["grid_runs", "paper_tables"]
+__all__ = ["grid_runs", "paper_tables", "read_table", "tables_in"]
 
 _NUMBERS = ["mean", "std", "low", "high", "paper"]
 
 
 def grid_runs(grid: Path) -> list[Path]:
     """The finished runs of the tables in a folder, in the order of the tables."""
-    names = dict.fromkeys(
-        cell.run for name in EXPERIMENTS if (grid / f"{name}.csv").is_file() for cell in EXPERIMENTS[name].cells
-    )
+    names = dict.fromkeys(cell.run for name in tables_in(grid) for cell in EXPERIMENTS[name].cells)
     return [grid / name for name in names if (grid / name / "run.json").is_file()]
+
+
+def tables_in(grid: Path) -> list[str]:
+    """The experiments of the paper whose table a folder holds."""
+    return [name for name in EXPERIMENTS if (grid / f"{name}.csv").is_file()]
 
 
 def paper_tables(grids: Sequence[Path], runs: Iterable[Path]) -> list[Block]:
@@ -35,7 +38,7 @@ def paper_tables(grids: Sequence[Path], runs: Iterable[Path]) -> list[Block]:
     Raises:
         UsageError: a table is not what `mmpipe train` wrote.
     """
-    wanted = {(grid, name): None for grid in grids for name in EXPERIMENTS if (grid / f"{name}.csv").is_file()}
+    wanted = {(grid, name): None for grid in grids for name in tables_in(grid)}
     for run in runs:
         for name, experiment in EXPERIMENTS.items():
             if run.name in {cell.run for cell in experiment.cells} and (run.parent / f"{name}.csv").is_file():
@@ -44,8 +47,7 @@ def paper_tables(grids: Sequence[Path], runs: Iterable[Path]) -> list[Block]:
 
 
 def _experiment(grid: Path, name: str) -> Iterator[Block]:
-    experiment, path = EXPERIMENTS[name], grid / f"{name}.csv"
-    table = _read(path, experiment)
+    experiment, table = EXPERIMENTS[name], read_table(grid, name)
     yield Heading(f"{name.replace('-', ' ').capitalize()} of the paper: {experiment.title}")
     parts = {metric: table[table["metric"] == metric] for metric in experiment.metrics}
     if experiment.kind == "quantity":
@@ -72,7 +74,13 @@ def _experiment(grid: Path, name: str) -> Iterator[Block]:
     yield Table(columns, rows, "Per cent; the paper's figures are of its own features and all of its data")
 
 
-def _read(path: Path, experiment: Experiment) -> pd.DataFrame:
+def read_table(grid: Path, name: str) -> pd.DataFrame:
+    """The table of an experiment: one row a cell and metric, figures as shares of 1.
+
+    Raises:
+        UsageError: it is not what `mmpipe train` wrote.
+    """
+    experiment, path = EXPERIMENTS[name], grid / f"{name}.csv"
     try:
         table = pd.read_csv(
             io.BytesIO(read_limited(path)), dtype=dict.fromkeys(experiment.columns, str), keep_default_na=False

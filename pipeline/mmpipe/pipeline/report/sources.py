@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.files import is_local
 from mmpipe.core.parquet import glance
 
-__all__ = ["ReportSources", "sort_sources"]
+__all__ = ["Kind", "ReportSources", "kind_of", "sort_sources"]
+
+Kind = Literal["stores", "runs", "balanced", "grids"]
+"""Kinds of sources, called as the fields of `ReportSources`."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,20 @@ def sort_sources(paths: Iterable[Path]) -> ReportSources:
     Raises:
         UsageError: one is nothing that a report can be about.
     """
-    kinds: dict[str, list[Path]] = {"stores": [], "runs": [], "balanced": [], "grids": []}
+    kinds: dict[Kind, list[Path]] = {"stores": [], "runs": [], "balanced": [], "grids": []}
     for path in dict.fromkeys(paths):
-        kinds[_kind(path)].append(path)
+        kinds[kind_of(path)].append(path)
     return ReportSources(kinds["stores"], kinds["runs"], kinds["balanced"], kinds["grids"])
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> Kind:
+    """What a path holds; its reader says what is wrong with it.
+
+    Raises:
+        UsageError: it is none of the kinds.
+    """
+    if not is_local(path):
+        return "stores"  # all others have to be on a disk of this machine
     if path.is_dir():
         if (path / "store.json").exists() or (path / "manifest.parquet").exists():
             return "stores"

@@ -14,7 +14,8 @@ from mmpipe.manifests.schema import Utterance, to_utterances
 from mmpipe.pipeline.media.readers import AudioReader
 from mmpipe.pipeline.report.blocks import Block, Figure, Text
 from mmpipe.pipeline.report.charts import Speech, Spoken
-from mmpipe.pipeline.report.stores import ShownStore, spread
+from mmpipe.pipeline.report.stores import ShownStore
+from mmpipe.pipeline.store.sampled import spread
 
 __all__ = ["speech_blocks"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from mmpipe.core.errors import StoreError
@@ -14,7 +13,7 @@ from mmpipe.pipeline.store.feature_store import FeatureStore
 from mmpipe.pipeline.store.shards import MAKE_AGAIN, shard_path
 from mmpipe.pipeline.store.summary import Summary, inspect_store
 
-__all__ = ["ShownStore", "show_store", "spread"]
+__all__ = ["ShownStore", "show_store"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,3 @@ def _refuse_damage(store: FeatureStore, summary: Summary) -> None:
         store.check(stage.name)
         for file, problem in stage.damaged.items():
             raise StoreError(f"{store.path / file} is damaged ({problem}): {MAKE_AGAIN}")
-
-
-def spread(count: int, most: int) -> list[int]:
-    """Places of at most `most` of `count` things, evenly spread.
-
-    Example:
-        >>> spread(3, 12), spread(9, 3)
-        ([0, 1, 2], [0, 4, 8])
-    """
-    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(most, count)).round())] if count else []

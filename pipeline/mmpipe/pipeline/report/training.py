@@ -23,26 +23,20 @@ from mmpipe.pipeline.report.blocks import (
     Section,
     Table,
     Text,
-    number,
-    percent,
     plural,
 )
-from mmpipe.pipeline.report.charts import PLAIN, Lines, Points, Series
-from mmpipe.pipeline.report.stores import spread
+from mmpipe.pipeline.report.charts import Lines, Series
+from mmpipe.pipeline.report.latents import latents_blocks
+from mmpipe.pipeline.report.run_tables import confusion_table, figure_cells, figure_columns, folds_table, runs_table
 from mmpipe.pipeline.training.comparison import read_folds
 from mmpipe.pipeline.training.experiments.figures import Panel, curve_panels
-from mmpipe.pipeline.training.latents import LatentEpoch, Latents
-from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, score, spread_over
-from mmpipe.pipeline.training.modalities import MODALITIES
+from mmpipe.pipeline.training.metrics import Answers, score, spread_over
 from mmpipe.pipeline.training.results import FoldResult, RunResult, read_run
 
 __all__ = ["ShownRun", "show_run", "training_section"]
 
 _MOST_SPEAKERS = 200
 """Rows of the table by speaker."""
-
-_MOST_EPOCHS = 3
-"""Epochs whose latents are shown, and the best one."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +90,7 @@ def training_section(runs: Sequence[ShownRun], speakers: Mapping[str, str], tabl
             f"chooses the epoch. ± is the standard deviation ({', '.join(sorted(spreads))}); in brackets the 95 % "
             "interval."
         ),
-        Table(
-            ("run", "objective", "modalities", "folds", "seeds", "utterances", *METRICS.values()),
-            [_row(run.result) for run in runs],
-            "Runs",
-        ),
+        runs_table([run.result for run in runs]),
         *tables,
     ]
     for run in runs:
@@ -108,25 +98,13 @@ def training_section(runs: Sequence[ShownRun], speakers: Mapping[str, str], tabl
     return Section("training", "Training", blocks)
 
 
-def _row(run: RunResult) -> list[Cell]:
-    return [
-        Cell(run.name),
-        Cell(run.objective),
-        Cell("+".join(run.config.modalities).upper()),
-        number(len(run.folds) // run.seeds),
-        number(run.seeds),
-        number(run.pooled.n // run.seeds),
-        *(Cell(str(run.summary[metric]), 100 * run.summary[metric].mean) for metric in METRICS),
-    ]
-
-
 def _run_blocks(run: ShownRun, speakers: Mapping[str, str]) -> Iterator[Block]:
     result = run.result
     yield Heading(result.name)
     yield Grid([_curves(panel, result) for panel in run.panels])
-    yield _confusion(result)
-    yield from _latents(run)
-    yield Details(f"Results of {plural(len(result.folds), 'fold')}", [_folds(result)])
+    yield confusion_table(result)
+    yield from latents_blocks(run.folds)
+    yield Details(f"Results of {plural(len(result.folds), 'fold')}", [folds_table(result)])
     if (table := _by_speaker(run, speakers)) is not None:
         yield Details(f"Results of {plural(len(table.rows), 'speaker')}", [table])
     config = result.config.model_dump(mode="json")
@@ -147,77 +125,6 @@ def _curves(panel: Panel, result: RunResult) -> Figure:
     )
 
 
-def _latents(run: ShownRun) -> Iterator[Block]:
-    """The latents of the first fold that has them, of a few epochs and the best one."""
-    fold = next((fold for fold in run.folds if fold.latents is not None), None)
-    if fold is None or fold.latents is None:
-        return
-    views = fold.latents.epochs
-    shown = {views[place].epoch: views[place] for place in spread(len(views), _MOST_EPOCHS)}
-    shown |= {view.epoch: view for view in views if view.epoch == fold.best_epoch}
-    pool = " and of the unlabelled pool" if None in fold.latents.labels else ""
-    yield Details(
-        "Latents by epoch",
-        [
-            Text(
-                f"Fold {fold.name} of seed {fold.seed}: a point is the latent of one modality of an utterance, on the "
-                "two principal components of all latents after the epoch. The utterances are some of the validation "
-                f"part{pool}, evenly spread."
-            ),
-            Grid([_cloud(fold, fold.latents, view) for _, view in sorted(shown.items())]),
-        ],
-    )
-
-
-def _cloud(fold: FoldResult, latents: Latents, view: LatentEpoch) -> Figure:
-    letters = list(view.points)
-    labels = [label or PLAIN[0] for label in latents.labels]
-    colourings: dict[str, list[str]] = {
-        "modality": [MODALITIES[letter].name for letter in letters for _ in labels],
-        "label": labels * len(letters),
-    }
-    tips = [
-        f"{i}, {label}, {MODALITIES[m].name}" for m in letters for i, label in zip(latents.ids, labels, strict=True)
-    ]
-    places = [x for letter in letters for x in view.points[letter]]
-    axes = [f"component {k + 1} ({100 * share:.0f} %)" for k, share in enumerate(view.shares)]
-    shown = {name: values for name, values in colourings.items() if name == "label" or len(letters) > 1}
-    title = f"Epoch {view.epoch}" + (", whose model was kept" if view.epoch == fold.best_epoch else "")
-    points = Points(f"Latents of {fold.name}: {title}", places[::2], places[1::2], tips, shown, *axes)
-    return Figure(points, title)
-
-
-def _confusion(result: RunResult) -> Table:
-    rows = []
-    for label, counts in zip(result.labels, result.pooled.confusion, strict=True):
-        total = max(sum(counts), 1)
-        cells = [
-            Cell(f"{n:,}", n, n / total, f"{label} answered as {other}: {n:,} of {total:,} ({100 * n / total:.1f} %)")
-            for other, n in zip(result.labels, counts, strict=True)
-        ]
-        rows.append([Cell(label), *cells, percent(result.pooled.recall[label])])
-    caption = "Confusion: rows are truth, columns predictions; counts of all test utterances and seeds"
-    return Table(("", *result.labels, "recall"), rows, caption, matrix=True)
-
-
-def _figures(scores: Scores, labels: Sequence[str]) -> list[Cell]:
-    present = {label for label, row in zip(labels, scores.confusion, strict=True) if sum(row)}
-    recall = [percent(scores.recall[label]) if label in present else Cell("") for label in labels]
-    return [number(scores.n), *(percent(scores.value(metric)) for metric in METRICS), *recall]
-
-
-def _header(first: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
-    return (*first, "utterances", *METRICS.values(), *(f"recall of {label}" for label in labels))
-
-
-def _folds(result: RunResult) -> Table:
-    rows = [
-        [Cell(fold.name), number(fold.seed), number(fold.best_epoch), *_figures(fold.test, result.labels)]
-        for fold in result.folds
-    ]
-    return Table(_header(("fold", "seed", "best epoch"), result.labels), rows, f"{result.name} by fold")
-
-
 def _by_speaker(run: ShownRun, speakers: Mapping[str, str]) -> Table | None:
     """Figures of each speaker that the report's stores name; None where they name none."""
     said: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -230,8 +137,10 @@ def _by_speaker(run: ShownRun, speakers: Mapping[str, str]) -> Table | None:
     labels = run.result.labels
     shown = sorted(said.items(), key=lambda item: (-len(item[1]), item[0]))[:_MOST_SPEAKERS]
     rows = [
-        [Cell(name), *_figures(score([t for t, _ in pairs], [p for _, p in pairs], labels), labels)]
+        [Cell(name), *figure_cells(score([t for t, _ in pairs], [p for _, p in pairs], labels), labels)]
         for name, pairs in shown
     ]
     more = f", the {_MOST_SPEAKERS} with most utterances of {len(said):,}" if len(said) > len(shown) else ""
-    return Table(_header(("speaker",), labels), rows, f"{run.result.name} by speaker of the test utterances{more}")
+    return Table(
+        figure_columns(("speaker",), labels), rows, f"{run.result.name} by speaker of the test utterances{more}"
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["ManifestSummary", "durations_seconds", "summarise_manifest"]
+__all__ = ["ManifestSummary", "durations_seconds", "summarise_manifest", "word_counts"]
 
 _PERCENTILE = 80
 """The paper cuts AMI to the length that 80 per cent of the labelled utterances do not exceed (section 4.2)."""
@@ -27,6 +27,8 @@ class ManifestSummary:
         hours: sum of the durations that are known.
         median_seconds: median duration; None where no duration is known.
         percentile_seconds: the duration that 80 per cent of the utterances do not exceed; None where none is known.
+        words: of all utterances.
+        median_words: median of the utterances that have words; None where none has.
     """
 
     rows: int
@@ -38,6 +40,8 @@ class ManifestSummary:
     hours: float
     median_seconds: float | None
     percentile_seconds: float | None
+    words: int
+    median_words: float | None
 
 
 def durations_seconds(manifest: pa.Table) -> pa.ChunkedArray:
@@ -54,6 +58,14 @@ def durations_seconds(manifest: pa.Table) -> pa.ChunkedArray:
     return pc.coalesce(*lengths, pc.struct_field(noted, "seconds").cast(pa.float64()))
 
 
+def word_counts(manifest: pa.Table) -> pa.ChunkedArray:
+    """Words of each utterance, by its word list, else by its text; null where it has neither."""
+    listed = pc.list_value_length(manifest.column("words"))
+    spoken = pc.utf8_trim_whitespace(pc.if_else(pc.is_null(listed), manifest.column("text"), None))
+    split = pc.list_value_length(pc.utf8_split_whitespace(pc.if_else(pc.equal(spoken, ""), None, spoken)))
+    return pc.coalesce(listed, split)
+
+
 def summarise_manifest(manifest: pa.Table) -> ManifestSummary:
     """Count a manifest's rows by their attributes."""
     counts = {}
@@ -64,6 +76,7 @@ def summarise_manifest(manifest: pa.Table) -> ManifestSummary:
     median = percentile = None
     if len(durations):
         median, percentile = pc.quantile(durations, [0.5, _PERCENTILE / 100]).to_pylist()
+    words = word_counts(manifest)
     return ManifestSummary(
         rows=manifest.num_rows,
         counts=counts,
@@ -74,4 +87,6 @@ def summarise_manifest(manifest: pa.Table) -> ManifestSummary:
         hours=(pc.sum(durations).as_py() or 0.0) / 3600,
         median_seconds=median,
         percentile_seconds=percentile,
+        words=pc.sum(words).as_py() or 0,
+        median_words=pc.quantile(words, 0.5)[0].as_py(),
     )

@@ -23,7 +23,9 @@ __all__ = [
     "Prediction",
     "RunResult",
     "UnlabeledRows",
+    "file_problem",
     "fold_folder",
+    "load_run",
     "read_run",
     "write_run",
 ]
@@ -318,6 +320,21 @@ def read_run(path: Path, *, check_files: bool = True) -> RunResult:
     Raises:
         UsageError: the folder does not hold a finished run that can be read, or a file of it is missing or altered.
     """
+    result, files = load_run(path)
+    for file, expected in files.items() if check_files else ():
+        if (problem := file_problem(file, expected)) is not None:
+            raise UsageError(
+                f"{file} {problem}: run the `mmpipe train` of {path} again, which trains what is damaged again"
+            )
+    return result
+
+
+def load_run(path: Path) -> tuple[RunResult, dict[Path, str]]:
+    """The result of a run folder, and the SHA-256 of its files as run.json names them, which is not checked here.
+
+    Raises:
+        UsageError: the folder does not hold a finished run that can be read.
+    """
     try:
         value = read_sealed_json(path / "run.json")
         result = TypeAdapter(RunResult).validate_python(asdict(RunResult.from_json(value)))
@@ -330,15 +347,11 @@ def read_run(path: Path, *, check_files: bool = True) -> RunResult:
             f"{path} does not hold a finished run ({type(error).__name__}: {error}): make it with "
             f"`mmpipe train --out {path}`"
         ) from error
-    for file, expected in files.items() if check_files else ():
-        if (problem := _problem(file, expected)) is not None:
-            raise UsageError(
-                f"{file} {problem}: run the `mmpipe train` of {path} again, which trains what is damaged again"
-            )
-    return result
+    return result, files
 
 
-def _problem(file: Path, expected: str) -> str | None:
+def file_problem(file: Path, expected: str) -> str | None:
+    """What is wrong with a file that should have this SHA-256, or None."""
     try:
         return None if sha256_of(file) == expected else "is not what the run wrote"
     except FileNotFoundError:
