@@ -50,9 +50,10 @@ def _blocks(store: ShownStore) -> Iterator[Block]:
     )
     if held.median_seconds is not None:
         text += (
-            f" Median duration {held.median_seconds:.2f} s; 80 % are no longer than {held.percentile_seconds:.2f} s. "
-            "(On the full IEMOCAP the paper finds 7.2 s, and crops AMI to it.)"
+            f" Median duration {held.median_seconds:.2f} s; 80 % are no longer than {held.percentile_seconds:.2f} s."
         )
+        if store.summary.corpus in ("ami", "iemocap"):
+            text += " (On the full IEMOCAP the paper finds 7.2 s, and crops AMI to it.)"
     yield Heading(store.title)
     yield Text(text)
     figures = [*_counts(store), *_histograms(store)]
@@ -90,7 +91,7 @@ def _histograms(store: ShownStore) -> Iterator[Figure]:
     words = _words(store.manifest)
     if len(words) > 1 and np.ptp(words) > 0:
         label = f"Histogram of words in an utterance of {store.title}"
-        yield Figure(histogram(words, label, "words in an utterance", None), "Words in an utterance")
+        yield Figure(histogram(words, label, "words in an utterance"), "Words in an utterance")
 
 
 def _words(manifest: pa.Table) -> npt.NDArray[np.float64]:

@@ -85,17 +85,13 @@ def _image(data: bytes, text: str, out: Path, pictures: list[bytes]) -> str:
 
 
 def _strip(strip: Strip, out: Path, pictures: list[bytes]) -> Iterator[str]:
-    missing = sum(strip.missing)
-    marks = (
-        f"; without a face: {', '.join(str(n + 1) for n, gone in enumerate(strip.missing) if gone)}" if missing else ""
-    )
     if strip.frame is not None:
         yield _image(strip.frame, f"frame of {strip.name}", out, pictures)
         yield ""
     yield _image(strip.image, f"crops of {strip.name}", out, pictures)
     yield ""
     said = f" “{_text(strip.said)}”" if strip.said else ""
-    yield f"{_text(strip.text)}{said} {_text(strip.name)}, {_text(strip.note)}{marks}".strip()
+    yield f"{_text(strip.text)}{said} {_text(strip.name)}, {_text(strip.note)}{strip.without}".strip()
 
 
 def _table(table: Table) -> Iterator[str]:
