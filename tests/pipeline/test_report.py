@@ -332,3 +332,21 @@ def test_headings_images_and_charts_are_named_for_those_who_do_not_see_them(
     assert charts and all('role="img"' in chart and re.search(r'aria-label="[^"]+"', chart) for chart in charts)
     assert re.findall(r"<th scope=.row.>(\w+)", html) == ["anger", "sadness"]  # of the confusion
     assert not re.search(r"<th[^>]*></th>", html)
+
+
+def test_utterances_of_one_file_are_read_by_one_reader(
+    store: Path, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmpipe.pipeline.media.readers import AudioReader, VideoReader
+
+    made: list[type] = []
+    for kind in (AudioReader, VideoReader):
+        begin = kind.__init__
+
+        def counted(self: Any, *arguments: Any, begin: Any = begin) -> None:
+            made.append(type(self))
+            begin(self, *arguments)
+
+        monkeypatch.setattr(kind, "__init__", counted)
+    build_report(ReportSources([store], roots={store: media}), tmp_path / "r.html")
+    assert sorted(kind.__name__ for kind in made) == ["AudioReader", "VideoReader"]

@@ -147,7 +147,7 @@ def test_runs_are_compared_with_the_first_on_the_same_utterances(place: Path, tm
     kept = {key: entry for key, entry in value.items() if key not in ("files", "seal")}
     (tmp_path / "old" / "run.json").write_text(json.dumps(kept))
     blocks = comparison_section([runs[0], show_run(tmp_path / "old")]).blocks
-    assert any("is not compared: a run folder without fold.json" in b.text for b in blocks if isinstance(b, Text))
+    assert any("Not compared: semi; without fold.json" in b.text for b in blocks if isinstance(b, Text))
 
 
 @pytest.mark.parametrize(("name", "metric"), [("table-4", "UA"), ("table-6", "weighted F1"), ("figure-7a", "UA")])

@@ -26,7 +26,7 @@ from mmpipe.pipeline.report.blocks import (
     Text,
     slug,
 )
-from mmpipe.pipeline.report.png import draw_png
+from mmpipe.pipeline.report.png import draw_matrix, draw_png
 
 __all__ = ["write_markdown", "write_pictures"]
 
@@ -87,6 +87,8 @@ def _section_pictures(blocks: Sequence[Block]) -> Iterator[tuple[str, bytes]]:
                 yield from _section_pictures(block.figures)
             case Details():
                 yield from _section_pictures(block.blocks)
+            case Table() if block.matrix:
+                yield block.caption, draw_matrix(block)
             case Sheet():
                 for strip in block.strips:
                     yield from _strip_pictures(strip)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from mmpipe.pipeline.report.blocks import Table
 from mmpipe.pipeline.report.charts import (
     COLOURS,
     Bars,
@@ -25,7 +26,7 @@ from mmpipe.pipeline.report.charts import (
 from mmpipe.pipeline.report.fitting import fitted
 from mmpipe.pipeline.training.experiments.figures import png
 
-__all__ = ["draw_png"]
+__all__ = ["draw_matrix", "draw_png"]
 
 _INK, _GRAY = "#1d2530", "#7a8290"
 _PALETTE = [*COLOURS, _GRAY]
@@ -60,6 +61,23 @@ def draw_png(chart: Chart) -> bytes:
         return png(figure)
 
 
+def draw_matrix(table: Table) -> bytes:
+    """A table of shaded numbers as a PNG file."""
+    names, texts = [row[0].text for row in table.rows], [[cell.text for cell in row[1:]] for row in table.rows]
+    shares = np.array([[cell.share or 0.0 for cell in row[1:]] for row in table.rows])
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(1.4 + 0.9 * shares.shape[1], 0.7 + 0.4 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.5, aspect="auto")
+        axes.set_xticks(range(shares.shape[1]), table.columns[1:])
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        for row, line in enumerate(texts):
+            for column, text in enumerate(line):
+                axes.text(column, row, text, ha="center", va="center")
+        return png(figure)
+
+
 def _size(chart: Chart) -> tuple[float, float]:
     match chart:
         case Bars():
@@ -69,7 +87,7 @@ def _size(chart: Chart) -> tuple[float, float]:
         case Points():
             return 4.4 * len(chart.colourings), 3.6
         case Speech():
-            return 8.0, 3.4
+            return 8.0, 3.8
         case _:
             return 4.6, 2.8
 
@@ -144,13 +162,15 @@ def _points(figure: Figure, chart: Points) -> None:
 
 
 def _speech(figure: Figure, chart: Speech) -> None:
-    above, below = figure.subplots(2, 1, sharex=True)
+    above, below, words = figure.subplots(3, 1, sharex=True, height_ratios=(4, 5, 2))
     times = np.linspace(0, chart.seconds, len(chart.low))
     above.fill_between(times, chart.low, chart.high, color=COLOURS[0])
     above.set_yticks([])
     extent = (0, chart.seconds, 0, chart.top_hz / 1000)
     below.imshow(chart.spectrogram, cmap="magma", aspect="auto", extent=extent)
-    below.set(xlabel="seconds", ylabel="kHz")
+    below.set(ylabel="kHz")
+    words.set(xlabel="seconds", yticks=[], ylim=(0, 1))
+    words.spines["left"].set_visible(False)
     for word in chart.words:
         if word.start is not None:
-            above.text(word.start, -1.05, word.text, rotation=60, ha="left", va="top", fontsize=7)
+            words.text(word.start, 1, word.text, rotation=-45, ha="left", va="top", fontsize=7)
