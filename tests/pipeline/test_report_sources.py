@@ -278,3 +278,13 @@ def test_the_spectrogram_has_a_tone_at_its_frequency_and_time(tmp_path: Path) ->
     assert max(chart.high[: len(chart.high) // 3]) == 0 and max(chart.high) == 1
     drawn = str(draw_svg(chart))
     assert "<b>" not in drawn and "&lt;b&gt;late&lt;/b&gt;: 0.50 to 1.00 s" in drawn
+
+
+def test_the_summary_says_what_the_report_is_made_from(place: Path, tmp_path: Path) -> None:
+    sources = ReportSources([place / "pool"], [place / "semi"], [place / "list.parquet"])
+    build_report(sources, tmp_path / "r.md", format_="md")
+    rows = [line.split(" | ") for line in (tmp_path / "r.md").read_text().splitlines() if str(place.name) in line]
+    assert [row[0].strip("| ") for row in rows[:3]] == ["feature store", "balanced list", "run"]
+    drawn = len(pd.read_parquet(place / "list.parquet"))
+    assert "MADE, 48 utterances" in rows[0][2] and rows[1][2].startswith(f"{drawn} draws by audio")
+    assert rows[2][2].startswith("semi, ") and "1 seed" in rows[2][2]

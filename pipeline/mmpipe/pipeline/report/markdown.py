@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -147,7 +148,7 @@ def _image(data: bytes, text: str, out: Path, pictures: list[bytes]) -> str:
 
 def _linked(name: str) -> str:
     """The name of a file as the target of a link."""
-    return quote(name, safe="")
+    return quote(os.fsencode(name), safe="")
 
 
 def _strip(strip: Strip, out: Path, pictures: list[bytes]) -> Iterator[str]:

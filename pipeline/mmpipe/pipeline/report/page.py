@@ -78,8 +78,7 @@ def _sections(sources: ReportSources) -> Iterator[Section]:
     runs = [show_run(path) for path in paths]
     lists = [show_list(path) for path in sources.balanced]
     stores = _named_apart([show_store(path, sources.roots.get(path)) for path in sources.stores])
-    labelled = sum(sum(shown.counts["before"].values()) for shown in lists) if lists else None
-    yield summary_section(stores, [run.result for run in runs], labelled)
+    yield summary_section(stores, runs, lists)
     yield manifest_section(stores)
     yield extraction_section(stores)
     yield features_section(stores)
