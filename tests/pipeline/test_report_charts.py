@@ -10,7 +10,21 @@ import cv2
 import numpy as np
 import pytest
 
-from mmpipe.pipeline.report.charts import Bars, Chart, Intervals, Lines, Points, Series
+from mmpipe.pipeline.report.blocks import (
+    Block,
+    Cards,
+    Cell,
+    Details,
+    Figure,
+    Grid,
+    Heading,
+    Section,
+    Sheet,
+    Strip,
+    Table,
+    Text,
+)
+from mmpipe.pipeline.report.charts import Bars, Chart, Histogram, Intervals, Lines, Points, Series, Speech, Spoken
 from mmpipe.pipeline.report.fitting import fitted, text_width
 from mmpipe.pipeline.report.html import to_html
 from mmpipe.pipeline.report.png import draw_png
@@ -73,3 +87,27 @@ def test_charts_are_drawn_whatever_their_values(value: float) -> None:
         assert len(set(re.findall(r'class="\w+ (c\d+)"', drawn))) <= 8
         image = cv2.imdecode(np.frombuffer(draw_png(chart), np.uint8), cv2.IMREAD_COLOR)
         assert image is not None
+
+
+def test_every_kind_of_block_shows_texts_of_data_as_text() -> None:
+    bad = "<script>\"'&</script>"
+    words = (Spoken(bad, 0.0, 0.5),)
+    speech = Speech(bad, 1.0, [-1.0, 0.0], [1.0, 0.0], np.zeros((4, 4), np.uint8), 8000.0, words)
+    charts: list[Chart] = [
+        Bars(bad, [bad], [Series(bad, [1.0], tips=[bad]), Series(bad, [1.0])], bad),
+        Lines(bad, [Series(bad, [1.0], [1.0]), Series(bad, [2.0], [1.0])], bad, bad),
+        Intervals(bad, [bad], [1.0], [0.0], [2.0], bad),
+        Histogram(bad, [1], [0.0, 1.0], bad, bad, (0.5, bad)),
+        Points(bad, [1.0], [1.0], [bad], {bad: [bad], "other": [bad]}, bad, bad),
+        speech,
+    ]
+    strip = Strip(bad, bad, bad, bad, b"", [True])
+    table = Table((bad, "n"), [[Cell(bad, tip=bad), Cell(f"1 [{bad}]", 1.0)] for _ in range(9)], bad)
+    matrix = Table(("", bad), [[Cell(bad), Cell(bad, 1.0, 0.5, bad)]], bad, matrix=True)
+    blocks: list[Block] = [
+        Heading(bad), Text(bad), Cards([(bad, bad)]), Details(bad, [table, matrix]), Sheet([strip]),
+        Grid([Figure(chart, bad) for chart in charts]),
+    ]  # fmt: skip
+    html = to_html(bad, [Section("one", bad, blocks)])
+    assert html.count("<script") == html.count("</script") == 1  # the page's own
+    assert not re.search(r"\"'&(?!\w+;|#)", html)

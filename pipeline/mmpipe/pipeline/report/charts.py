@@ -13,7 +13,6 @@ import numpy.typing as npt
 __all__ = [
     "COLOURS",
     "DARK_COLOURS",
-    "OTHER",
     "PLAIN",
     "Bars",
     "Chart",
@@ -35,7 +34,7 @@ COLOURS = ("#3d86cc", "#d9691e", "#24562f", "#6f0c6f", "#dc2c7a", "#008581", "#7
 DARK_COLOURS = ("#2f8fc0", "#c9682a", "#aff19b", "#fcc6f8", "#d07186", "#29b9aa", "#c9a10b", "#a081fe")
 """The same on a dark ground."""
 
-OTHER = len(COLOURS)
+_OTHER = len(COLOURS)
 """The colour of what has no colour of its own: gray."""
 
 _MOST_BINS = 30
@@ -207,15 +206,15 @@ class Points:
             named = [str(value) for _, value in order if value not in PLAIN]
             kept = sorted(named[: len(COLOURS)])
             legends[name] = {value: place for place, value in enumerate(kept)}
-            legends[name] |= {str(value): OTHER for _, value in order if value in PLAIN}
+            legends[name] |= {str(value): _OTHER for _, value in order if value in PLAIN}
             if rest := len(named) - len(kept):
-                legends[name][f"{rest} {'other' if rest == 1 else 'others'}"] = OTHER
+                legends[name][f"{rest} {'other' if rest == 1 else 'others'}"] = _OTHER
         return legends
 
     def colours(self, name: str) -> list[int]:
         """The colour of each point by one of the attributes."""
         legend = self.legends[name]
-        return [legend.get(value, OTHER) for value in self.colourings[name]]
+        return [legend.get(value, _OTHER) for value in self.colourings[name]]
 
 
 @dataclass(frozen=True)
