@@ -215,6 +215,8 @@ def test_values_are_reached_and_announced_by_keyboard(browser: Any, report: Path
     page.locator("svg[aria-label='Curves']").focus()
     assert after("ArrowRight") == "first: 0 (epoch 1)"
     assert after("ArrowRight") == "first: 1 (epoch 2)"
+    outline = "(e) => [getComputedStyle(e).outlineStyle, getComputedStyle(e).outlineOffset]"
+    assert page.locator(":focus").evaluate(outline) == ["solid", "-2px"]  # its box would cut what is outside
     assert after("ArrowUp") == "second: 6 (epoch 2)"
     assert after("ArrowDown") == "first: 1 (epoch 2)"
     assert after("End") == "second: 7 (epoch 3)"
