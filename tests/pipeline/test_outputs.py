@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.samples import sample_root
+from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.extract import sample_request
 from mmpipe.pipeline.extraction.corpus import extract_corpus
@@ -24,15 +26,21 @@ from ..conftest import Once
 
 @pytest.fixture(scope="session")
 def store(once: Once) -> Path:
-    """A store of three utterances with audio and faces."""
+    """A store of three utterances with audio and faces; beside it is a manifest whose report has one chart."""
 
     def make(folder: Path) -> None:
         from dataclasses import replace
 
         request = sample_request("meld", folder / "store", lambda rows: rows.slice(0, 3))
         extract_corpus(replace(request, stages=["audio", "faces"]), SerialEngine())
+        rows = [Utterance(f"x/{label}", "x", label=label) for label in ("anger", "joy")]
+        write_manifest(to_table(rows), short_manifest(folder / "store"), {"corpus": "x"})
 
     return once("outputs", make) / "store"
+
+
+def short_manifest(store: Path) -> Path:
+    return store.with_name("short.parquet")
 
 
 def run(*arguments: object) -> BaseException | None:
@@ -54,8 +62,8 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "export": lambda store, out: ["export", store, "--out", out],
     "datasets": lambda store, out: ["export", store, "--out", out, "--format", "datasets"],
     "report": lambda store, out: ["report", store, "--out", out],
-    "markdown": lambda store, out: ["report", store / "manifest.parquet", "--out", out, "--format", "md"],
-    "pictures": lambda store, out: ["report", store / "manifest.parquet", "--out", out, "--format", "png"],
+    "markdown": lambda store, out: ["report", short_manifest(store), "--out", out, "--format", "md"],
+    "pictures": lambda store, out: ["report", short_manifest(store), "--out", out, "--format", "png"],
 }  # fmt: skip
 
 ENDINGS = {
@@ -153,15 +161,13 @@ def test_a_shorter_markdown_report_removes_the_pictures_of_the_longer_one_and_no
     store: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "a report (mine).md"
-    manifest = tmp_path / "m.parquet"
-    assert run("manifest", "meld", "--sample", "--out", manifest) is None
-    assert run("report", manifest, store / "manifest.parquet", "--out", out, "--format", "md") is None
+    assert run("report", short_manifest(store), store / "manifest.parquet", "--out", out, "--format", "md") is None
     pictures = {path.name for path in tmp_path.glob("*.png")}
     (tmp_path / "a report (mine)-77.png").write_text("mine")  # the report has no such picture
     assert run("inspect", store, "--faces", tmp_path / "a report (mine)-78.png") is None
     replaced = tmp_path / max(pictures)
     replaced.write_text("mine, too")
-    assert run("report", manifest, "--out", out, "--format", "md") is None
+    assert run("report", short_manifest(store), "--out", out, "--format", "md") is None
     text = out.read_text()
     left = {path.name for path in tmp_path.glob("*.png")}
     shown = {name for name in pictures if quote(name, safe="") in text}
@@ -172,14 +178,12 @@ def test_a_shorter_markdown_report_removes_the_pictures_of_the_longer_one_and_no
 
 def test_a_folder_of_pictures_is_replaced_as_a_whole_and_holds_nothing_else(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "pictures"
-    assert run("report", store, "--out", out, "--format", "png") is None
+    assert run("report", short_manifest(store), store / "manifest.parquet", "--out", out, "--format", "png") is None
     names = sorted(path.name for path in out.iterdir())
-    assert names[0].startswith("01-manifest-") and any("-extraction-crops-of-meld-" in name for name in names)
+    assert names[:2] == ["01-manifest-utterances-of-x-by-label.png", "02-manifest-utterances-of-meld-by-label.png"]
     assert all(cv2.imread(str(out / name)) is not None for name in names)
-    manifest = tmp_path / "m.parquet"
-    assert run("manifest", "meld", "--sample", "--out", manifest) is None
-    assert run("report", manifest, "--out", out, "--format", "png") is None
-    assert 0 < len([*out.iterdir()]) < len(names)
+    assert run("report", short_manifest(store), "--out", out, "--format", "png") is None
+    assert [path.name for path in out.iterdir()] == names[:1] and len(names) > 2
     (out / "sheet.png").write_bytes((out / names[0]).read_bytes())  # of mmpipe, but not of the report
-    refused = run("report", manifest, "--out", out, "--format", "png")
+    refused = run("report", short_manifest(store), "--out", out, "--format", "png")
     assert isinstance(refused, UsageError) and (out / "sheet.png").exists()

@@ -74,7 +74,7 @@ def test_shortened_names_stay_different() -> None:
 def test_charts_are_drawn_whatever_their_values(value: float) -> None:
     wild = [Series("a", [1.0, value], [1, 2], [0.5, value], [2.0, value])]
     outside = Series("paper", [1.0, 3.0], [1, 2], [2.0, 2.0], [2.5, 2.5])  # a mean beside its interval
-    many = [Series(f"s{number}", [1.0, 2.0], [1, 2]) for number in range(12)]
+    many = [Series(f"s{number}", [1.0, 2.0], [1, 2]) for number in range(8)]
     charts: list[Chart] = [
         Lines("l", [*wild, *many], "x"),
         Bars("b", ["x", "y"], [*wild, outside, *many], "v"),

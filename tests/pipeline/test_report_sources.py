@@ -33,6 +33,7 @@ from mmpipe.pipeline.report.paper_tables import paper_tables
 from mmpipe.pipeline.report.sources import ReportSources, sort_sources
 from mmpipe.pipeline.report.speech import speech_blocks
 from mmpipe.pipeline.report.stores import show_store
+from mmpipe.pipeline.report.summary import summary_section
 from mmpipe.pipeline.report.svg import draw_svg
 from mmpipe.pipeline.report.training import show_run, training_section
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -280,11 +281,11 @@ def test_the_spectrogram_has_a_tone_at_its_frequency_and_time(tmp_path: Path) ->
     assert "<b>" not in drawn and "&lt;b&gt;late&lt;/b&gt;: 0.50 to 1.00 s" in drawn
 
 
-def test_the_summary_says_what_the_report_is_made_from(place: Path, tmp_path: Path) -> None:
-    sources = ReportSources([place / "pool"], [place / "semi"], [place / "list.parquet"])
-    build_report(sources, tmp_path / "r.md", format_="md")
-    rows = [line.split(" | ") for line in (tmp_path / "r.md").read_text().splitlines() if str(place.name) in line]
-    assert [row[0].strip("| ") for row in rows[:3]] == ["feature store", "balanced list", "run"]
+def test_the_summary_says_what_the_report_is_made_from(place: Path) -> None:
+    shown = [show_store(place / "pool")], [show_run(place / "semi")], [show_list(place / "list.parquet")]
+    rows = [[cell.text for cell in row] for row in table(summary_section(*shown).blocks, "Sources").rows]
+    assert [row[0] for row in rows] == ["feature store", "balanced list", "run"]
+    assert [row[1] for row in rows] == [str(place / name) for name in ("pool", "list.parquet", "semi")]
     drawn = len(pd.read_parquet(place / "list.parquet"))
-    assert "MADE, 48 utterances" in rows[0][2] and rows[1][2].startswith(f"{drawn} draws by audio")
+    assert rows[0][2] == "MADE, 48 utterances" and rows[1][2].startswith(f"{drawn} draws by audio")
     assert rows[2][2].startswith("semi, ") and "1 seed" in rows[2][2]
