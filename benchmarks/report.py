@@ -1,13 +1,17 @@
 """The report of a large store: `python -m benchmarks.report --rows 25000 --out FOLDER`.
 
 Writes a store of made-up features of the widths and lengths of the real ones (1,582 of audio, 18 faces of 342 and their
-crops, 20 word pieces of 1,024), and prints how long `mmpipe report` takes of it and how large the page is. 25,000
-utterances take 1.6 GB. A store that is there already is used as it is.
+crops, 20 word pieces of 1,024), and a recording of ten minutes that all utterances lie in: a sample clip in a loop.
+Prints how long `mmpipe report` takes, how much memory, and how large the page is, without and with the recording.
+25,000 utterances take 1.6 GB. What is there already is used as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import resource
 import subprocess
 import sys
 import time
@@ -18,6 +22,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from mmpipe.manifests.samples import sample_root
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.store.plan import plan
 from mmpipe.pipeline.store.provenance import StageProvenance
@@ -25,6 +30,10 @@ from mmpipe.pipeline.store.shards import shard_path, shard_schema, write_shard
 from mmpipe.pipeline.store.writing import write_store
 
 _FACES, _PIECES = 18, 20
+_RECORDING, _MINUTES = "recording.mp4", 10
+_FRAME_RATE, _EVERY = 25, 10
+"""Frames a second of the recording, of which every tenth is searched for a face."""
+
 _LABELS = ("anger", "happiness", "neutral", "sadness")
 _STAGES = {"audio": "is10", "faces": "face-crops", "expression": "densenet-ferplus", "text": "bert"}
 _BOX = pa.list_(pa.float32(), 4)
@@ -50,8 +59,8 @@ def write_large_store(path: Path, rows: int) -> None:
             "made",
             session=f"s{row % 60}",
             speaker=f"p{row % 180}",
-            audio=MediaSpan(f"m{row % 200}.wav", row / 10, row / 10 + 2 + row % 7),
-            video=MediaSpan(f"m{row % 200}.mp4", row / 10, row / 10 + 2 + row % 7),
+            audio=_span(row),
+            video=_span(row),
             text=" ".join(word.text for word in words[: 1 + row % _PIECES]),
             words=words[: 1 + row % _PIECES],
             label=_LABELS[row % 4] if row % 3 else None,
@@ -60,7 +69,7 @@ def write_large_store(path: Path, rows: int) -> None:
     )
     ordered = plan(manifest)
     stages = {
-        name: StageProvenance(extractor, "", {"every": 10}, {}, {"numpy": np.__version__})
+        name: StageProvenance(extractor, "", {"every": _EVERY}, {}, {"numpy": np.__version__})
         for name, extractor in _STAGES.items()
     }
     write_store(path, "made", ordered, stages, "0")
@@ -72,6 +81,32 @@ def write_large_store(path: Path, rows: int) -> None:
             table = _shard(name, held, np.random.default_rng([shard, len(name)]))
             provenance = {"stage": name, **stages[name].to_json(), "rows": held}
             write_shard(shard_path(path, name, shard), table, provenance)
+
+
+def _span(row: int) -> MediaSpan:
+    return MediaSpan(_RECORDING, _start_seconds(row), _start_seconds(row) + 2 + row % 7)
+
+
+def _start_seconds(row: int) -> float:
+    return row / 10 % (60 * _MINUTES - 10)
+
+
+def _first_frame(row: int) -> int:
+    """The first of the frames that the stage `faces` takes of an utterance."""
+    return _EVERY * math.ceil(round(_start_seconds(row) * _FRAME_RATE / _EVERY, 6))
+
+
+def write_recording(folder: Path) -> None:
+    """Write the recording: a sample clip of 640x360 pixels with speech, again and again."""
+    import ffmpeg
+    import imageio_ffmpeg
+
+    clip = sample_root("meld") / "train_splits" / "dia1_utt1.mp4"
+    folder.mkdir(parents=True, exist_ok=True)
+    looped = ffmpeg.input(str(clip), stream_loop=-1).output(
+        str(folder / _RECORDING), t=60 * _MINUTES, r=_FRAME_RATE, vcodec="libx264", preset="ultrafast", acodec="aac"
+    )
+    looped.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
 
 
 def _shard(name: str, ids: list[str], generator: np.random.Generator) -> pa.Table:
@@ -86,7 +121,8 @@ def _shard(name: str, ids: list[str], generator: np.random.Generator) -> pa.Tabl
         noise = generator.integers(0, 255, (8, 16, 16), np.uint8)
         pictures = [cv2.imencode(".png", cv2.resize(image, (64, 64)))[1].tobytes() for image in noise]
         columns["crops"] = [[pictures[(n + k) % 8] for k in range(_FACES)] for n in range(number)]
-        columns["frame_index"] = [list(range(0, 10 * _FACES, 10))] * number
+        first = [_first_frame(int(i[-6:])) for i in ids]
+        columns["frame_index"] = [[frame + _EVERY * k for k in range(_FACES)] for frame in first]
         columns["detected"] = [[k % 9 != 4 for k in range(_FACES)]] * number
         columns["box"] = [[[10.0, 10.0, 64.0, 64.0]] * _FACES] * number
         return pa.table(columns, schema)
@@ -102,7 +138,7 @@ def _shard(name: str, ids: list[str], generator: np.random.Generator) -> pa.Tabl
 
 
 def main() -> None:
-    """Write the store where there is none, and time the report."""
+    """Write the store and the recording where there are none, and time the report with and without the recording."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=25_000)
     parser.add_argument("--out", type=Path, required=True, help="folder of the store and the page")
@@ -110,9 +146,19 @@ def main() -> None:
     store, page = arguments.out / "large", arguments.out / "large.html"
     if not (store / "text").exists():
         write_large_store(store, arguments.rows)
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "mmpipe", "report", str(store), "--out", str(page)], check=True)
-    print(f"{arguments.rows:,} utterances: {time.perf_counter() - began:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
+    media = arguments.out / "media"
+    if not (media / _RECORDING).exists():
+        write_recording(media)
+    for what, variables in (("without media", {}), ("with media", {"MMPIPE_MADE_ROOT": str(media)})):
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "mmpipe", "report", str(store), "--out", str(page)]
+        subprocess.run(command, check=True, env=os.environ | variables)
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+        print(
+            f"{arguments.rows:,} utterances {what}: {seconds:.1f} s, {page.stat().st_size / 1e6:.1f} MB, "
+            f"at most {peak:.1f} GB of memory so far"
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import av
 import cv2
@@ -12,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpipe.core.errors import StoreError, UsageError
+from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.samples import sample_root
+from mmpipe.manifests.schema import Utterance, to_table
 from mmpipe.pipeline.cli.app import app
 from mmpipe.pipeline.cli.extract import sample_request
 from mmpipe.pipeline.extraction.corpus import extract_corpus
@@ -23,15 +26,21 @@ from ..conftest import Once
 
 @pytest.fixture(scope="session")
 def store(once: Once) -> Path:
-    """A store of three utterances with audio and faces."""
+    """A store of three utterances with audio and faces; beside it is a manifest whose report has one chart."""
 
     def make(folder: Path) -> None:
         from dataclasses import replace
 
         request = sample_request("meld", folder / "store", lambda rows: rows.slice(0, 3))
         extract_corpus(replace(request, stages=["audio", "faces"]), SerialEngine())
+        rows = [Utterance(f"x/{label}", "x", label=label) for label in ("anger", "joy")]
+        write_manifest(to_table(rows), short_manifest(folder / "store"), {"corpus": "x"})
 
     return once("outputs", make) / "store"
+
+
+def short_manifest(store: Path) -> Path:
+    return store.with_name("short.parquet")
 
 
 def run(*arguments: object) -> BaseException | None:
@@ -53,20 +62,32 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "export": lambda store, out: ["export", store, "--out", out],
     "datasets": lambda store, out: ["export", store, "--out", out, "--format", "datasets"],
     "report": lambda store, out: ["report", store, "--out", out],
+    "markdown": lambda store, out: ["report", short_manifest(store), "--out", out, "--format", "md"],
+    "pictures": lambda store, out: ["report", short_manifest(store), "--out", out, "--format", "png"],
 }  # fmt: skip
 
-ENDINGS = {"manifest": ".parquet", "sheet": ".png", "strip": ".png", "clip": ".mp4", "report": ".html"}
+ENDINGS = {
+    "manifest": ".parquet",
+    "sheet": ".png",
+    "strip": ".png",
+    "clip": ".mp4",
+    "report": ".html",
+    "markdown": ".md",
+}
+FOLDERS = ("export", "datasets", "pictures")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_earlier_output_is_replaced_and_a_foreign_one_is_kept(name: str, store: Path, tmp_path: Path) -> None:
     out = tmp_path / f"out{ENDINGS.get(name, '')}"
     command = COMMANDS[name](store, out)
-    assert run(*command) is None or isinstance(run(*command), SystemExit)
+    assert run(*command) is None
     written = bytes_of(out)
-    assert (written and run(*command) in (None,)) or True
+    assert written
+    assert run(*command) is None
     assert bytes_of(out) == written
-    foreign = tmp_path / f"foreign{out.suffix}"
+    foreign = tmp_path / "foreign" / out.name
+    foreign.parent.mkdir()
     if out.is_dir():
         foreign.mkdir()
         (foreign / "notes.txt").write_text("mine")
@@ -79,7 +100,7 @@ def test_an_earlier_output_is_replaced_and_a_foreign_one_is_kept(name: str, stor
     assert bytes_of(foreign) == before
     assert run(*command, "--overwrite") is None
     assert bytes_of(foreign) == written
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert list(tmp_path.rglob(".*")) == []
 
 
 def bytes_of(path: Path) -> dict[str, bytes]:
@@ -128,9 +149,41 @@ def test_extraction_into_a_folder_of_somebody_elses_tables_is_refused(name: str,
 def test_a_folder_is_no_place_for_a_file(store: Path, tmp_path: Path) -> None:
     for name, command in COMMANDS.items():
         place = tmp_path / name
-        if name in ("export", "datasets"):
+        if name in FOLDERS:
             place.write_text("a file")
         else:
             place.mkdir()
         refused = run(*command(store, place), "--overwrite")
         assert isinstance(refused, UsageError) and "name another place" in str(refused), name
+
+
+def test_a_shorter_markdown_report_removes_the_pictures_of_the_longer_one_and_no_others(
+    store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a report (mine).md"
+    assert run("report", short_manifest(store), store / "manifest.parquet", "--out", out, "--format", "md") is None
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    (tmp_path / "a report (mine)-77.png").write_text("mine")  # the report has no such picture
+    assert run("inspect", store, "--faces", tmp_path / "a report (mine)-78.png") is None
+    replaced = tmp_path / max(pictures)
+    replaced.write_text("mine, too")
+    assert run("report", short_manifest(store), "--out", out, "--format", "md") is None
+    text = out.read_text()
+    left = {path.name for path in tmp_path.glob("*.png")}
+    shown = {name for name in pictures if quote(name, safe="") in text}
+    assert 0 < len(shown) < len(pictures) - 1
+    assert left == {*shown, replaced.name, "a report (mine)-77.png", "a report (mine)-78.png"}
+    assert replaced.read_text() == "mine, too"
+
+
+def test_a_folder_of_pictures_is_replaced_as_a_whole_and_holds_nothing_else(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pictures"
+    assert run("report", short_manifest(store), store / "manifest.parquet", "--out", out, "--format", "png") is None
+    names = sorted(path.name for path in out.iterdir())
+    assert names[:2] == ["01-manifest-utterances-of-x-by-label.png", "02-manifest-utterances-of-meld-by-label.png"]
+    assert all(cv2.imread(str(out / name)) is not None for name in names)
+    assert run("report", short_manifest(store), "--out", out, "--format", "png") is None
+    assert [path.name for path in out.iterdir()] == names[:1] and len(names) > 2
+    (out / "sheet.png").write_bytes((out / names[0]).read_bytes())  # of mmpipe, but not of the report
+    refused = run("report", short_manifest(store), "--out", out, "--format", "png")
+    assert isinstance(refused, UsageError) and (out / "sheet.png").exists()

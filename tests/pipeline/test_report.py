@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from mmpipe.pipeline.report.sources import ReportSources
 from mmpipe.pipeline.training.metrics import METRICS, score
 
 from .conftest import tone, write_video, write_wav
+
+SECTIONS = ("summary", "manifest", "extraction", "features")
+"""Of a store alone."""
 
 
 class Page(HTMLParser):
@@ -265,7 +269,7 @@ def test_probes_are_shown_beside_chance(store: Path, tmp_path: Path) -> None:
 
 def test_sections_without_inputs_are_left_out(store: Path, tmp_path: Path) -> None:
     page = page_of(build_report(ReportSources([store]), tmp_path / "r.html"))
-    assert {"summary", "manifest", "extraction", "features", "tip"} == page.ids
+    assert {name for name in page.ids if "-" not in name} == {*SECTIONS, "tip", "said", "keys"}
 
 
 def test_provenance_names_weights_and_config(store: Path, tmp_path: Path) -> None:
@@ -308,3 +312,41 @@ def test_a_manifest_alone_has_its_counts_durations_and_words(tmp_path: Path) -> 
     assert 'aria-label="Histogram of the durations of MELD, with the 80 % mark"' in html
     assert 'aria-label="Histogram of words in an utterance of MELD"' in html
     assert 'id="extraction"' not in html and "utterances in 0" not in text
+
+
+def test_headings_images_and_charts_are_named_for_those_who_do_not_see_them(
+    store: Path, media: Path, run: Path, balanced: Path, tmp_path: Path
+) -> None:
+    out = build_report(ReportSources([store, store], [run], [balanced], roots={store: media}), tmp_path / "r.html")
+    html = out.read_text()
+    assert '<html lang="en">' in html
+    levels = [int(level) for level in re.findall(r"<h(\d)", html)]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels))
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len(ids) == len(set(ids)) and all(ids)
+    for level, name, link in re.findall(r'<h(\d) id="([^"]*)"><a href="#([^"]*)">', html):
+        assert level == "3" and name == link
+    images = re.findall(r"<img ([^>]*)>", html)
+    assert images and all(re.search(r'alt="[^"]+"', image) for image in images)
+    charts = re.findall(r"<svg ([^>]*)>", html)
+    assert charts and all('role="img"' in chart and re.search(r'aria-label="[^"]+"', chart) for chart in charts)
+    assert re.findall(r"<th scope=.row.>(\w+)", html) == ["anger", "sadness"]  # of the confusion
+    assert not re.search(r"<th[^>]*></th>", html)
+
+
+def test_utterances_of_one_file_are_read_by_one_reader(
+    store: Path, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmpipe.pipeline.media.readers import AudioReader, VideoReader
+
+    made: list[type] = []
+    for kind in (AudioReader, VideoReader):
+        begin = kind.__init__
+
+        def counted(self: Any, *arguments: Any, begin: Any = begin) -> None:
+            made.append(type(self))
+            begin(self, *arguments)
+
+        monkeypatch.setattr(kind, "__init__", counted)
+    build_report(ReportSources([store], roots={store: media}), tmp_path / "r.html")
+    assert sorted(kind.__name__ for kind in made) == ["AudioReader", "VideoReader"]

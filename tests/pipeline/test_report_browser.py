@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from mmpipe.pipeline.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Section, Table, Text
+from mmpipe.pipeline.report.charts import Bars, Histogram, Intervals, Lines, Points, Series
+from mmpipe.pipeline.report.html import to_html
 from mmpipe.pipeline.report.page import build_report
 from mmpipe.pipeline.report.sources import ReportSources
 
@@ -113,3 +116,180 @@ def test_the_dark_scheme_is_followed_and_paper_stays_white(browser: Any, report:
     assert shades["light"][0] == "rgb(255, 255, 255)"
     levels = {scheme: [sum(map(int, s[4:-1].split(","))) for s in values] for scheme, values in shades.items()}
     assert levels["dark"][0] < 120 < 600 < levels["dark"][1]  # light ink on a dark ground
+
+
+LONG = [f"avl-supervised-no-rec-{what}-at-the-second-attempt" for what in ("mmd", "kl", "none")]
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of charts and tables with long names, of which one table is folded away."""
+    figures = [f"{value:.1f} ± 10.0 [100.0, 100.0]" for value in (90, 95, 100)]
+    metrics = ("WAP", "UA", "weighted F1", "macro F1")
+    columns = ("run", "objective", "modalities", "folds", "seeds", "utterances", *metrics)
+    settings = ("self-train+consistency", "A+V+L", "10", "1", "5,531")
+    rows = [
+        [Cell(name), *map(Cell, settings), *(Cell(text, value) for _ in metrics)]
+        for value, (name, text) in enumerate(zip(LONG, figures, strict=True))
+    ]
+    share = [Series("here", [50.0, 60.0, 70.0]), Series("paper", [55.0, 65.0, 72.5])]
+    curves = [
+        Series(name, [start, start + 1, start + 2], [1, 2, 3]) for name, start in (("first", 0.0), ("second", 5.0))
+    ]
+    confusion = [
+        [Cell(label), *(Cell(str(n), n, n / 9, f"{label} as {other}: {n}") for n, other in ((place, "x"), (9, "y")))]
+        for place, label in enumerate("xy")
+    ]
+    line = [float(number) for number in range(300)]
+    cloud = Points("Cloud", line, line, ["left"] * 299 + [SCRIPT], {"label": ["x", "unlabelled"] * 150}, "one", "two")
+    grid = Grid([
+        Figure(Bars("Table 7", LONG, share, "UA in per cent", 100), "UA"),
+        Figure(Intervals("Differences", LONG, [1.0, 2.0, 3.0], [-1.0] * 3, [4.0] * 3, "UA"), "UA"),
+        Figure(Lines("Curves", curves, "epoch"), "Loss"),
+        Figure(Histogram("Lengths", [3, 4], [0.5, 1.5, 2.5], "words", "utterances", (1.0, "80 %"), True), "Words"),
+        Figure(cloud, "Cloud"),
+    ])  # fmt: skip
+    folded = [[Cell(f"name{number}"), Cell("a" * 400)] for number in range(20)]
+    blocks: list[Block] = [
+        Heading("One"),
+        grid,
+        Table(columns, rows, "Runs"),
+        Table(("", "x", "y"), confusion, "Confusion", matrix=True),
+        Details("Hyper-parameters", [Table(("name", "value"), folded, "Folded")]),
+        Text("A remark.", quiet=True),
+    ]
+    out = tmp_path_factory.mktemp("marks") / "marks.html"
+    out.write_text(to_html("Marks", [Section("one", "Section", blocks)]))
+    return out
+
+
+def test_names_of_bars_stay_whole_and_different(browser: Any, marks: Path) -> None:
+    page, _, _ = opened(browser, marks)
+    for label in ("Table 7", "Differences"):
+        chart = page.locator(f"svg[aria-label='{label}']")
+        names = [text for text in chart.locator("text").all_text_contents() if "avl" in text or "attempt" in text]
+        assert len(set(names)) == len(LONG)
+        assert set(chart.locator("text[data-tip]").evaluate_all("a => a.map((e) => e.dataset.tip)")) == set(LONG)
+        overlaps = chart.evaluate(
+            """(svg) => {
+                const box = svg.getBoundingClientRect();
+                const all = [...svg.querySelectorAll('text, rect.bar')].map((e) => [e, e.getBoundingClientRect()]);
+                const isOut = ([, b]) => b.left < box.left - 1 || b.right > box.right + 1;
+                const out = all.filter(isOut).map(([e]) => e.outerHTML);
+                for (const [e, a] of all) for (const [f, b] of all)
+                    if (e.tagName === 'text' && e !== f && a.left < b.right - 1 && b.left < a.right - 1
+                        && a.top + 4 < b.bottom && b.top + 4 < a.bottom) out.push(e.textContent + ' ' + f.outerHTML);
+                return out;
+            }"""
+        )
+        assert overlaps == []
+    page.close()
+
+
+def test_the_table_of_runs_fits_a_desktop_and_scrolls_inside_its_box_on_a_phone(browser: Any, marks: Path) -> None:
+    page, _, _ = opened(browser, marks)
+    for width, scrolls in ((1280, False), (390, True)):
+        page.set_viewport_size({"width": width, "height": 844})
+        box = page.locator(".table", has=page.locator(".caption", has_text="Runs")).locator(".scroll")
+        assert box.evaluate("(e) => e.scrollWidth > e.clientWidth") is scrolls
+        assert box.evaluate("(e) => e.tabIndex === 0") is scrolls
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_values_are_reached_and_announced_by_keyboard(browser: Any, marks: Path) -> None:
+    page, errors, _ = opened(browser, marks)
+    stops = page.evaluate("[...document.querySelectorAll('*')].filter((each) => each.tabIndex >= 0).length")
+    assert page.locator(".dot").count() == 300 > 10 * stops
+    tip, said = page.locator("#tip"), page.locator("[role=status]")
+
+    def after(*keys: str) -> str:
+        for key in keys:
+            page.keyboard.press(key)
+        assert tip.is_visible()
+        assert tip.inner_text() == said.inner_text()
+        return str(said.inner_text())
+
+    page.locator("svg[aria-label='Curves']").focus()
+    assert after("ArrowRight") == "first: 0 (epoch 1)"
+    assert after("ArrowRight") == "first: 1 (epoch 2)"
+    outline = "(e) => [getComputedStyle(e).outlineStyle, getComputedStyle(e).outlineOffset]"
+    assert page.locator(":focus").evaluate(outline) == ["solid", "-2px"]  # its box would cut what is outside
+    assert after("ArrowUp") == "second: 6 (epoch 2)"
+    assert after("ArrowDown") == "first: 1 (epoch 2)"
+    assert after("End") == "second: 7 (epoch 3)"
+    assert after("Home", "ArrowLeft") == "first: 0 (epoch 1)"
+    assert page.locator(".current").count() == 1
+    page.keyboard.press("Escape")
+    assert not tip.is_visible() and page.locator(".current").count() == 0
+    page.keyboard.press("Tab")  # the next chart, not the next value
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Lengths"
+    assert after("ArrowRight", "ArrowRight") == "2: 4"
+    page.locator("svg[aria-label='Differences']").focus()
+    assert after("End") == f"{LONG[-1]}: +3.0 [-1.0, +4.0]"
+    page.locator("svg[aria-label='Cloud']").focus()
+    assert after("ArrowRight", "PageDown", "End") == SCRIPT
+    page.locator(".matrix table").focus()
+    assert after("ArrowRight", "ArrowDown", "ArrowRight") == "y as y: 9"
+    page.locator("body").press("Tab")
+    assert not tip.is_visible() and errors == []
+    page.close()
+
+
+def test_paper_shows_what_is_folded_away_and_no_controls(browser: Any, marks: Path) -> None:
+    page = browser.new_page(viewport={"width": 703, "height": 1000}, color_scheme="dark")  # A4 without its margins
+    page.goto(marks.as_uri())
+    page.emulate_media(media="print")
+    folded = page.locator(".table", has=page.locator(".caption", has_text="Folded"))
+    assert not page.locator("details").evaluate("(e) => e.open")
+    assert folded.locator("tr").last.is_visible()
+    for what in ("nav", ".filter", "#tip"):
+        assert not page.locator(what).first.is_visible()
+    outside = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > 704).length"
+    assert page.evaluate(outside) == 0
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+    assert page.locator("thead th").first.evaluate("(e) => getComputedStyle(e).position") == "static"
+    for what in ("figure.plot", ".matrix", "tr"):
+        assert page.locator(what).first.evaluate("(e) => getComputedStyle(e).breakInside") == "avoid"
+    page.emulate_media(media="screen")
+    page.locator("details").evaluate("(e) => { e.open = true; }")
+    folded.get_by_role("searchbox").fill("name1")
+    page.emulate_media(media="print")
+    assert folded.locator(".filter").is_visible()  # rows are missing, and paper says so
+    page.locator("details").evaluate("(e) => { e.open = false; }")
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert not page.locator("details").evaluate("(e) => e.open")  # as it was before
+    page.close()
+
+
+CONTRAST = """() => {
+    const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const over = (colours) => {
+        context.clearRect(0, 0, 1, 1);
+        for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const light = (rgb) => rgb.map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+    const found = {};
+    for (const each of document.querySelectorAll('body *')) {
+        const own = [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        if (!own || ['SCRIPT', 'STYLE'].includes(each.tagName) || !each.getClientRects().length) continue;
+        const grounds = [];
+        for (let at = each; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
+        const style = getComputedStyle(each), ink = each.closest('svg') ? style.fill : style.color;
+        const [a, b] = [light(over(grounds)), light(over([...grounds, ink]))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) found[each.tagName + ' ' + each.textContent.slice(0, 20)] = ratio;
+    }
+    return found;
+}"""
+
+
+def test_texts_have_the_contrast_of_wcag_aa_in_both_schemes(browser: Any, marks: Path) -> None:
+    page, _, _ = opened(browser, marks)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(CONTRAST) == {}
+    page.close()

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 from mmpipe.core.errors import UsageError
+from mmpipe.core.parquet import read_metadata
 from mmpipe.manifests.io import write_manifest
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.balancing.draw import DrawOptions
@@ -34,6 +35,7 @@ from mmpipe.pipeline.report.paper_tables import paper_tables
 from mmpipe.pipeline.report.sources import ReportSources, sort_sources
 from mmpipe.pipeline.report.speech import speech_blocks
 from mmpipe.pipeline.report.stores import show_store
+from mmpipe.pipeline.report.summary import summary_section
 from mmpipe.pipeline.report.svg import draw_svg
 from mmpipe.pipeline.report.training import show_run, training_section
 from mmpipe.pipeline.store.feature_store import FeatureStore
@@ -148,7 +150,7 @@ def test_runs_are_compared_with_the_first_on_the_same_utterances(place: Path, tm
     kept = {key: entry for key, entry in value.items() if key not in ("files", "seal")}
     (tmp_path / "old" / "run.json").write_text(json.dumps(kept))
     blocks = comparison_section([runs[0], show_run(tmp_path / "old")]).blocks
-    assert any("is not compared: a run folder without fold.json" in b.text for b in blocks if isinstance(b, Text))
+    assert any("Not compared: semi; without fold.json" in b.text for b in blocks if isinstance(b, Text))
 
 
 @pytest.mark.parametrize(("name", "metric"), [("table-4", "UA"), ("table-6", "weighted F1"), ("figure-7a", "UA")])
@@ -250,6 +252,9 @@ def test_a_list_shows_its_most_and_least_confident_utterances_and_its_repeats(pl
         assert named == pytest.approx({name: best[name] for name in named})
         least = [row[2].value or 0.0 for row in shown if (row[0].text, row[1].text) == (label, "least")]
         assert sorted(least) == pytest.approx(sorted(best.nsmallest(min(3, max(0, len(best) - 3)))))
+    cautions = read_metadata(place / "list.parquet")["cautions"]
+    texts = [block.text for block in blocks if isinstance(block, Text)]
+    assert cautions and {f"Caution: {caution}." for caution in cautions} <= {*texts}
     repeats = {row[0].text: row for row in table(blocks, "Classes").rows}
     for label, rows in listed.groupby("pseudo_label"):
         assert repeats[str(label)][5].value == rows["utterance_id"].value_counts().max()
@@ -279,3 +284,13 @@ def test_the_spectrogram_has_a_tone_at_its_frequency_and_time(tmp_path: Path) ->
     assert max(chart.high[: len(chart.high) // 3]) == 0 and max(chart.high) == 1
     drawn = str(draw_svg(chart))
     assert "<b>" not in drawn and "&lt;b&gt;late&lt;/b&gt;: 0.50 to 1.00 s" in drawn
+
+
+def test_the_summary_says_what_the_report_is_made_from(place: Path) -> None:
+    shown = [show_store(place / "pool")], [show_run(place / "semi")], [show_list(place / "list.parquet")]
+    rows = [[cell.text for cell in row] for row in table(summary_section(*shown).blocks, "Sources").rows]
+    assert [row[0] for row in rows] == ["feature store", "balanced list", "run"]
+    assert [row[1] for row in rows] == [str(place / name) for name in ("pool", "list.parquet", "semi")]
+    drawn = len(pd.read_parquet(place / "list.parquet"))
+    assert rows[0][2] == "MADE, 48 utterances" and rows[1][2].startswith(f"{drawn} draws by audio")
+    assert rows[2][2].startswith("semi, ") and "1 seed" in rows[2][2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import tempfile
 import zlib
@@ -14,7 +15,7 @@ from mmpipe.core.parquet import glance
 from mmpipe.core.reading import check_regular, read_object
 from mmpipe.core.scratch import sweep_parts
 
-__all__ = ["MARK_COLUMNS", "PAGE_MARK", "PROBLEM_COLUMNS", "Output", "claim", "marked_png", "move_into_place"]
+__all__ = ["MARK_COLUMNS", "PAGE_MARK", "PROBLEM_COLUMNS", "Output", "claim", "is_own", "marked_png", "move_into_place"]
 
 Output = Literal[
     "balanced list",
@@ -22,6 +23,7 @@ Output = Literal[
     "evaluation",
     "export",
     "face network",
+    "folder of pictures",
     "history",
     "list of marks",
     "list of problems",
@@ -44,6 +46,12 @@ MARK_COLUMNS = ("utterance_id", "mark", "label", "note")
 PROBLEM_COLUMNS = ("category", "where", "message", "utterances_lost")
 """The header of a list of problems."""
 
+_FOLDERS: tuple[Output, ...] = ("export", "folder of pictures")
+"""What is a folder; all else are files."""
+
+_NUMBERED = re.compile(r"\d{2,}-[a-z0-9-]+\.png")
+"""Names of the files in a folder of pictures."""
+
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXT = b"tEXtSoftware\0mmpipe"
 """Type and data of the PNG chunk that names the program."""
@@ -55,7 +63,7 @@ def claim(path: Path, output: Output, *, overwrite: bool = False) -> None:
     What killed commands left of it, unfinished, is removed.
 
     Args:
-        path: the file, or the folder of an export.
+        path: the file, or the folder of an export or of pictures.
         output: what is going to be written.
         overwrite: replace whatever is there.
 
@@ -65,10 +73,10 @@ def claim(path: Path, output: Output, *, overwrite: bool = False) -> None:
     sweep_parts(path.parent, path.name, deep=False)
     if not path.exists():
         return
-    if path.is_dir() != (output == "export"):
+    if path.is_dir() != (output in _FOLDERS):
         raise UsageError(f"{path} is a {'folder' if path.is_dir() else 'file'}: name another place for the {output}")
     article = "an" if output[0] in "aeiou" else "a"
-    if not overwrite and not _is_own(path, output):
+    if not overwrite and not is_own(path, output):
         raise UsageError(
             f"{path} exists and is not {article} {output} that mmpipe wrote: name another place, or replace it with "
             "--overwrite"
@@ -92,7 +100,8 @@ def marked_png(data: bytes) -> bytes:
     return data[:end_of_header] + chunk + data[end_of_header:]
 
 
-def _is_own(path: Path, output: Output) -> bool:
+def is_own(path: Path, output: Output) -> bool:
+    """Whether a file or folder is an earlier output of that kind."""
     try:
         return _TESTS[output](path)
     except (OSError, ValueError):
@@ -124,6 +133,11 @@ def _is_shard_of_export(file: Path) -> bool:
     return file.suffix == ".parquet" and _has_footer(file, "fingerprints")
 
 
+def _is_folder_of_pictures(path: Path) -> bool:
+    """Whether a folder holds numbered pictures and nothing else; an empty folder is free."""
+    return all(_NUMBERED.fullmatch(file.name) and _starts_with(file, _PNG_TEXT) for file in path.iterdir())
+
+
 def _is_clip(path: Path) -> bool:
     import av
 
@@ -141,6 +155,7 @@ _TESTS: dict[Output, Callable[[Path], bool]] = {
     "list of marks": lambda path: _starts_with(path, ",".join(MARK_COLUMNS).encode()),
     "evaluation": _is_evaluation,
     "export": _is_export,
+    "folder of pictures": _is_folder_of_pictures,
     "face network": lambda path: any(path.with_suffix(suffix).exists() for suffix in (".checkpoint", ".json")),
     "history": lambda path: _starts_with(path, b"seed,fold,epoch"),
     "predictions": lambda path: _has_footer(path, "labels"),

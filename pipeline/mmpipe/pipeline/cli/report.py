@@ -24,6 +24,7 @@ class _Format(StrEnum):
 
     HTML = "html"
     MD = "md"
+    PNG = "png"
 
 
 def report(
@@ -37,9 +38,12 @@ def report(
     ] = None,
     run: Annotated[list[Path], typer.Option(help="Run folder of `mmpipe train`. Repeatable.")] = [],  # noqa: B006
     balanced: Annotated[Path | None, typer.Option(help="Balanced list of `mmpipe balance-unlabeled`.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The page. Default: report.html, or report.md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page, or the folder. Default: report.html, report.md or report-png.")
+    ] = None,
     format_: Annotated[
-        _Format, typer.Option("--format", help="One HTML page, or Markdown with PNG files beside it.")
+        _Format,
+        typer.Option("--format", help="One HTML page, Markdown with PNG files beside it, or a folder of these alone."),
     ] = _Format.HTML,
     overwrite: Overwrite = False,
     sample: Sample = False,
@@ -60,7 +64,8 @@ def report(
         balanced=list(dict.fromkeys([*sorted_.balanced, *([] if balanced is None else [balanced])])),
         roots=_corpus_roots(stores, sample=sample, config=config),
     )
-    page = build_report(chosen, out or Path(f"report.{format_}"), format_=format_.value, overwrite=overwrite)
+    default = Path("report-png" if format_ is _Format.PNG else f"report.{format_}")
+    page = build_report(chosen, out or default, format_=format_.value, overwrite=overwrite)
     result(f"Report: {page}")
 
 

@@ -40,6 +40,7 @@ def balance_section(lists: Sequence[ShownList], stores: Sequence[ShownStore]) ->
         if len(lists) > 1:
             blocks.append(Heading(shown.path.name))
         blocks += [Text(_text(shown)), Grid(_figures(shown)), _classes(shown)]
+        blocks += [Text(f"Caution: {caution}.") for caution in shown.result.cautions]
         if dropped := shown.result.total("dropped"):
             total = "of all folds together" if shown.is_by_fold else "of the list"
             rows = [[Cell(why), number(n)] for why, n in sorted(dropped.items(), key=lambda item: -item[1])]

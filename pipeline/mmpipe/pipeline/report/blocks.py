@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,12 @@ __all__ = [
     "number",
     "percent",
     "plural",
+    "slug",
 ]
+
+
+_LONG = 24
+"""Characters of the longest word that is not broken."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,11 @@ class Cell:
     value: float | None = None
     share: float | None = None
     tip: str = ""
+
+    @property
+    def has_long_word(self) -> bool:
+        """Whether a word of it is so long that it has to be broken on paper."""
+        return any(len(word) > _LONG for word in self.text.split())
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,17 @@ class Strip:
     image: bytes
     missing: Sequence[bool]
     frame: bytes | None = None
+
+    @property
+    def without(self) -> str:
+        """Which crops are of frames without a face, counted from 1; empty where there are none.
+
+        Example:
+            >>> Strip("", "", "", "", b"", [False, True, True]).without
+            '; without a face: 2, 3'
+        """
+        numbers = [str(number) for number, is_missing in enumerate(self.missing, 1) if is_missing]
+        return f"; without a face: {', '.join(numbers)}" if numbers else ""
 
 
 @dataclass(frozen=True)
@@ -186,3 +208,13 @@ def plural(count: int, noun: str) -> str:
         ('1 fold', '2,000 folds')
     """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def slug(text: str) -> str:
+    """A text as part of an id or of a file's name: lower case, letters and digits only.
+
+    Example:
+        >>> slug("Table 7 of the paper: A+V+L")
+        'table-7-of-the-paper-a-v-l'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 __all__ = [
     "COLOURS",
-    "OTHER",
+    "DARK_COLOURS",
     "PLAIN",
     "Bars",
     "Chart",
@@ -22,17 +23,38 @@ __all__ = [
     "Series",
     "Speech",
     "Spoken",
+    "colour_of",
     "histogram",
+    "is_drawn",
 ]
 
-COLOURS = ("#3b82c4", "#d9772b", "#3f9d6b", "#9467bd", "#c44e6b", "#2aa5a5", "#a58a2a", "#7f7f9f")
-"""Of series and groups, in their order; they are read on white and on black."""
+COLOURS = ("#3d86cc", "#d9691e", "#24562f", "#6f0c6f", "#dc2c7a", "#008581", "#78663d", "#0f3fc9")
+"""Of series and groups on white, in their order; those who do not see red or green tell them apart, too."""
 
-OTHER = len(COLOURS)
+DARK_COLOURS = ("#2f8fc0", "#c9682a", "#aff19b", "#fcc6f8", "#d07186", "#29b9aa", "#c9a10b", "#a081fe")
+"""The same on a dark ground."""
+
+_OTHER = len(COLOURS)
 """The colour of what has no colour of its own: gray."""
+
+_MOST_BINS = 30
+"""Bins of a histogram."""
+
+_LARGEST = 1e100
+"""Value that is drawn."""
 
 PLAIN = ("unlabelled", "unknown")
 """Values that are gray however frequent they are."""
+
+
+def colour_of(place: int) -> int:
+    """The colour of a series by its place; of more series than colours some share one."""
+    return place % len(COLOURS)
+
+
+def is_drawn(value: float) -> bool:
+    """Whether a value has a place on an axis: ticks cannot be computed for the largest floating-point numbers."""
+    return math.isfinite(value) and abs(value) < _LARGEST
 
 
 @dataclass(frozen=True)
@@ -128,14 +150,29 @@ class Histogram:
         counts: of the bins.
         edges: one more than bins.
         value_label: of the axis.
+        count_label: of the other axis, what is counted.
         mark: a value that a dashed line marks, and its name.
+        whole: whether the values are whole numbers; then edges lie between them.
     """
 
     label: str
     counts: Sequence[int]
     edges: Sequence[float]
     value_label: str
+    count_label: str
     mark: tuple[float, str] | None = None
+    whole: bool = False
+
+    @property
+    def tips(self) -> list[str]:
+        """What to show of each bin."""
+        pairs = [*zip(self.edges, self.edges[1:], strict=False)]
+        if self.whole:
+            bins = [(round(low + 0.5), round(high - 0.5)) for low, high in pairs]
+            names = [f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in bins]
+        else:
+            names = [f"{low:.3g} to {high:.3g}" for low, high in pairs]
+        return [f"{name}: {count:,}" for name, count in zip(names, self.counts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -170,15 +207,15 @@ class Points:
             named = [str(value) for _, value in order if value not in PLAIN]
             kept = sorted(named[: len(COLOURS)])
             legends[name] = {value: place for place, value in enumerate(kept)}
-            legends[name] |= {str(value): OTHER for _, value in order if value in PLAIN}
+            legends[name] |= {str(value): _OTHER for _, value in order if value in PLAIN}
             if rest := len(named) - len(kept):
-                legends[name][f"{rest} {'other' if rest == 1 else 'others'}"] = OTHER
+                legends[name][f"{rest} {'other' if rest == 1 else 'others'}"] = _OTHER
         return legends
 
     def colours(self, name: str) -> list[int]:
         """The colour of each point by one of the attributes."""
         legend = self.legends[name]
-        return [legend.get(value, OTHER) for value in self.colourings[name]]
+        return [legend.get(value, _OTHER) for value in self.colourings[name]]
 
 
 @dataclass(frozen=True)
@@ -217,8 +254,18 @@ Chart = Lines | Bars | Intervals | Histogram | Points | Speech
 
 
 def histogram(
-    values: npt.NDArray[np.float64], label: str, value_label: str, mark: tuple[float, str] | None
+    values: npt.NDArray[np.float64], label: str, value_label: str, mark: tuple[float, str] | None = None
 ) -> Histogram:
-    """A histogram of values."""
-    counts, edges = np.histogram(values, bins=min(30, max(5, round(len(values) ** 0.5))))
-    return Histogram(label, counts.tolist(), edges.tolist(), value_label, mark)
+    """A histogram of a value of utterances; bins of whole numbers hold equally many of them.
+
+    Example:
+        >>> histogram(np.array([2.0, 3.0, 3.0, 5.0]), "words", "words").tips
+        ['2: 1', '3: 2', '4: 0', '5: 1']
+    """
+    whole = bool((values == np.round(values)).all())
+    edges: int | npt.NDArray[np.float64] = min(_MOST_BINS, max(5, round(len(values) ** 0.5)))
+    if whole:
+        step = 1 + int(np.ptp(values)) // _MOST_BINS
+        edges = np.arange(values.min(), values.max() + step + 0.5, step) - 0.5
+    counts, edges = np.histogram(values, bins=edges)
+    return Histogram(label, counts.tolist(), edges.tolist(), value_label, "utterances", mark, whole)

@@ -15,13 +15,14 @@ __all__ = ["comparison_section"]
 
 def comparison_section(runs: Sequence[ShownRun]) -> Section:
     """The second and later runs minus the first one, with what cannot be compared and why."""
-    first, found, reasons = runs[0], dict[str, dict[str, Difference]](), list[str]()
+    first, found = runs[0], dict[str, dict[str, Difference]]()
+    reasons: dict[str, list[str]] = {}
     for run in runs[1:]:
         name = run.result.name if run.result.name not in found else str(run.path)
         try:
             found[name] = _difference(run, first)
         except TrainingError as error:
-            reasons.append(f"{name} is not compared: {error}.")
+            reasons.setdefault(str(error), []).append(name)
     blocks: list[Block] = [
         Text(
             f"Each run minus {first.result.name}, in per cent points, on the same test utterances; in brackets the "
@@ -36,15 +37,15 @@ def comparison_section(runs: Sequence[ShownRun]) -> Section:
             for name, by in found.items()
         ]
         blocks.append(Table(("run", *METRICS.values()), rows, f"Minus {first.result.name}"))
-    blocks += [Text(reason, quiet=True) for reason in reasons]
+    blocks += [Text(f"Not compared: {', '.join(names)}; {reason}.", quiet=True) for reason, names in reasons.items()]
     return Section("comparison", "Comparison", blocks)
 
 
 def _difference(run: ShownRun, first: ShownRun) -> dict[str, Difference]:
     if not (run.answers and first.answers):
-        raise TrainingError("a run folder without fold.json does not say what was answered, train it again")
+        raise TrainingError("without fold.json nothing says what was answered: train again")
     if set(run.result.labels) != set(first.result.labels):
-        raise TrainingError(f"its labels are {', '.join(run.result.labels)}, not {', '.join(first.result.labels)}")
+        raise TrainingError(f"the labels are {', '.join(run.result.labels)}, not {', '.join(first.result.labels)}")
     return paired_difference(run.answers, first.answers, first.result.labels)
 
 

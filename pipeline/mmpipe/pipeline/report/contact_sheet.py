@@ -82,14 +82,14 @@ def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> _Im
     if not len(good):
         raise StoreError(f"{store.path} holds no face: see `mmpipe inspect {store.path}` for the reasons")
     chosen = good[np.unique(np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int))].tolist()
-    manifest, every = store.manifest(), frame_interval(store)
-    lines = []
-    for place, row in face_rows(store, chosen):
-        utterance = to_utterances(manifest.slice(place, 1))[0]
-        frame = None
-        if root is not None and utterance.video is not None:
-            frame = boxed_frame(root, utterance.video, row, every, (_FRAME_HEIGHT, _FRAME_WIDTH))
-        lines.append(_line(utterance.utterance_id, row, frame, with_frame=root is not None))
+    manifest, lines = store.manifest(), []
+    with VideoReader(frame_interval(store)) as reader:
+        for place, row in face_rows(store, chosen):
+            utterance = to_utterances(manifest.slice(place, 1))[0]
+            frame = None
+            if root is not None and utterance.video is not None:
+                frame = boxed_frame(reader, root, utterance.video, row, (_FRAME_HEIGHT, _FRAME_WIDTH))
+            lines.append(_line(utterance.utterance_id, row, frame, with_frame=root is not None))
     return np.concatenate(lines)
 
 
@@ -112,15 +112,15 @@ def face_rows(store: FeatureStore, places: Sequence[int]) -> list[tuple[int, dic
 
 
 def boxed_frame(
-    root: Path, span: MediaSpan, row: dict[str, Any], every: int, largest: tuple[int, int]
+    reader: VideoReader, root: Path, span: MediaSpan, row: dict[str, Any], largest: tuple[int, int]
 ) -> _Image | None:
     """The first frame with a face, its box drawn in it.
 
     Args:
+        reader: of every frame that `frame_interval` counts; utterances of one file are read in one pass.
         root: the corpus root.
         span: the utterance's video.
         row: `detected`, `box` and `frame_index` of the stage `faces`.
-        every: from `frame_interval`.
         largest: height and width in pixels that the image fits in.
 
     Returns:
@@ -128,10 +128,9 @@ def boxed_frame(
     """
     number = int(np.argmax(row["detected"]))
     try:
-        with VideoReader(every) as reader:
-            for frame in reader.frames(resolve_media(root, span.uri), span):
-                if frame.index == row["frame_index"][number]:
-                    return _boxed(frame.image, row["box"][number], largest)
+        for frame in reader.frames(resolve_media(root, span.uri), span):
+            if frame.index == row["frame_index"][number]:
+                return _boxed(frame.image, row["box"][number], largest)
     except Rejected:
         return None
     return None

@@ -14,6 +14,7 @@ from mmpipe.extractors.faces.crops import decode_crops
 from mmpipe.manifests.schema import to_utterances
 from mmpipe.pipeline.extraction.contents import count_faces
 from mmpipe.pipeline.extraction.stages import FACES
+from mmpipe.pipeline.media.readers import VideoReader
 from mmpipe.pipeline.report.blocks import Block, Sheet, Strip, Text
 from mmpipe.pipeline.report.contact_sheet import boxed_frame, face_rows, frame_interval
 from mmpipe.pipeline.report.stores import ShownStore
@@ -70,24 +71,24 @@ def face_strips(store: ShownStore, chosen: Mapping[int, str], *, with_frame: boo
     if store.store is None:
         return []
     strips: dict[int, Strip] = {}
-    every = frame_interval(store.store)
-    for place, row in face_rows(store.store, sorted(chosen)):
-        if row["status"] != "ok":
-            continue
-        utterance = to_utterances(store.manifest.slice(place, 1))[0]
-        shown = spread(len(row["crops"]), most)
-        frame = None
-        if with_frame and store.root is not None and utterance.video is not None:
-            frame = boxed_frame(store.root, utterance.video, row, every, _FRAME)
-        strips[place] = Strip(
-            utterance.utterance_id,
-            chosen[place] or utterance.label or "",
-            utterance.text or "",
-            f"found in {sum(row['detected'])} of {len(row['crops'])} sampled frames",
-            _png(_side_by_side(row, shown)),
-            [not row["detected"][number] for number in shown],
-            None if frame is None else _png(frame),
-        )
+    with VideoReader(frame_interval(store.store)) as reader:
+        for place, row in face_rows(store.store, sorted(chosen)):
+            if row["status"] != "ok":
+                continue
+            utterance = to_utterances(store.manifest.slice(place, 1))[0]
+            shown = spread(len(row["crops"]), most)
+            frame = None
+            if with_frame and store.root is not None and utterance.video is not None:
+                frame = boxed_frame(reader, store.root, utterance.video, row, _FRAME)
+            strips[place] = Strip(
+                utterance.utterance_id,
+                chosen[place] or utterance.label or "",
+                utterance.text or "",
+                f"found in {sum(row['detected'])} of {len(row['crops'])} sampled frames",
+                _png(_side_by_side(row, shown)),
+                [not row["detected"][number] for number in shown],
+                None if frame is None else _png(frame),
+            )
     return [strips[place] for place in chosen if place in strips]
 
 

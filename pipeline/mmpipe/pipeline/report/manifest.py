@@ -48,9 +48,10 @@ def _blocks(store: ShownStore) -> Iterator[Block]:
     )
     if held.median_seconds is not None:
         text += (
-            f" Median duration {held.median_seconds:.2f} s; 80 % are no longer than {held.percentile_seconds:.2f} s. "
-            "(On the full IEMOCAP the paper finds 7.2 s, and crops AMI to it.)"
+            f" Median duration {held.median_seconds:.2f} s; 80 % are no longer than {held.percentile_seconds:.2f} s."
         )
+        if store.summary.corpus in ("ami", "iemocap"):
+            text += " (On the full IEMOCAP the paper finds 7.2 s, and crops AMI to it.)"
     yield Heading(store.title)
     yield Text(text)
     figures = [*_counts(store), *_histograms(store)]
@@ -88,7 +89,7 @@ def _histograms(store: ShownStore) -> Iterator[Figure]:
     words = word_counts(store.manifest).drop_null().to_numpy()
     if len(words) > 1 and np.ptp(words) > 0:
         label = f"Histogram of words in an utterance of {store.title}"
-        yield Figure(histogram(words, label, "words in an utterance", None), "Words in an utterance")
+        yield Figure(histogram(words, label, "words in an utterance"), "Words in an utterance")
 
 
 def _labels_of(manifest: pa.Table) -> dict[str, dict[str, dict[str, int]]]:

@@ -21,7 +21,7 @@ from mmpipe.pipeline.report.features import features_section
 from mmpipe.pipeline.report.html import to_html
 from mmpipe.pipeline.report.lists import show_list
 from mmpipe.pipeline.report.manifest import manifest_section
-from mmpipe.pipeline.report.markdown import write_markdown
+from mmpipe.pipeline.report.markdown import write_markdown, write_pictures
 from mmpipe.pipeline.report.paper_tables import grid_runs, paper_tables
 from mmpipe.pipeline.report.probes import probes_section
 from mmpipe.pipeline.report.sources import ReportSources
@@ -31,8 +31,8 @@ from mmpipe.pipeline.report.training import show_run, training_section
 
 __all__ = ["Format", "build_report"]
 
-Format = Literal["html", "md"]
-"""`html` is one page; `md` is Markdown with PNG files beside it."""
+Format = Literal["html", "md", "png"]
+"""`html` is one page; `md` is Markdown with PNG files beside it; `png` is a folder of these files alone."""
 
 
 def build_report(sources: ReportSources, out: Path, *, format_: Format = "html", overwrite: bool = False) -> Path:
@@ -40,7 +40,7 @@ def build_report(sources: ReportSources, out: Path, *, format_: Format = "html",
 
     Args:
         sources: what it is about; `sort_sources` tells paths apart.
-        out: the file; an earlier report is replaced.
+        out: the file, or the folder of pictures; an earlier one is replaced.
         format_: how it is written.
         overwrite: replace whatever is there.
 
@@ -51,15 +51,17 @@ def build_report(sources: ReportSources, out: Path, *, format_: Format = "html",
         StoreError: a store or a balanced list cannot be read.
         ManifestError: a file among the stores is not a manifest.
         UsageError: there is nothing to report on, a run folder holds no finished run, the probes or a table of runs
-            cannot be read, or `out` is not a report.
+            cannot be read, or `out` is something else.
     """
     if not (sources.stores or sources.runs or sources.balanced or sources.grids):
         raise UsageError("there is nothing to report on: name a store, a balanced list or a run folder")
-    claim(out, "report", overwrite=overwrite)
+    claim(out, "folder of pictures" if format_ == "png" else "report", overwrite=overwrite)
     sections = [section for section in _sections(sources) if section.blocks]
     title = _title(sources)
     if format_ == "md":
         write_markdown(title, sections, out, overwrite=overwrite)
+    elif format_ == "png":
+        write_pictures(sections, out, overwrite=overwrite)
     else:
         write_bytes(out, to_html(title, sections).encode("utf-8", "backslashreplace"))
     return out
@@ -77,8 +79,7 @@ def _sections(sources: ReportSources) -> Iterator[Section]:
     runs = [show_run(path) for path in paths]
     lists = [show_list(path) for path in sources.balanced]
     stores = _named_apart([show_store(path, sources.roots.get(path)) for path in sources.stores])
-    labelled = sum(sum(shown.counts("before").values()) for shown in lists) if lists else None
-    yield summary_section(stores, [run.result for run in runs], labelled)
+    yield summary_section(stores, runs, lists)
     yield manifest_section(stores)
     yield extraction_section(stores)
     yield features_section(stores)

@@ -107,7 +107,8 @@ def _bars(experiment: Experiment, part: pd.DataFrame, metric: str) -> Figure:
     paper = Series("paper", (100 * part["paper"]).tolist())
     label = f"{METRICS[metric]} of {experiment.title}, here and in the paper"
     series = [_series("here, 95 % interval", part), paper]
-    return Figure(Bars(label, _names(experiment, part), series, f"{METRICS[metric]} in per cent", 100), METRICS[metric])
+    bars = Bars(label, _names(experiment, part), series, f"{METRICS[metric]} in per cent", 100)
+    return Figure(bars, f"{METRICS[metric]} by {', '.join(experiment.columns)}")
 
 
 def _quantity(experiment: Experiment, parts: dict[str, pd.DataFrame]) -> Figure:

@@ -41,30 +41,30 @@ def speech_blocks(store: ShownStore) -> list[Block]:
         return [
             Text("Waveforms are left out, since the report was not told where the media of the corpus are.", quiet=True)
         ]
-    blocks: list[Block] = []
-    for number in spread(len(places), _SHOWN):
-        utterance = to_utterances(store.manifest.slice(int(places[number]), 1))[0]
-        try:
-            chart = _speech(store.root, utterance)
-        except Rejected as error:
-            blocks.append(Text(f"No waveform of {utterance.utterance_id}: {error}.", quiet=True))
-            continue
-        label = f"{utterance.label}, " if utterance.label else ""
-        blocks.append(
-            Figure(chart, f"{utterance.utterance_id} ({label}{chart.seconds:.2f} s): {utterance.text or 'no text'}")
-        )
-    return blocks
+    with AudioReader() as reader:  # utterances of one file are read in one pass
+        return [
+            _block(reader, store.root, to_utterances(store.manifest.slice(int(places[number]), 1))[0])
+            for number in spread(len(places), _SHOWN)
+        ]
 
 
-def _speech(root: Path, utterance: Utterance) -> Speech:
+def _block(reader: AudioReader, root: Path, utterance: Utterance) -> Block:
+    try:
+        chart = _speech(reader, root, utterance)
+    except Rejected as error:
+        return Text(f"No waveform of {utterance.utterance_id}: {error}.", quiet=True)
+    label = f"{utterance.label}, " if utterance.label else ""
+    return Figure(chart, f"{utterance.utterance_id} ({label}{chart.seconds:.2f} s): {utterance.text or 'no text'}")
+
+
+def _speech(reader: AudioReader, root: Path, utterance: Utterance) -> Speech:
     """The chart of an utterance with audio.
 
     Raises:
         Rejected: its audio cannot be read.
     """
     assert utterance.audio is not None
-    with AudioReader() as reader:
-        waveform = reader.read(resolve_media(root, utterance.audio.uri), utterance.audio).waveform
+    waveform = reader.read(resolve_media(root, utterance.audio.uri), utterance.audio).waveform
     parts = np.array_split(waveform, min(_COLUMNS, len(waveform)))
     peak = max(float(np.abs(waveform).max()), 1e-6)
     return Speech(

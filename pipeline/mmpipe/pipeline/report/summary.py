@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmpipe.pipeline.report.blocks import Block, Cards, Cell, Details, Section, Table, Text, plural
+from mmpipe.pipeline.report.lists import ShownList
 from mmpipe.pipeline.report.stores import ShownStore
+from mmpipe.pipeline.report.training import ShownRun
 from mmpipe.pipeline.store.summary import StageSummary
-from mmpipe.pipeline.training.results import RunResult
 
 __all__ = ["summary_section"]
 
@@ -17,14 +18,8 @@ _SHORT = 60
 """Characters of a config in the table; all of it is below."""
 
 
-def summary_section(stores: Sequence[ShownStore], runs: Sequence[RunResult], labelled: int | None) -> Section:
-    """The summary.
-
-    Args:
-        stores: of the report.
-        runs: of the report.
-        labelled: utterances that were given pseudo-labels; None without a balanced list.
-    """
+def summary_section(stores: Sequence[ShownStore], runs: Sequence[ShownRun], lists: Sequence[ShownList]) -> Section:
+    """The summary of what the report shows."""
     cards = []
     if stores:
         rows, hours = (sum(getattr(store.summary.manifest, name) for store in stores) for name in ("rows", "hours"))
@@ -32,17 +27,37 @@ def summary_section(stores: Sequence[ShownStore], runs: Sequence[RunResult], lab
         if hours:
             shown = f"{60 * hours:.1f}" if hours < 2 else f"{hours:,.1f}"
             cards.append((shown, f"{'minutes' if hours < 2 else 'hours'} of speech"))
-    if labelled is not None:
+    if lists:
+        labelled = sum(sum(shown.counts("before").values()) for shown in lists)
         cards.append((f"{labelled:,}", "unlabelled utterances given pseudo-labels"))
     if runs:
-        best = max(runs, key=lambda run: run.summary["ua"].mean)
+        best = max((run.result for run in runs), key=lambda run: run.summary["ua"].mean)
         cards.append(
             (
                 f"{100 * best.summary['ua'].mean:.1f} %",
                 f"UA of the best run ({best.name}), pooled over {best.pooled.n // best.seeds:,} held-out utterances",
             )
         )
-    return Section("summary", "Summary", [Cards(cards), *_provenance(stores)])
+    return Section("summary", "Summary", [Cards(cards), *_provenance(stores), _sources(stores, runs, lists)])
+
+
+def _sources(stores: Sequence[ShownStore], runs: Sequence[ShownRun], lists: Sequence[ShownList]) -> Block:
+    """What was read, and what each of it was made of."""
+    rows = []
+    for store in stores:
+        held = f"{store.title}, {plural(store.summary.manifest.rows, 'utterance')}"
+        rows.append(("feature store" if store.store is not None else "manifest", store.path, held))
+    for shown in lists:
+        by = ", ".join(shown.footer.get("stores", {}).get("unlabeled", {}).get("stages", ()))
+        rows.append(("balanced list", shown.path, f"{plural(shown.rows.num_rows, 'draw')}{f' by {by}' if by else ''}"))
+    for run in runs:
+        result = run.result
+        made = {stage: part["extractor"] for stage, part in result.features.items() if "extractor" in part}
+        of = ", ".join(f"{stage} of {extractor}" for stage, extractor in sorted(made.items()))
+        held = f"{result.objective}, {plural(len(result.folds), 'fold')} of {plural(result.seeds, 'seed')}"
+        rows.append(("run", run.path, f"{held}{f'; {of}' if of else ''}"))
+    table = Table(("what", "place", "holds"), [[Cell(a), Cell(str(b)), Cell(c)] for a, b, c in rows], "Sources")
+    return Details(f"What the report is made from ({len(rows):,})", [table])
 
 
 def _provenance(stores: Sequence[ShownStore]) -> Iterator[Block]:
@@ -56,7 +71,8 @@ def _provenance(stores: Sequence[ShownStore]) -> Iterator[Block]:
         made = stage.provenance
         if made:
             where = ", ".join(str(made[name]) for name in ("device", "precision") if made.get(name))
-            config = ", ".join(f"{name} {_plain(value)}" for name, value in made.get("config", {}).items())
+            given = {name: value for name, value in made.get("config", {}).items() if value is not None}
+            config = ", ".join(f"{name} {_plain(value)}" for name, value in given.items())
             libraries |= {f"{name} {version}" for name, version in made.get("versions", {}).items()}
             rows.append(
                 [

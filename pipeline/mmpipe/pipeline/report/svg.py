@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 import cv2
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import MaxNLocator
 
-from mmpipe.pipeline.report.charts import Bars, Chart, Histogram, Intervals, Lines, Points, Series, Speech
+from mmpipe.pipeline.report.charts import (
+    Bars,
+    Chart,
+    Histogram,
+    Intervals,
+    Lines,
+    Points,
+    Series,
+    Speech,
+    colour_of,
+    is_drawn,
+)
+from mmpipe.pipeline.report.fitting import fitted, text_width
+from mmpipe.pipeline.report.svg_parts import Axis, axis, draw_frame, element, tick_text
 
 __all__ = ["draw_svg"]
 
 _WIDTH, _HEIGHT = 360, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 36
-_GUTTER = 112
-"""Room for the names of bars."""
+_GUTTER = 190
+"""The most room that names beside bars take; longer ones are shortened."""
 
 _BAR = 13
-_LARGEST = 1e100
+_WORD_ROWS = 3
+"""Rows below a spectrogram that words are spread over."""
+
 _MOST_TIPS = 150
 """Values of a line that can be pointed at; of longer lines they are spread evenly."""
 
@@ -47,67 +59,6 @@ def draw_svg(chart: Chart) -> Markup:
             assert_never(chart)
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Values from `low` to `high` at places from `start` to `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    ticks: Sequence[float]
-
-    def __call__(self, value: float) -> str:
-        share = (value - self.low) / ((self.high - self.low) or 1)
-        return f"{self.start + share * (self.end - self.start):.1f}"
-
-
-def _is_drawn(value: float) -> bool:
-    """Whether a value has a place on an axis: ticks cannot be computed for the largest floating-point numbers."""
-    return math.isfinite(value) and abs(value) < _LARGEST
-
-
-def _axis(values: Sequence[float], start: float, end: float, *, integer: bool = False, fit: bool = False) -> _Axis:
-    finite = [value for value in values if _is_drawn(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
-    if low == high:
-        low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
-    ticks = [float(tick) for tick in MaxNLocator(5, integer=integer).tick_values(low, high)]
-    if not fit:
-        low, high = min(low, ticks[0]), max(high, ticks[-1])
-    return _Axis(low, high, start, end, [tick for tick in ticks if low - 1e-9 <= tick <= high + 1e-9])
-
-
-def _tick(value: float) -> str:
-    return f"{value:,.6g}"
-
-
-def _svg(label: str, width: float, height: float, parts: Sequence[Markup], kind: str = "chart") -> Markup:
-    return Markup(
-        '<svg class="{}" viewBox="0 0 {} {}" style="--width:{}px" role="img" aria-label="{}">{}</svg>'
-    ).format(kind, width, height, width, label, Markup("").join(parts))
-
-
-def _frame(x: _Axis, y: _Axis, x_label: str, y_label: str) -> list[Markup]:
-    """Grid lines, ticks and names of both axes."""
-    row = Markup('<path class="grid" d="M{} {}H{}"/><text class="end" x="{}" y="{}" dy=".32em">{}</text>')
-    parts = [row.format(x.start, y(tick), x.end, x.start - 5, y(tick), _tick(tick)) for tick in y.ticks]
-    below = Markup('<text class="middle" x="{}" y="{}">{}</text>')
-    parts += [below.format(x(tick), y.start + 14, _tick(tick)) for tick in x.ticks]
-    parts.append(Markup('<path class="axis" d="M{} {}H{}"/>').format(x.start, y.start, x.end))
-    parts.append(
-        Markup('<text class="middle name" x="{}" y="{}">{}</text>').format((x.start + x.end) / 2, y.start + 29, x_label)
-    )
-    if y_label:
-        middle = (y.start + y.end) / 2
-        parts.append(
-            Markup('<text class="middle name" transform="translate(11 {}) rotate(-90)">{}</text>').format(
-                middle, y_label
-            )
-        )
-    return parts
-
-
 def _lines(chart: Lines) -> Markup:
     xs = [value for series in chart.series for value in series.x]
     ys = [value for series in chart.series for value in (*series.y, *series.low, *series.high)]
@@ -117,145 +68,165 @@ def _lines(chart: Lines) -> Markup:
         ys = [*ys, 0.0]
     left = _LEFT + (14 if chart.y_label else 0)
     whole = not chart.unit_square and all(float(value).is_integer() for value in xs)
-    x = _axis(xs, left, _WIDTH - _RIGHT, integer=whole, fit=True)
-    y = _axis(ys, _HEIGHT - _BOTTOM, _TOP)
-    parts = _frame(x, y, chart.x_label, chart.y_label)
+    x = axis(xs, left, _WIDTH - _RIGHT, integer=whole, fit=True)
+    y = axis(ys, _HEIGHT - _BOTTOM, _TOP)
+    parts = draw_frame(x, y, chart.x_label, chart.y_label)
     if chart.unit_square:
         parts.append(Markup('<path class="diagonal" d="M{} {}L{} {}"/>').format(x(0), y(0), x(1), y(1)))
     for place, series in enumerate(chart.series):
-        parts += _line(series, place, x, y, chart)
-    return _svg(chart.label, _WIDTH, _HEIGHT, parts)
+        parts += _line(series, colour_of(place), x, y, chart)
+    return element(chart.label, _WIDTH, _HEIGHT, parts)
 
 
-def _line(series: Series, place: int, x: _Axis, y: _Axis, chart: Lines) -> list[Markup]:
-    points = [(a, b, n) for n, (a, b) in enumerate(zip(series.x, series.y, strict=True)) if _is_drawn(b)]
+def _line(series: Series, place: int, x: Axis, y: Axis, chart: Lines) -> list[Markup]:
+    points = [(a, b, n) for n, (a, b) in enumerate(zip(series.x, series.y, strict=True)) if is_drawn(b)]
     parts = []
     if series.low:
-        ends = [f"{x(a)} {y(b)}" for a, b in zip(series.x, series.low, strict=True)]
-        ends += [f"{x(a)} {y(b)}" for a, b in reversed(list(zip(series.x, series.high, strict=True)))]
+        held = [(a, low, high) for a, low, high in zip(series.x, series.low, series.high, strict=True) if is_drawn(low)]
+        ends = [f"{x(a)} {y(low)}" for a, low, _ in held] + [f"{x(a)} {y(high)}" for a, _, high in held[::-1]]
         parts.append(Markup('<path class="band c{}" d="M{}Z"/>').format(place, "L".join(ends)))
     parts.append(
         Markup('<path class="line c{}" d="M{}"/>').format(place, "L".join(f"{x(a)} {y(b)}" for a, b, _ in points))
     )
     step = max(1, -(-len(points) // _MOST_TIPS))
     for a, b, n in points[::step]:
-        tip = series.tips[n] if series.tips else f"{series.name}: {b:.4g} ({chart.x_label} {_tick(a)})"
-        kind = "mark" if chart.markers else "hit"
+        tip = series.tips[n] if series.tips else f"{series.name}: {b:.4g} ({chart.x_label} {tick_text(a)})"
+        is_marked = chart.markers or len(points) == 1
         parts.append(
             Markup('<circle class="{} c{}" cx="{}" cy="{}" r="{}" data-tip="{}"/>').format(
-                kind, place, x(a), y(b), 3.5 if chart.markers else 5, tip
+                "mark" if is_marked else "hit", place, x(a), y(b), 3.5 if is_marked else 5, tip
             )
         )
     return parts
 
 
-def _name(name: str, y: float) -> Markup:
-    short = name if len(name) <= 18 else f"{name[:17]}…"
-    return Markup('<text class="end" x="{}" y="{}" dy=".32em" data-tip="{}">{}</text>').format(
-        _GUTTER - 6, y, name, short
-    )
+def _gutter(names: Sequence[str]) -> float:
+    """Room for the names beside bars: that of the longest one, but not most of the chart."""
+    return min(_GUTTER, 12 + max(map(text_width, names), default=0.0))
+
+
+def _names(names: Sequence[str], gutter: float, places: Sequence[float]) -> list[Markup]:
+    """Names beside bars; a shortened one says itself in full beside the pointer."""
+    parts = []
+    for name, shown, y in zip(names, fitted(names, gutter - 8), places, strict=True):
+        tip = Markup(' data-tip="{}"').format(name) if shown != name else ""
+        parts.append(
+            Markup('<text class="end" x="{:.1f}" y="{}" dy=".32em"{}>{}</text>').format(gutter - 6, y, tip, shown)
+        )
+    return parts
 
 
 def _bars(chart: Bars) -> Markup:
     row = _BAR * len(chart.series) + 7
     height = 6 + row * len(chart.names) + _BOTTOM
-    values = [v for series in chart.series for v in (*series.y, *series.high)]
-    x = _axis([0.0, *values] if chart.top is None else [0.0, chart.top], _GUTTER, _WIDTH - _RIGHT - 30)
-    y = _Axis(0, 1, height - _BOTTOM, 2, ())
+    values = [v for series in chart.series for v in (*series.y, *series.high) if is_drawn(v)]
+    is_whole = all(float(value).is_integer() for value in values)
+    texts = [[f"{v:,.{0 if is_whole else 1}f}" if is_drawn(v) else "" for v in series.y] for series in chart.series]
+    gutter, room = _gutter(chart.names), 6 + max((text_width(text) for part in texts for text in part), default=0.0)
+    held = [0.0, *values] if chart.top is None else [0.0, chart.top]
+    x = axis(held, gutter, _WIDTH - max(_RIGHT, room), integer=is_whole and chart.top is None)
+    y = Axis(0, 1, height - _BOTTOM, 2, ())
     parts = [Markup('<path class="grid" d="M{} 2V{}"/>').format(x(tick), y.start) for tick in x.ticks]
-    parts += _frame(x, y, chart.value_label, "")
-    for group, name in enumerate(chart.names):
-        top = 5 + group * row
-        parts.append(_name(name, top + _BAR * len(chart.series) / 2))
+    parts += draw_frame(x, y, chart.value_label, "")
+    tops = [5 + row * group for group in range(len(chart.names))]
+    parts += _names(chart.names, gutter, [top + _BAR * len(chart.series) / 2 for top in tops])
+    for group, (name, top) in enumerate(zip(chart.names, tops, strict=True)):
         for place, series in enumerate(chart.series):
-            if not math.isfinite(series.y[group]):
-                continue
-            tip = series.tips[group] if series.tips else f"{name}, {series.name}: {_tick(round(series.y[group], 4))}"
-            start, above = x.start, top + place * _BAR
-            width = float(x(series.y[group])) - start
-            parts.append(
-                Markup('<rect class="bar c{}" x="{}" y="{}" width="{:.1f}" height="{}" data-tip="{}"/>').format(
-                    place, start, above, max(width, 0.8), _BAR - 2, tip
-                )
-            )
             end = series.y[group]
-            if series.low:
-                low, end = series.low[group], series.high[group]
-                middle = above + (_BAR - 2) / 2
-                parts.append(Markup('<path class="whisker" d="M{} {}H{}"/>').format(x(low), middle, x(end)))
+            if not is_drawn(end):
+                continue
+            tip = series.tips[group] if series.tips else f"{name}, {series.name}: {tick_text(round(end, 4))}"
+            above, width = top + place * _BAR, float(x(end)) - x.start
             parts.append(
-                Markup('<text class="value" x="{:.1f}" y="{}" dy=".34em">{}</text>').format(
-                    float(x(end)) + 4, above + (_BAR - 2) / 2, _tick(round(series.y[group], 1))
+                Markup('<rect class="bar c{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}" data-tip="{}"/>').format(
+                    colour_of(place), x.start, above, max(width, 0.8), _BAR - 2, tip
                 )
             )
-    return _svg(chart.label, _WIDTH, height, parts)
+            middle = above + (_BAR - 2) / 2
+            if series.low and is_drawn(series.low[group]):
+                low, high = series.low[group], series.high[group]
+                parts.append(Markup('<path class="whisker" d="M{} {}H{}"/>').format(x(low), middle, x(high)))
+                end = max(end, high)
+            parts.append(
+                Markup('<text x="{:.1f}" y="{}" dy=".34em">{}</text>').format(
+                    float(x(end)) + 4, middle, texts[place][group]
+                )
+            )
+    return element(chart.label, _WIDTH, height, parts)
 
 
 def _intervals(chart: Intervals) -> Markup:
     row = 24
     height = 6 + row * len(chart.names) + _BOTTOM
-    x = _axis([0.0, *chart.low, *chart.high], _GUTTER, _WIDTH - _RIGHT)
-    y = _Axis(0, 1, height - _BOTTOM, 2, ())
+    gutter = _gutter(chart.names)
+    x = axis([0.0, *chart.low, *chart.high], gutter, _WIDTH - _RIGHT)
+    y = Axis(0, 1, height - _BOTTOM, 2, ())
     parts = [Markup('<path class="grid" d="M{} 2V{}"/>').format(x(tick), y.start) for tick in x.ticks]
-    parts += _frame(x, y, chart.value_label, "")
+    parts += draw_frame(x, y, chart.value_label, "")
     parts.append(Markup('<path class="diagonal" d="M{} 2V{}"/>').format(x(0), y.start))
-    for group, name in enumerate(chart.names):
-        middle = 5 + group * row + row / 2
+    places = [5 + group * row + row / 2 for group in range(len(chart.names))]
+    parts += _names(chart.names, gutter, places)
+    for group, (name, middle) in enumerate(zip(chart.names, places, strict=True)):
         value, low, high = chart.values[group], chart.low[group], chart.high[group]
+        if not all(map(is_drawn, (value, low, high))):
+            continue
         tip = f"{name}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
-        parts.append(_name(name, middle))
-        parts.append(
-            Markup('<path class="interval" d="M{} {}H{}" data-tip="{}"/>').format(x(low), middle, x(high), tip)
+        row_of = Markup(
+            '<g data-tip="{}"><rect class="pad" x="{}" y="{}" width="{:.1f}" height="{}"/>'
+            '<path class="interval" d="M{} {}H{}"/><circle class="mark c0" cx="{}" cy="{}" r="4.5"/></g>'
         )
+        width = float(x(high)) - float(x(low))
         parts.append(
-            Markup('<circle class="mark c0" cx="{}" cy="{}" r="4.5" data-tip="{}"/>').format(x(value), middle, tip)
+            row_of.format(tip, x(low), middle - row / 2, width, row, x(low), middle, x(high), x(value), middle)
         )
-    return _svg(chart.label, _WIDTH, height, parts)
+    return element(chart.label, _WIDTH, height, parts)
 
 
 def _histogram(chart: Histogram) -> Markup:
-    height = 180
-    x = _axis(chart.edges, _LEFT, _WIDTH - _RIGHT, fit=True)
-    y = _axis([0.0, *chart.counts], height - _BOTTOM, _TOP, integer=True)
-    parts = _frame(x, y, chart.value_label, "")
-    for count, low, high in zip(chart.counts, chart.edges, chart.edges[1:], strict=False):
-        left, right, top = float(x(low)), float(x(high)), float(y(count))
-        tip = f"{low:.3g} to {high:.3g}: {count:,}"
+    top = _TOP + (14 if chart.mark is not None else 0)
+    height = 170 + top
+    x = axis(chart.edges, _LEFT + 14, _WIDTH - _RIGHT, integer=chart.whole, fit=True)
+    y = axis([0.0, *chart.counts], height - _BOTTOM, top, integer=True)
+    parts = draw_frame(x, y, chart.value_label, chart.count_label)
+    for count, low, high, tip in zip(chart.counts, chart.edges, chart.edges[1:], chart.tips, strict=False):
+        left, right, above = float(x(low)), float(x(high)), float(y(count))
         parts.append(
             Markup('<rect class="bar c0" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" data-tip="{}"/>').format(
-                left, top, max(0.5, right - left - 0.8), y.start - top, tip
+                left, above, max(0.5, right - left - 0.8), y.start - above, tip
             )
         )
     if chart.mark is not None:
         value, name = chart.mark
         is_right = float(x(value)) > _WIDTH / 2
-        parts.append(Markup('<path class="cut" d="M{} {}V{}"/>').format(x(value), _TOP, y.start))
+        parts.append(Markup('<path class="cut" d="M{} {}V{}"/>').format(x(value), _TOP - 4, y.start))
         parts.append(
-            Markup('<text class="note {}" x="{:.1f}" y="{}">{}</text>').format(
-                "end" if is_right else "", float(x(value)) + (-5 if is_right else 5), _TOP + 9, name
+            Markup('<text class="{}" x="{:.1f}" y="{}">{}</text>').format(
+                "end" if is_right else "", float(x(value)) + (-5 if is_right else 5), _TOP + 4, name
             )
         )
-    return _svg(chart.label, _WIDTH, height, parts)
+    return element(chart.label, _WIDTH, height, parts)
 
 
 def _points(chart: Points) -> Markup:
     height = 300
-    x, y = _axis(chart.x, _LEFT, _WIDTH - _RIGHT), _axis(chart.y, height - _BOTTOM, _TOP)
-    parts = _frame(x, y, chart.x_label, chart.y_label)
+    x, y = axis(chart.x, _LEFT, _WIDTH - _RIGHT), axis(chart.y, height - _BOTTOM, _TOP)
+    parts = draw_frame(x, y, chart.x_label, chart.y_label)
     every = [chart.colours(name) for name in chart.colourings]
     for place, tip in enumerate(chart.tips):
+        if not (is_drawn(chart.x[place]) and is_drawn(chart.y[place])):
+            continue
         colours = [colours[place] for colours in every]
         parts.append(
             Markup('<circle class="dot c{}" data-c="{}" cx="{}" cy="{}" r="2.6" data-tip="{}"/>').format(
                 colours[0], " ".join(map(str, colours)), x(chart.x[place]), y(chart.y[place]), tip
             )
         )
-    return _svg(chart.label, _WIDTH, height, parts)
+    return element(chart.label, _WIDTH, height, parts)
 
 
 def _speech(chart: Speech) -> Markup:
     width, wave, top = 720, 70, 4
-    x = _axis([0.0, chart.seconds], 34, width - 8, fit=True)
+    x = axis([0.0, chart.seconds], 42, width - 18, fit=True)
     middle, half = top + wave / 2, wave / 2 - 2
     columns = np.linspace(x.start, x.end, len(chart.low))
     upper = [f"{a:.1f} {middle - half * b:.1f}" for a, b in zip(columns, chart.high, strict=True)]
@@ -271,21 +242,27 @@ def _speech(chart: Speech) -> Markup:
     )
     for name, place in ((f"{chart.top_hz / 1000:.0f} kHz", below + 8), ("0", below + size - 2)):
         parts.append(Markup('<text class="end" x="{}" y="{}">{}</text>').format(x.start - 4, place, name))
-    ends, deepest = [-1.0, -1.0, -1.0], -1
+    words, rows = _words(chart, x, below, size)
+    height = below + size + 18 + 14 * rows
+    below_all = Markup('<text class="middle" x="{}" y="{}">{} s</text>')
+    parts += [*words, *(below_all.format(x(tick), height - 4, tick_text(tick)) for tick in x.ticks)]
+    return element(chart.label, width, height, parts, "chart wide")
+
+
+def _words(chart: Speech, x: Axis, top: float, size: float) -> tuple[list[Markup], int]:
+    """Words where they begin, in rows below the spectrogram so that none covers another; and how many rows."""
+    parts, ends = [], [-1.0] * _WORD_ROWS
     for word in chart.words:
         if word.start is None:
             continue
         end = word.end if word.end is not None else word.start
-        left, room = float(x(word.start)), 6.4 * len(word.text)
-        level = next((n for n in range(3) if ends[n] < left), 2)
-        ends[level], deepest = left + room, max(deepest, level)
-        base = below + size + 14 + 14 * level
+        left = float(x(word.start))
+        row = next((n for n in range(_WORD_ROWS) if ends[n] < left), int(np.argmin(ends)))
+        ends[row] = left + text_width(word.text) + 3
+        base = top + size + 14 + 14 * row
         parts.append(
             Markup('<path class="tick" d="M{} {}V{}"/><text x="{}" y="{}" data-tip="{}">{}</text>').format(
-                left, below, base - 9, left, base, f"{word.text}: {word.start:.2f} to {end:.2f} s", word.text
+                left, top, base - 9, left, base, f"{word.text}: {word.start:.2f} to {end:.2f} s", word.text
             )
         )
-    height = below + size + 18 + (14 * (1 + deepest) if deepest >= 0 else 0)
-    below_all = Markup('<text class="middle" x="{}" y="{}">{} s</text>')
-    parts += [below_all.format(x(tick), height - 4, _tick(tick)) for tick in x.ticks]
-    return _svg(chart.label, width, height, parts, "chart wide")
+    return parts, sum(end > 0 for end in ends)
