@@ -46,6 +46,19 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return folder_of
 
 
+@pytest.fixture(autouse=True)
+def links_are_refused() -> Iterator[None]:
+    """A command that a test ran with --follow-links allows links to no other test."""
+    from mmpipe.manifests.io import FOLLOW_LINKS
+
+    before = os.environ.get(FOLLOW_LINKS)
+    yield
+    if before is None:
+        os.environ.pop(FOLLOW_LINKS, None)
+    else:
+        os.environ[FOLLOW_LINKS] = before
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch computes on one thread in the test, whatever the test sets."""

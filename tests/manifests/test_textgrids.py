@@ -46,6 +46,7 @@ def test_marks_of_silence_noise_and_laughter_are_not_words() -> None:
         "[noise]",
         "++LAUGH++",
         "!SIL",
+        "!sent_end",
         "#",
         "...",
         "_",
@@ -56,7 +57,7 @@ def test_each_mark_of_an_aligner_is_known(mark: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["a", "I", "spin", "silence", "noise", "(uh)", "%hesitation", "o'clock", "é", "42", "'s"]
+    "word", ["a", "I", "spin", "silence", "noise", "(uh)", "%hesitation", "o'clock", "é", "42", "'s", "!No"]
 )
 def test_words_are_not_taken_for_marks(word: str) -> None:
     assert not is_mark(word)

@@ -13,7 +13,8 @@ Aligners write marks where nobody says a word. These are not words:
     <eps> <sil> <s> <p:> <usb> <nib>   anything in <>: silence, and <unk>, a word that the aligner does not know
     {LG} {NS} {SL} {BR} {CG} {LS}      anything in {}: laughter, noise, breath, cough (P2FA)
     [noise] [laughter] [bracketed]     anything in [] (MFA, Switchboard)
-    ++LAUGH++ !SIL !ENTER              Sphinx, HTK
+    ++LAUGH++                          anything in ++ (Sphinx)
+    !SIL !PAU !NULL !ENTER !EXIT       HTK, as !SENT_START and !SENT_END; another text after ! is a word
 
 Words in parentheses, `(uh)`, stay: they are words of which the transcriber was not sure.
 """
@@ -31,7 +32,9 @@ from mmpipe.manifests.formats.textgrid import Interval, TextGridError, parse_tex
 __all__ = ["is_mark", "read_tiers", "tier_kind"]
 
 _BARE = frozenset(["sp", "sil", "spn", "nsn", "pau", "ssil", "usb", "h#", "epi"])
-_WHOLE = re.compile(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|\+\+.*\+\+|![A-Za-z]+", re.ASCII)
+_WHOLE = re.compile(
+    r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|\+\+.*\+\+|!(?i:sil|pau|null|enter|exit|sent_start|sent_end)", re.ASCII
+)
 _INSIDE = re.compile(r"<[A-Za-z:/]{1,12}>|\{[A-Z]{1,8}\}", re.ASCII)
 
 _LONGEST_NAME = 200

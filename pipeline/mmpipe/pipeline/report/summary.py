@@ -28,7 +28,7 @@ def summary_section(stores: Sequence[ShownStore], runs: Sequence[ShownRun], list
             shown = f"{60 * hours:.1f}" if hours < 2 else f"{hours:,.1f}"
             cards.append((shown, f"{'minutes' if hours < 2 else 'hours'} of speech"))
     if lists:
-        labelled = sum(sum(shown.counts("before").values()) for shown in lists)
+        labelled = sum(sum(shown.result.folds[0].before.values()) for shown in lists)
         cards.append((f"{labelled:,}", "unlabelled utterances given pseudo-labels"))
     if runs:
         best = max((run.result for run in runs), key=lambda run: run.summary["ua"].mean)
