@@ -18,7 +18,7 @@ from pathlib import Path
 from mmpipe.extractors.weights.checkpoints import PACKAGED_MODEL
 from mmpipe.pipeline.cli.console import console, table
 from mmpipe.pipeline.cli.settings import parse_hyper_parameters
-from mmpipe.pipeline.cli.train import show_training
+from mmpipe.pipeline.cli.train_view import show_training
 from mmpipe.pipeline.extraction.corpus import extract_corpus
 from mmpipe.pipeline.extraction.request import ExtractRequest
 from mmpipe.pipeline.training.baselines import score_baselines

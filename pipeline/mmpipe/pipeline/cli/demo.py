@@ -52,7 +52,7 @@ def demo(
     from mmpipe.pipeline.cli.balance import show_balancing
     from mmpipe.pipeline.cli.extract import sample_request, show_extraction
     from mmpipe.pipeline.cli.result_view import show_scores
-    from mmpipe.pipeline.cli.train import show_training
+    from mmpipe.pipeline.cli.train_view import show_training
     from mmpipe.pipeline.extraction.engines.local import LocalEngine
     from mmpipe.pipeline.report.page import build_report
     from mmpipe.pipeline.report.sources import ReportSources

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mmpipe.pipeline.cli.baselines import show_baselines, show_beside
 from mmpipe.pipeline.cli.command import only_checked
 from mmpipe.pipeline.cli.config_for import config_for
-from mmpipe.pipeline.cli.console import console, next_command, result, styled, table
+from mmpipe.pipeline.cli.console import next_command, result
+from mmpipe.pipeline.cli.experiment import show_experiment
 from mmpipe.pipeline.cli.modes import ignored_assignments, one_mode, refuse_ignored, refuse_twice
 from mmpipe.pipeline.cli.options import Device, Objective, Preset, SampleStores, Size, located, names, parse_slice
 from mmpipe.pipeline.cli.presets import PRESET_TRAINING
 from mmpipe.pipeline.cli.result_view import show_scores
-from mmpipe.pipeline.cli.train_slice import show_slice, show_slice_of_run
+from mmpipe.pipeline.cli.train_slice import show_slice_of_run
+from mmpipe.pipeline.cli.train_view import show_training
 
-if TYPE_CHECKING:
-    from mmpipe.pipeline.training.experiments.paper import Experiment
-    from mmpipe.pipeline.training.requests import TrainRequest
-    from mmpipe.pipeline.training.results import RunResult
-    from mmpipe.pipeline.training.run import TrainRun
-
-__all__ = ["show_training", "train"]
+__all__ = ["train"]
 
 
 class _Table(StrEnum):
@@ -127,7 +123,7 @@ def train(
                 **ignored_assignments(assigned, unused_by_grid(experiment)),
             },
         )
-        _experiment(
+        show_experiment(
             name,
             labeled,
             unlabeled,
@@ -228,123 +224,6 @@ def _run(
     result(f"Run: {target}")
     stores = [sources.labeled, *([unlabeled] if unlabeled else [])]
     next_command(" ".join(["mmpipe report", *map(str, stores), "--run", str(target)]))
-
-
-def show_training(request: TrainRequest) -> None:
-    """Train a run; show the estimate, progress and the figures."""
-    from mmpipe.pipeline.cli.progress import progress
-    from mmpipe.pipeline.hardware import use_threads
-    from mmpipe.pipeline.training.modalities import MODALITIES
-    from mmpipe.pipeline.training.run import plan_run
-
-    sources = request.sources
-    drawn = sources.balanced or "all usable utterances"
-    beside = "" if sources.unlabeled is None else f" with {sources.unlabeled} ({drawn}; {request.config.objective})"
-    console.print(f"{sources.labeled}{beside} -> {request.out}")
-    use_threads(request.config.threads)
-    run = plan_run(request)
-    for letter, share in run.data.cut.items():
-        if share > 0:
-            name = MODALITIES[letter].steps
-            console.print(
-                f"{100 * share:.1f} % of the utterances have more than {getattr(request.config, str(name))} {name} and "
-                f"are cut; --set {name}=auto cuts 5 % at most"
-            )
-    _show_estimate([run])
-    with progress("epoch") as bars:
-        bar = bars.add_task("training", total=run.epochs)
-
-        def report(fold: str, row: dict[str, float]) -> None:
-            bars.update(bar, advance=1, description=f"{fold} {row['train_loss']:.2f}")
-
-        done = run.run(report, bars.console.print)
-        bars.update(bar, completed=run.epochs)
-    show_scores([request.out])
-    for reason, count in done.excluded.items():
-        console.print(styled("[yellow]{} utterances left out[/]: {}", count, reason))
-
-
-def _show_estimate(runs: Sequence[TrainRun]) -> None:
-    from mmpipe.pipeline.training.estimate import estimate_seconds
-
-    unfinished = sum(len(run.unfinished) for run in runs)
-    if not unfinished:
-        console.print("Every fold is finished: their results are reused")
-        return
-    seconds = estimate_seconds(runs)
-    text = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
-    console.print(f"About {text} of training steps for {unfinished} unfinished folds, by three steps")
-
-
-def _experiment(
-    name: str,
-    labeled: Path | None,
-    unlabeled: Path | None,
-    balanced: Path | None,
-    out: Path | None,
-    *,
-    exclude: Path | None,
-    chosen: Mapping[str, Any],
-    assigned: Mapping[str, Any],
-    overwrite: bool,
-    part: tuple[int, int] | None,
-    sample: bool,
-    seeds: int,
-    device: str,
-) -> None:
-    """The grid of a table or figure of the paper."""
-    from mmpipe.pipeline.cli.progress import progress
-    from mmpipe.pipeline.hardware import use_threads
-    from mmpipe.pipeline.store.feature_store import FeatureStore
-    from mmpipe.pipeline.training.experiments.grid import Grid, plan_grid
-    from mmpipe.pipeline.training.experiments.paper import EXPERIMENTS
-    from mmpipe.pipeline.training.requests import find_sources
-
-    experiment = EXPERIMENTS[name]
-    semi = any(cell.semi for cell in experiment.cells)
-    sources = find_sources(
-        labeled, unlabeled, balanced, semi=semi, sample=sample, corpus=experiment.corpus, exclude=exclude
-    )
-    protocol = {"protocol": "iemocap-5"} if FeatureStore(sources.labeled).corpus == "iemocap" else {}
-    base = config_for(
-        assigned,
-        {**experiment.changes, **protocol, **chosen, "objective": "paper"},
-        [sources.labeled],
-        sample=sample,
-        fixed=True,
-    )
-    target = out or Path("runs") / f"{sources.labeled.name}-experiments"
-    grid = Grid(name, base, sources, target)
-    if only_checked(grid):
-        return
-    use_threads(base.threads)
-    console.print(f"{name}: {len(experiment.cells)} runs on {sources.labeled} -> {target}")
-    with console.status("reading and estimating"):
-        planned = plan_grid(grid, seeds=seeds, device=device, overwrite=overwrite)
-        if part is None:
-            _show_estimate(planned.runs)
-    if part is not None:
-        if (results := show_slice(planned.runs, part, planned.run_slice)) is not None:
-            _show_table(experiment, results, target / name)
-        return
-    epochs = sum(run.epochs for run in planned.runs)
-    with progress("epoch") as bars:
-        bar = bars.add_task(name, total=epochs)
-
-        def report(fold: str, row: dict[str, float]) -> None:
-            bars.update(bar, advance=1, description=f"{fold} {row['train_loss']:.2f}")
-
-        results = planned.run(report, bars.console.print)
-        bars.update(bar, completed=epochs)
-    _show_table(experiment, results, target / name)
-
-
-def _show_table(experiment: Experiment, results: Sequence[RunResult], written: Path) -> None:
-    from mmpipe.pipeline.training.experiments.grid import table_rows
-
-    header, rows = table_rows(experiment, results)
-    table(f"{experiment.title} (per cent)", header, rows)
-    result(f"Beside the paper's figures: {written}.md, .csv and .png")
 
 
 def _baselines(
