@@ -6,14 +6,17 @@ They are trained here (cross-entropy only), or are the models of a run of `mmpip
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from mmpipe.core.errors import TrainingError
 from mmpipe.manifests.splits import Fold
+from mmpipe.pipeline.hardware import available_cores
 from mmpipe.pipeline.training.comparison import read_folds
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Norm, Pool, Rows, fit_norms
@@ -27,6 +30,9 @@ from mmpipe.pipeline.training.results import RunResult
 __all__ = ["Classifier", "Progress", "RunModels", "mean", "train_classifiers"]
 
 _Probabilities = npt.NDArray[np.float32]
+
+_PART_ROWS = 2048
+"""Rows that a thread labels at a time: whole batches, so that their number changes no bit."""
 
 Progress = Callable[[int, int, str], None]
 """Called with the steps that are done, all steps and what they are of."""
@@ -60,7 +66,15 @@ class Classifier:
         """Class probabilities float32 [N, K] of rows of the unlabelled store."""
         assert self.data.unlabeled is not None
         dataset = self.data.unlabeled.dataset
-        return mean([predict(model, Pool(dataset, rows, other)) for model, _, other in self.members])
+
+        def label(part: Rows) -> _Probabilities:
+            return mean([predict(model, Pool(dataset, part, other)) for model, _, other in self.members])
+
+        if torch.get_num_threads() > 1 or len(rows) <= _PART_ROWS:
+            return label(rows)
+        parts = np.split(rows, range(_PART_ROWS, len(rows), _PART_ROWS))
+        with ThreadPoolExecutor(available_cores()) as pool:  # where a model computes on one thread
+            return np.concatenate(list(pool.map(label, parts)))
 
 
 def train_classifiers(
