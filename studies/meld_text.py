@@ -26,7 +26,7 @@ from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.metrics import METRICS
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
-from mmpipe.pipeline.training.results import read_run
+from mmpipe.pipeline.training.run_folder import read_run
 
 TRAINING = {"modalities": ("l",), "protocol": "corpus", "select": "weighted_f1", "size": "small", "words": 12}
 """Hyper-parameters beside the defaults of size `small`."""

@@ -22,8 +22,8 @@ from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import Pool, fit_norms
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.loop import fit, predict
-from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.training.run_folder import read_run
 
 from ..training.conftest import make_store
 

@@ -20,8 +20,8 @@ from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.data.lengths import cut_shares, resolve_lengths
 from mmpipe.pipeline.training.modalities import MODALITIES
-from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.training.run_folder import read_run
 
 from .conftest import make_store
 

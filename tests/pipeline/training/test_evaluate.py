@@ -22,8 +22,8 @@ from mmpipe.pipeline.training.data.dataset import load_dataset
 from mmpipe.pipeline.training.ensemble import load_ensemble
 from mmpipe.pipeline.training.evaluation import evaluate
 from mmpipe.pipeline.training.predict import predict
-from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.training.run_folder import read_run
 
 from ...conftest import Once
 from .conftest import make_store

@@ -17,7 +17,7 @@ from mmpipe.pipeline.training.comparison import read_folds, refuse_other_data
 from mmpipe.pipeline.training.data.dataset import Datasets
 from mmpipe.pipeline.training.data.inputs import load_input
 from mmpipe.pipeline.training.requests import Sources, default_run
-from mmpipe.pipeline.training.results import read_run
+from mmpipe.pipeline.training.run_folder import read_run
 
 from .conftest import make_store
 from .test_choices import tiny

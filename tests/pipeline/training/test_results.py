@@ -13,15 +13,9 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.training.config import make_config
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Scores, Summary, score, summarise
-from mmpipe.pipeline.training.results import (
-    FoldResult,
-    FoldScores,
-    Prediction,
-    RunResult,
-    UnlabeledRows,
-    read_run,
-)
+from mmpipe.pipeline.training.results import FoldResult, FoldScores, Prediction, RunResult, UnlabeledRows
 from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.training.run_folder import read_run
 
 from .conftest import make_store
 

@@ -17,8 +17,8 @@ from mmpipe.pipeline.training.checkpoint import load_model
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.data.dataset import fit_norms, load_dataset
 from mmpipe.pipeline.training.metrics import score
-from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import train
+from mmpipe.pipeline.training.run_folder import read_run
 
 from ...conftest import Once
 from .conftest import WIDTHS, make_store

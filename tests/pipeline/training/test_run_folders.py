@@ -20,8 +20,8 @@ from mmpipe.pipeline.extraction.recovery import repair_store
 from mmpipe.pipeline.training.config import TrainConfig, make_config
 from mmpipe.pipeline.training.ensemble import load_ensemble
 from mmpipe.pipeline.training.requests import Sources, TrainRequest, default_run
-from mmpipe.pipeline.training.results import read_run
 from mmpipe.pipeline.training.run import plan_run, train
+from mmpipe.pipeline.training.run_folder import read_run
 
 from ...conftest import Once
 from .conftest import make_store

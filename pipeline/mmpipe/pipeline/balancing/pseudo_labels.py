@@ -46,7 +46,7 @@ from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Datasets, Rows
 from mmpipe.pipeline.training.data.inputs import load_input, shared_modalities
 from mmpipe.pipeline.training.data.unlabeled import groups_of
-from mmpipe.pipeline.training.results import read_run
+from mmpipe.pipeline.training.run_folder import read_run
 from mmpipe.pipeline.training.shift import pool_caution
 
 __all__ = ["balance"]

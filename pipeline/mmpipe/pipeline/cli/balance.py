@@ -127,7 +127,7 @@ def show_balancing(
     from mmpipe.pipeline.balancing.pseudo_labels import balance
     from mmpipe.pipeline.cli.progress import progress
     from mmpipe.pipeline.hardware import use_threads
-    from mmpipe.pipeline.training.results import read_run
+    from mmpipe.pipeline.training.run_folder import read_run
 
     kind = f"trained on {labeled}" if classifier is None else f"of {classifier}"
     single = once and classifier is None

@@ -55,7 +55,7 @@ def show_beside(run: Path, store: Path, *, device: str = "cpu", overwrite: bool 
     from mmpipe.pipeline.training.comparison import read_folds, refuse_other_data
     from mmpipe.pipeline.training.data.dataset import Datasets
     from mmpipe.pipeline.training.data.inputs import load_input
-    from mmpipe.pipeline.training.results import read_run
+    from mmpipe.pipeline.training.run_folder import read_run
 
     made = read_run(run)
     with writing_alone(run, "mmpipe train --baselines", inside=True):

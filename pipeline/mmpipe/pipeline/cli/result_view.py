@@ -130,7 +130,7 @@ def show_scores(runs: Sequence[Path]) -> None:
     Raises:
         UsageError: a folder does not hold a finished run.
     """
-    from mmpipe.pipeline.training.results import read_run
+    from mmpipe.pipeline.training.run_folder import read_run
 
     _show_scores([read_run(run, check_files=False) for run in runs])
 
@@ -153,7 +153,7 @@ def show_run(path: Path) -> None:
     """
     from mmpipe.pipeline.report.run_tables import confusion_table, folds_table
     from mmpipe.pipeline.training.config import make_config
-    from mmpipe.pipeline.training.results import read_run
+    from mmpipe.pipeline.training.run_folder import read_run
 
     run = read_run(path, check_files=False)
     config, size = run.config.model_dump(mode="json"), {"size": run.config.size, "objective": run.config.objective}
@@ -195,7 +195,7 @@ def run_to_json(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the folder does not hold a finished run.
     """
-    from mmpipe.pipeline.training.results import read_run
+    from mmpipe.pipeline.training.run_folder import read_run
 
     return {"path": path, **read_run(path, check_files=False).to_json()}
 

@@ -31,7 +31,8 @@ from mmpipe.pipeline.report.run_tables import confusion_table, figure_cells, fig
 from mmpipe.pipeline.training.comparison import read_folds
 from mmpipe.pipeline.training.experiments.figures import Panel, curve_panels
 from mmpipe.pipeline.training.metrics import Answers, score, spread_over
-from mmpipe.pipeline.training.results import FoldResult, RunResult, read_run
+from mmpipe.pipeline.training.results import FoldResult, RunResult
+from mmpipe.pipeline.training.run_folder import read_run
 
 __all__ = ["ShownRun", "show_run", "training_section"]
 

@@ -16,7 +16,8 @@ from mmpipe.core.parquet import write_parquet
 from mmpipe.core.seals import read_sealed_json
 from mmpipe.pipeline.training.data.inputs import TrainInput
 from mmpipe.pipeline.training.metrics import METRICS, Answers, Difference, Summary, paired_difference, summarise
-from mmpipe.pipeline.training.results import FoldResult, RunResult, fold_folder
+from mmpipe.pipeline.training.results import FoldResult, RunResult
+from mmpipe.pipeline.training.run_folder import fold_folder
 
 __all__ = ["Compared", "compare", "read_folds", "refuse_other_data", "write_answers", "write_baselines"]
 

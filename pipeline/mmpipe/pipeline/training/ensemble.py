@@ -14,7 +14,8 @@ from mmpipe.core.errors import UsageError, WeightsError
 from mmpipe.pipeline.training.checkpoint import SavedModel, load_model
 from mmpipe.pipeline.training.config import TrainConfig
 from mmpipe.pipeline.training.data.dataset import Dataset, Norm, Rows
-from mmpipe.pipeline.training.results import FoldScores, RunResult, fold_folder, read_run
+from mmpipe.pipeline.training.results import FoldScores, RunResult
+from mmpipe.pipeline.training.run_folder import fold_folder, read_run
 from mmpipe.pipeline.training.shift import Shift, measure_shift
 
 __all__ = ["Ensemble", "load_ensemble", "load_fold"]

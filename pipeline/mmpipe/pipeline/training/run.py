@@ -35,7 +35,8 @@ from mmpipe.pipeline.training.fold import FoldJob, FoldReport
 from mmpipe.pipeline.training.metrics import score, summarise
 from mmpipe.pipeline.training.records import check_events, write_events, write_history, write_predictions
 from mmpipe.pipeline.training.requests import Sources, TrainRequest
-from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows, fold_folder, read_run, write_run
+from mmpipe.pipeline.training.results import FoldResult, RunResult, UnlabeledRows
+from mmpipe.pipeline.training.run_folder import fold_folder, read_run, write_run
 from mmpipe.pipeline.training.shift import pool_caution
 
 __all__ = ["TrainRun", "plan_run", "train"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmpipe.core.errors import UsageError
 from mmpipe.pipeline.store.verify import Verification
-from mmpipe.pipeline.training.results import file_problem, load_run
+from mmpipe.pipeline.training.run_folder import file_problem, load_run
 
 __all__ = ["verify_run"]
 
