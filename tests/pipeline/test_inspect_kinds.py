@@ -74,7 +74,7 @@ def test_a_run_shows_the_figures_of_its_own_predictions(results: Path) -> None:
     for label, row in zip(labels, counts, strict=True):
         assert f"\n{label} {' '.join(map(str, row))} {100 * row[labels.index(label)] / row.sum():.1f}" in shown
     uas = [recall_score(g["label"], g["predicted"], average="macro") for _, g in said.groupby("seed")]
-    assert f"{100 * np.mean(uas):.1f} ± {100 * np.std(uas, ddof=1):.1f} [" in shown
+    assert f"{100 * np.mean(uas):.1f} ± {100 * np.std(uas, ddof=1):.1f}" in shown
     history = pd.read_csv(run / "history.csv")
     assert {(seed, fold) for seed, fold in zip(history["seed"], history["fold"], strict=True)} == {
         (int(seed), fold) for fold, seed in re.findall(r"^(\S+) (\d) 1 \d+ ", shown, re.MULTILINE)
