@@ -42,6 +42,7 @@ def test_some_faults_of_every_command_leave_no_damage_and_no_leftovers() -> None
     assert int(output.splitlines()[-1].split(",")[0].removeprefix("tries ")) >= 36
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_writer_without_temporary_names_is_found_out() -> None:
     code, output = tried("--commands", "careless", "--kinds", "tear", "--step", "1")

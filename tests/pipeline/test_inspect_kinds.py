@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from mmpipe.core.parquet import write_parquet
 from mmpipe.manifests.schema import MediaSpan, Utterance, Word, to_table
 from mmpipe.pipeline.balancing.draw import DrawOptions
 from mmpipe.pipeline.balancing.pseudo_labels import balance
+from mmpipe.pipeline.cli.console import console
 from mmpipe.pipeline.extraction.engines.serial import SerialEngine
 from mmpipe.pipeline.extraction.run import plan_extraction, run_plan
 from mmpipe.pipeline.extraction.stages import StageSpec
@@ -54,8 +56,9 @@ def results(once: Once) -> Path:
 
 
 def printed(*words: object) -> str:
-    """What `mmpipe inspect WORDS` prints, each run of spaces as one."""
-    done = call("inspect", *words)
+    """What `mmpipe inspect WORDS` prints on a wide terminal, each run of spaces as one."""
+    with mock.patch.object(console, "_width", 160):
+        done = call("inspect", *words)
     assert done.returncode == 0, done.stderr
     return re.sub(r" +", " ", done.stdout)
 

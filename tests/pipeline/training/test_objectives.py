@@ -80,8 +80,17 @@ def test_size_small_has_defaults_of_its_own_unless_the_objective_is_the_papers()
         make_config(ensemble=2)
 
 
-@pytest.mark.parametrize("objective", ["self-train", "consistency", "self-train+consistency"])
-@pytest.mark.parametrize("modalities", ["a", "vl"])
+@pytest.mark.parametrize(
+    ("objective", "modalities"),
+    [
+        ("self-train", "a"),
+        ("consistency", "a"),
+        ("self-train+consistency", "a"),
+        pytest.param("self-train", "vl", marks=pytest.mark.slow),
+        pytest.param("consistency", "vl", marks=pytest.mark.slow),
+        ("self-train+consistency", "vl"),
+    ],
+)
 def test_every_objective_learns_from_any_modalities(objective: str, modalities: str) -> None:
     config = small(objective=objective, modalities=tuple(modalities), threshold=0.5, epochs=4)
     data, other = made(96, modalities=modalities), pool(made(120, 1, modalities=modalities))

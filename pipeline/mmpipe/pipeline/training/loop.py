@@ -201,8 +201,8 @@ def _fit(
         saved = time.monotonic()
         while not _finished(done, config):
             row = _epoch(step, optimiser, done, labels, valid)
-            if watch is not None:
-                _look(watch, model, done)
+            if watch is not None and is_shown(epoch := len(done.history)):
+                done.latents[epoch] = watch.look(model, epoch)
             report(row)
             if resume is not None and time.monotonic() - saved >= resume.seconds and not _finished(done, config):
                 done.model, done.optimiser = model.state_dict(), optimiser.state_dict()
@@ -211,8 +211,12 @@ def _fit(
     if resume is not None:
         resume.path.unlink(missing_ok=True)
     model.load_state_dict(done.best)
-    latents = None if watch is None else watch.record(list(done.latents.values()))
-    return Trained(model, done.best_epoch, done.history, latents=latents)
+    trained = Trained(model, done.best_epoch, done.history)
+    if watch is not None:
+        if done.best_epoch not in done.latents:
+            done.latents[done.best_epoch] = watch.look(model, done.best_epoch)
+        trained.latents = watch.record(list(done.latents.values()))
+    return trained
 
 
 def _finished(done: Progress, config: TrainConfig) -> bool:
@@ -253,15 +257,6 @@ def _epoch(
         done.best_figures, done.best_epoch = figures, epoch
         done.best = copy.deepcopy(model.state_dict())
     return row
-
-
-def _look(watch: Watch, model: Network, done: Progress) -> None:
-    """Keep where the latents lie after the last epoch if that is shown, or the best so far."""
-    epoch = len(done.history)
-    if epoch == done.best_epoch or is_shown(epoch):
-        held = done.latents.items()
-        done.latents = {number: view for number, view in held if is_shown(number) or number == done.best_epoch}
-        done.latents[epoch] = watch.look(model, epoch)
 
 
 def _check(config: TrainConfig, train: Pool, valid: Pool, unlabeled: Pool | None, labels: Sequence[str]) -> None:
