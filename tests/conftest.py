@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,12 +60,14 @@ def links_are_refused() -> Iterator[None]:
         os.environ[FOLLOW_LINKS] = before
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Torch computes on one thread in the test, whatever the test sets."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Torch computes on one thread, whatever other tests or their commands have set: tests share the cores."""
+    _use_one_thread()
     yield
-    torch.set_num_threads(before)
+    _use_one_thread()
+
+
+def _use_one_thread() -> None:
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)

@@ -37,11 +37,6 @@ VOCABULARY = [
 """Word pieces of the small checkpoint."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(one_thread: None) -> None:
-    """Torch computes on one thread in every test."""
-
-
 def drawn_face(side: int) -> Image:
     """A face that MTCNN takes for one, drawn from ellipses on a canvas of 512 pixels: RGB [side, side, 3]."""
     image = np.full((512, 512, 3), (120, 130, 140), np.uint8)

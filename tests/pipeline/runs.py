@@ -47,14 +47,14 @@ def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPro
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
-        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
         try:
             main()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:
-            if threads is not None:
+            if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(threads)
     return subprocess.CompletedProcess(command, code, output.getvalue(), errors.getvalue())
 

@@ -169,7 +169,7 @@ def test_the_table_is_an_arrow_table_with_the_names_of_the_columns_of_audio(clip
 
 
 def test_a_model_computes_on_one_thread_and_the_callers_number_of_threads_is_as_before(
-    clips: Path, one_thread: None
+    clips: Path,
 ) -> None:
     torch.set_num_threads(2)
     options = {"toy": {"extractor": "tests.pipeline.toys:Threads"}}

@@ -29,8 +29,6 @@ from mmpipe.pipeline.face_training.twins import NEAR_TWINS, TrainingFaces, near_
 
 from .ferplus import VOTES, votes, write_official
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def pictures(number: int) -> Any:
     """Unlike pieces of a photograph, uint8 [number, 48, 48]."""

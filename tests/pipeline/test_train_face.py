@@ -36,9 +36,6 @@ from .ferplus import VOTES, faces, votes, write_official
 TINY = FaceTraining(epochs=2, batch_size=4, checkpoint_steps=1)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
     """The official pair of CSV files."""

@@ -22,9 +22,6 @@ from ..pipeline.ferplus import write_official
 TINY = FastFaceTraining(epochs=2, batch_size=4, checkpoint_steps=1)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
     """The official pair of CSV files."""
