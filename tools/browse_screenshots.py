@@ -33,13 +33,11 @@ def draw(demo: Path, out: Path) -> list[Path]:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise RuntimeError("there is no Chromium here: apt-get install chromium")
-    stores = [demo.resolve() / "features" / name for name in ("iemocap-sample", "ami-sample")]
-    balanced = demo.resolve() / "balanced" / "ami-sample.parquet"
+    stores = [demo.resolve() / "features" / name for name in ("iemocap", "ami")]
+    balanced = demo.resolve() / "balanced" / "ami.parquet"
     words = [*map(str, stores), "--sample", "--balanced", str(balanced), "--port", "0"]
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "marks.csv").write_text(
-            _MARKS.format("iemocap/Ses01F_impro01_M000", "iemocap/Ses01F_impro02_F000")
-        )
+        Path(folder, "marks.csv").write_text(_MARKS)
         command = [sys.executable, "-m", "mmpipe", "browse", *words]
         with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
             try:
@@ -68,7 +66,7 @@ def _list(browser: Browser, address: str, path: Path) -> Path:
 def _utterance(browser: Browser, address: str, path: Path) -> Path:
     """An utterance with pseudo-labels, its clip a little way in, at 1280 pixels."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(f"{address}?from=ami-sample&pseudo=anger")
+    page.goto(f"{address}?from=ami&pseudo=anger")
     page.click("td.id a")
     page.wait_for_load_state("networkidle")
     page.evaluate("document.querySelector('#player').currentTime = 0.8")
