@@ -23,12 +23,7 @@ from mmpipe.core.errors import TrainingError, UsageError
 from mmpipe.core.locks import writing_alone
 from mmpipe.core.parquet import fingerprint, write_parquet
 from mmpipe.core.seals import sha256_of
-from mmpipe.pipeline.balancing.classifiers import (
-    Progress,
-    RunModels,
-    mean,
-    train_classifiers,
-)
+from mmpipe.pipeline.balancing.classifiers import Progress, RunModels, mean, train_classifiers
 from mmpipe.pipeline.balancing.draw import (
     PAPER_LIMIT,
     DrawOptions,

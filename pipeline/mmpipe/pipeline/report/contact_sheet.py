@@ -21,6 +21,7 @@ from mmpipe.pipeline.extraction.stages import FACES
 from mmpipe.pipeline.media.readers import VideoReader
 from mmpipe.pipeline.outputs import claim, marked_png
 from mmpipe.pipeline.store.feature_store import FeatureStore
+from mmpipe.pipeline.store.sampled import spread
 
 __all__ = [
     "FOUND",
@@ -81,7 +82,7 @@ def contact_sheet(store: FeatureStore, root: Path | None, rows: int = 12) -> _Im
     good = np.flatnonzero(np.array(store.read(FACES, ["status"]).column("status").to_pylist(), object) == "ok")
     if not len(good):
         raise StoreError(f"{store.path} holds no face: see `mmpipe inspect {store.path}` for the reasons")
-    chosen = good[np.unique(np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int))].tolist()
+    chosen = good[spread(len(good), rows)].tolist()
     manifest, lines = store.manifest(), []
     with VideoReader(frame_interval(store)) as reader:
         for place, row in face_rows(store, chosen):
@@ -156,7 +157,7 @@ def _line(name: str, row: dict[str, Any], frame: _Image | None, *, with_frame: b
     elif with_frame:
         _write(line, "frame unreadable", (4, _FRAME_HEIGHT // 2))
     number = len(row["crops"])
-    shown = np.unique(np.linspace(0, number - 1, min(_SHOWN_CROPS, number)).round().astype(int)).tolist()
+    shown = spread(number, _SHOWN_CROPS)
     crops = decode_crops([row["crops"][n] for n in shown])
     top = (_FRAME_HEIGHT - CROP_SIZE) // 2
     for place, (n, crop) in enumerate(zip(shown, crops, strict=True)):
